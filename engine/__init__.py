@@ -1,0 +1,1 @@
+"""The engine: sequence, risk, match, settle, journal, publish. Read pipeline.py first."""

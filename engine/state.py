@@ -1,0 +1,150 @@
+"""Every table of the engine's state: who owns it, how large it is, and whether a snapshot keeps it.
+
+Sizes come from `Limits` and nothing grows: a full table is a reject (Reason.CAPACITY), never an
+allocation. Tables that are not kept are rebuilt from those that are, since their layout depends
+on history or on the number of shards while the state does not.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from shm import records
+from shm.pointers import Cells, Rows, table
+from shm.units import PRODUCERS_MAX
+
+
+class Limits(NamedTuple):
+    """How much of everything this venue can hold."""
+
+    accounts: int = 4096
+    assets: int = 2
+    symbols: int = 16
+    positions: int = 16384
+    orders: int = 65536
+    clients: int = 131072  # client ids, live and remembered
+    client_window_ns: int = 600_000_000_000
+    leaves: int = 8192  # 64-tick price leaves, per shard
+    trie: int = 8192  # inner nodes of price tries, per shard
+
+    def check(self) -> None:
+        """Raise ValueError where a limit is outside what the record layouts can number."""
+        for name, value in self._asdict().items():
+            if not 1 <= value <= (1 << 31) - 1 and name != "client_window_ns":
+                raise ValueError(f"limits.{name} = {value}, must be 1 to {(1 << 31) - 1}")
+        if self.symbols > 65534:
+            raise ValueError(f"limits.symbols = {self.symbols}, must be at most 65534")
+        if self.accounts < 17:
+            raise ValueError(f"limits.accounts = {self.accounts}, must be at least 17")
+
+
+class TableSpec(NamedTuple):
+    """One table: record name or a number type, rows, and whether a snapshot keeps it."""
+
+    name: str
+    type: str
+    rows: int
+    kept: bool
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        known = records.RECORDS.get(self.type)
+        return known.dtype if known else np.dtype(self.type)
+
+
+class Risk(NamedTuple):
+    """Tables that risk and settlement own together, in one process."""
+
+    venue: Rows  # VENUE[1]
+    accounts: Rows  # ACCOUNT[accounts]
+    assets: Rows  # ASSET[assets]
+    wallets: Rows  # WALLET[accounts * assets]
+    symbols: Rows  # SYMBOL[symbols]
+    positions: Rows  # POSITION[positions]
+    claims: Rows  # CLAIM[orders]
+    clients: Rows  # CLIENT[clients]
+    producers: Rows  # PRODUCER[PRODUCERS_MAX]
+    heap: Cells  # claim rows, a binary heap by (expire_ns, order_id)
+    order_index: Cells  # hash of order id -> claim row
+    position_index: Cells  # hash of (account, symbol) -> position row
+    client_index: Cells  # hash of (account, client id) -> client row
+
+
+class Books(NamedTuple):
+    """Tables that one matching shard owns; `nodes`, `books`, `mine` are shared row by row."""
+
+    nodes: Rows  # NODE[orders]
+    node_levels: Cells  # which LEVEL row an order rests in; int64[orders]
+    books: Rows  # BOOK[symbols]
+    mine: Rows  # MINE[positions]
+    mine_heads: Cells  # per account the first MINE row of this shard, or NIL; int64[accounts]
+    trie_bits: Cells  # int64[trie]: which children there are
+    trie_children: Cells  # int64[trie * 64]: inner nodes, or leaves at the last step
+    leaf_bits: Cells  # int64[leaves]: which of its 64 prices have orders
+    levels: Rows  # LEVEL[leaves * 64]
+    matcher: Cells  # int64[64]: free lists and where a paused command goes on (engine/matching.py)
+
+
+def power_of_two(at_least: int) -> int:
+    """The least power of two that is not below `at_least`."""
+    return 1 << max(0, (at_least - 1).bit_length())
+
+
+def risk_tables(limits: Limits) -> tuple[TableSpec, ...]:
+    """Specs in the order of `Risk`."""
+    limits.check()
+    return (
+        TableSpec("venue", "VENUE", 1, True),
+        TableSpec("accounts", "ACCOUNT", limits.accounts, True),
+        TableSpec("assets", "ASSET", limits.assets, True),
+        TableSpec("wallets", "WALLET", limits.accounts * limits.assets, True),
+        TableSpec("symbols", "SYMBOL", limits.symbols, True),
+        TableSpec("positions", "POSITION", limits.positions, True),
+        TableSpec("claims", "CLAIM", limits.orders, True),
+        TableSpec("clients", "CLIENT", limits.clients, True),
+        TableSpec("producers", "PRODUCER", PRODUCERS_MAX, True),
+        TableSpec("heap", "<i8", limits.orders, True),
+        # A hash entry is a (key, row) pair of cells; half empty, so that probes stay short.
+        TableSpec("order_index", "<i8", 4 * power_of_two(limits.orders), False),
+        TableSpec("position_index", "<i8", 4 * power_of_two(limits.positions), False),
+        TableSpec("client_index", "<i8", 4 * power_of_two(limits.clients), False),
+    )
+
+
+def shared_book_tables(limits: Limits) -> tuple[TableSpec, ...]:
+    """Book tables that all shards map, each touching the rows of its own symbols."""
+    return (
+        TableSpec("nodes", "NODE", limits.orders, True),
+        TableSpec("node_levels", "<i8", limits.orders, False),
+        TableSpec("books", "BOOK", limits.symbols, True),
+        TableSpec("mine", "MINE", limits.positions, False),
+    )
+
+
+def shard_tables(limits: Limits) -> tuple[TableSpec, ...]:
+    """Book tables of one shard alone."""
+    return (
+        TableSpec("mine_heads", "<i8", limits.accounts, False),
+        TableSpec("trie_bits", "<i8", limits.trie, False),
+        TableSpec("trie_children", "<i8", limits.trie * 64, False),
+        TableSpec("leaf_bits", "<i8", limits.leaves, False),
+        TableSpec("levels", "LEVEL", limits.leaves * 64, False),
+        TableSpec("matcher", "<i8", 64, False),
+    )
+
+
+def allocate(specs: tuple[TableSpec, ...]) -> dict[str, np.ndarray[Any, Any]]:
+    """Zeroed private arrays for the specs: for replay, tools and tests that need no sharing."""
+    return {spec.name: np.zeros(spec.rows, spec.dtype) for spec in specs}
+
+
+def risk_of(arrays: dict[str, np.ndarray[Any, Any]]) -> Risk:
+    """The arrays as kernels take them."""
+    return Risk(**{name: table(arrays[name]) for name in Risk._fields})
+
+
+def books_of(arrays: dict[str, np.ndarray[Any, Any]]) -> Books:
+    """The arrays of one shard as kernels take them."""
+    return Books(**{name: table(arrays[name]) for name in Books._fields})

@@ -1,0 +1,1 @@
+"""Shared ground: units, codes, records and configuration; segments, rings, cursors and waiting."""

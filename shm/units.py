@@ -1,0 +1,40 @@
+"""What the numbers are: integer units, their limits, and the proof that arithmetic on them fits.
+
+    price     ticks     of a symbol; 1 <= price <= PRICE_TICKS_MAX
+    quantity  lots      of a symbol; 1 <= quantity <= QTY_LOTS_MAX
+    money     quanta    of an asset, 10^-scale each; |money| <= MONEY_QUANTA_MAX
+    rate      ppm       parts per million of a notional
+    time      ns        since the Unix epoch, stamped by the sequencer alone
+
+A symbol says how many quanta one tick times one lot is worth (`tick_lot_quanta`), always a whole
+number, so notional and PnL are exact: notional_quanta = price_ticks * qty_lots * tick_lot_quanta.
+An order is refused when its notional could pass NOTIONAL_QUANTA_MAX, checked with a 128-bit
+product; sums over an account are checked against MONEY_QUANTA_MAX before they are stored.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PRICE_TICKS_MAX: Final = (1 << 30) - 1
+QTY_LOTS_MAX: Final = (1 << 40) - 1
+NOTIONAL_QUANTA_MAX: Final = 1 << 56
+MONEY_QUANTA_MAX: Final = 1 << 60
+PPM: Final = 1_000_000
+SCALE_MAX: Final = 8
+ID_MAX: Final = (1 << 53) - 1
+
+NIL: Final = -1  # "no slot", in every field that holds one
+
+CLIENT_ID_BYTES: Final = 36  # stored in 40, the last four zero, so that it is five words
+
+# A request names its producer in the top 16 bits and counts in the rest.
+PRODUCER_SHIFT: Final = 48
+REQUEST_NUMBER_MAX: Final = (1 << PRODUCER_SHIFT) - 1
+PRODUCERS_MAX: Final = 64
+SHARDS_MAX: Final = 16
+
+SYSTEM_ACCOUNTS: Final = 16  # 0..15 belong to the venue
+FEE_ACCOUNT: Final = 0
+INSURANCE_ACCOUNT: Final = 1
+DUST_ACCOUNT: Final = 2
