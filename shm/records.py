@@ -417,7 +417,7 @@ WALLET_REPORT = record(
 
 FLIP_REPORT = record(
     "FLIP_REPORT",
-    "FLIP: a claim changed kind; `status` is 0 for close to open, 1 for open to close, 2 for trimmed",
+    "FLIP: a claim changed kind; `status` 0: close to open, 1: open to close, 2: trimmed",
     size_bytes=64,
     fields=(
         *_REPORT,
@@ -702,5 +702,48 @@ MINE = record(
             "next_position", "<i4", "next row of the same account in this shard, by symbol, or NIL"
         ),
         Field("symbol", "<i4", "of this row, or NIL while unused"),
+    ),
+)
+
+# ---------------------------------------------------------------- shared memory itself
+
+SEGMENT_HEADER = record(
+    "SEGMENT_HEADER",
+    "first page of every shared-memory segment: whose it is and what lies in it",
+    size_bytes=4096,
+    fields=(
+        Field("magic", "<i8", "shm.segment.MAGIC, written last; 0 while the segment is being made"),
+        Field("layouts", "<i8", "digest of every record of the build that made it"),
+        Field("parts", "<i8", "digest of the names, types and sizes of its parts"),
+        Field("epoch", "<i8", "which start of the engine it belongs to"),
+        Field("pid", "<i8", "process that made it"),
+        Field("process_start", "<i8", "when that process started, clock ticks since boot"),
+        Field("created_ns", "<i8", "when it was made, ns since the Unix epoch"),
+        Field("size_bytes", "<i8", "of the whole segment, this page included"),
+        Field("name", "96u1", "instance.name, zero padded"),
+        Field("reserved", "492i8", "zero"),
+    ),
+)
+
+INGRESS = record(
+    "INGRESS",
+    "head of an ingress ring: who may send what through it",
+    size_bytes=64,
+    fields=(
+        Field("producer", "<i8", "id of the only producer, 1 to 63"),
+        Field("kinds", "<i8", "bit k: codes.Kind k is allowed"),
+        Field("privileged", "<i8", "1: privileged flags are allowed"),
+        Field("capacity", "<i8", "slots, a power of two"),
+        Field("reserved", "4i8", "zero"),
+    ),
+)
+
+LABEL = record(
+    "LABEL",
+    "what a counter or histogram in shared memory is called",
+    size_bytes=64,
+    fields=(
+        Field("name", "48u1", "text, zero padded; empty: the row is unused"),
+        Field("unit", "16u1", "text, zero padded"),
     ),
 )
