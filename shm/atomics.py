@@ -135,7 +135,7 @@ else:
 
     @intrinsic  # type: ignore[untyped-decorator]
     def fence(typingctx: Any) -> Any:
-        """Full barrier: nothing moves over it, a store before it is visible before a load after it."""
+        """Full barrier: a store before it is visible before any load after it."""
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             builder.fence("seq_cst")

@@ -1,4 +1,7 @@
-"""Every enumeration that is stored or sent. Values are part of the file formats: append, never renumber."""
+"""Every enumeration that is stored or sent.
+
+Values are part of the file formats: append, never renumber.
+"""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "perpcore"
 
 
-numba.config.CACHE_DIR = str(cache_root() / code_digest())  # type: ignore[attr-defined]
+numba.config.CACHE_DIR = str(cache_root() / code_digest())
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:

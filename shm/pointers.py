@@ -66,12 +66,12 @@ class _RowsModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(dmm, fe_type, dmm.lookup(fe_type.row).get_data_type().as_pointer())
 
 
-@typeof_impl.register(Table)
+@typeof_impl.register(Table)  # type: ignore[untyped-decorator]
 def _typeof_table(value: Table, _context: Any) -> RowsType:
     return RowsType(from_dtype(value.array.dtype))
 
 
-@unbox(RowsType)
+@unbox(RowsType)  # type: ignore[untyped-decorator]
 def _unbox_table(typ: Any, obj: Any, c: Any) -> Any:
     address = c.pyapi.object_getattr_string(obj, "address")
     value = c.pyapi.long_as_longlong(address)

@@ -1,0 +1,1 @@
+"""Double entry over the report log: above `shm`, and never importing the engine."""
