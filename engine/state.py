@@ -7,13 +7,17 @@ on history or on the number of shards while the state does not.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from shm import records
 from shm.pointers import Cells, Rows, table
 from shm.units import PRODUCERS_MAX
+
+
+MATCHER_CELLS: Final = 64  # scalars of a shard; behind them its finger cache and its trie roots
+FINGERS: Final = 1024  # (key, leaf) pairs: the price leaves a shard has touched lately
 
 
 class Limits(NamedTuple):
@@ -70,6 +74,7 @@ class Risk(NamedTuple):
     order_index: Cells  # hash of order id -> claim row
     position_index: Cells  # hash of (account, symbol) -> position row
     client_index: Cells  # hash of (account, client id) -> client row
+    proposals: Cells  # queue of what settlement proposes: count taken, count put, then codes
 
 
 class Books(NamedTuple):
@@ -84,7 +89,7 @@ class Books(NamedTuple):
     trie_children: Cells  # int64[trie * 64]: inner nodes, or leaves at the last step
     leaf_bits: Cells  # int64[leaves]: which of its 64 prices have orders
     levels: Rows  # LEVEL[leaves * 64]
-    matcher: Cells  # int64[64]: free lists and where a paused command goes on (engine/matching.py)
+    matcher: Cells  # free lists, paused command, finger cache, trie roots (engine/prices.py)
 
 
 def power_of_two(at_least: int) -> int:
@@ -110,6 +115,13 @@ def risk_tables(limits: Limits) -> tuple[TableSpec, ...]:
         TableSpec("order_index", "<i8", 4 * power_of_two(limits.orders), False),
         TableSpec("position_index", "<i8", 4 * power_of_two(limits.positions), False),
         TableSpec("client_index", "<i8", 4 * power_of_two(limits.clients), False),
+        # Each order, account and symbol is in the queue at most once, so it cannot overflow.
+        TableSpec(
+            "proposals",
+            "<i8",
+            2 + power_of_two(limits.orders + limits.accounts + limits.symbols),
+            False,
+        ),
     )
 
 
@@ -131,7 +143,7 @@ def shard_tables(limits: Limits) -> tuple[TableSpec, ...]:
         TableSpec("trie_children", "<i8", limits.trie * 64, False),
         TableSpec("leaf_bits", "<i8", limits.leaves, False),
         TableSpec("levels", "LEVEL", limits.leaves * 64, False),
-        TableSpec("matcher", "<i8", 64, False),
+        TableSpec("matcher", "<i8", MATCHER_CELLS + 2 * FINGERS + 2 * limits.symbols, False),
     )
 
 

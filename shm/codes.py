@@ -82,9 +82,10 @@ class Flag(IntFlag):
     UPSERT = 8  # privileged, AMEND: an order that is gone comes back as a new one
     REMAINING = 16  # privileged, AMEND: qty_lots is what shall remain, not the new total
     KEEP_QTY = 32  # AMEND: only the price changes, what remains remains
+    TAKE_NAME = 64  # privileged, PLACE: the client id passes to this order, whoever has it now
 
 
-PRIVILEGED_FLAGS = Flag.NO_MATCH | Flag.UPSERT | Flag.REMAINING
+PRIVILEGED_FLAGS = Flag.NO_MATCH | Flag.UPSERT | Flag.REMAINING | Flag.TAKE_NAME
 
 
 class State(IntEnum):

@@ -119,7 +119,8 @@ _RISK = (
     Field("order_stp", "u1", "codes.Stp of the order meant"),
     Field("end_reason", "u1", "codes.Reason that ENDED records of a cancel shall carry"),
     Field("risk_reserved", "3u1", "zero"),
-    Field("risk_note", "2i8", "for settlement alone"),
+    Field("risk_held_quanta", "<i8", "WITHDRAW: what risk has held for it"),
+    Field("risk_note", "<i8", "DUPLICATE_*: the order or request that was first"),
 )
 
 COMMAND = record(
@@ -469,7 +470,8 @@ ACCOUNT = record(
         Field("open_orders", "<i8", "live orders over all symbols"),
         Field("first_position", "<i4", "head of the list of its positions, or NIL"),
         Field("state", "u1", "codes.State"),
-        Field("reserved", "11u1", "zero"),
+        Field("pending", "u1", "codes.Reason of a cancel of all its orders that is proposed, or 0"),
+        Field("reserved", "10u1", "zero"),
     ),
 )
 
@@ -525,7 +527,15 @@ SYMBOL = record(
         Field("last_ticks", "<i8", "0 before the first trade"),
         Field("open_lots", "<i8", "open interest: the sum of long positions"),
         Field("trade_count", "<i8", "trades so far"),
-        Field("reserved", "11i8", "zero"),
+        Field(
+            "position_lots_max",
+            "<i8",
+            "position and open orders of an account here: keeps cost in int64",
+        ),
+        Field(
+            "pending", "<i8", "codes.Reason of a cancel of everything here that is proposed, or 0"
+        ),
+        Field("reserved", "9i8", "zero"),
     ),
 )
 
@@ -541,6 +551,7 @@ POSITION = record(
         Field("reduce_only_lots", "<i8", "the part of it that reduce-only orders claim"),
         Field("hold_quanta", "<i8", "sum of the holds of live orders here"),
         Field("open_orders", "<i8", "live orders here"),
+        Field("order_lots", "<i8", "sum of their open lots"),
         Field("leverage", "<i8", "initial margin is notional / leverage"),
         Field("account", "<u4", "whose"),
         Field("symbol", "<u2", "of what"),
@@ -549,7 +560,7 @@ POSITION = record(
         Field("first_closer", "<i4", "oldest order with a close claim, or NIL"),
         Field("last_closer", "<i4", "newest order with a close claim, or NIL"),
         Field("wallet", "<i4", "its margin: row of the wallet table"),
-        Field("reserved2", "5i8", "zero"),
+        Field("reserved2", "4i8", "zero"),
     ),
 )
 
@@ -571,7 +582,7 @@ CLAIM = record(
         Field("prev_closer", "<i4", "next older one, or NIL"),
         Field("client", "<i4", "row of the client-id table, or NIL"),
         Field("heap", "<i4", "place in the expiry heap, or NIL"),
-        Field("next_free", "<i4", "free list; pending list while pending"),
+        Field("next_free", "<i4", "free list"),
         Field("in_flight", "<i4", "commands risk let through that settlement has not seen"),
         Field("symbol", "<u2", "where"),
         Field("side", "u1", "codes.Side"),
@@ -630,11 +641,11 @@ VENUE = record(
         Field("clients_newest", "<i8", "tail of the closed list, or NIL"),
         Field("heap_count", "<i8", "orders in the expiry heap"),
         Field("accounts_used", "<i8", "highest account opened + 1"),
-        Field("pending_first", "<i8", "head of the list of pending cancels, or NIL"),
-        Field("pending_last", "<i8", "tail of it"),
+        Field("mid_command", "<i8", "1 while settlement is between two matches of one command"),
         Field("tick_ns", "<i8", "time of the last TICK"),
         Field("deficit_count", "<i8", "times settlement found less than it had to take"),
         Field("live_orders", "<i8", "orders not ended"),
+        Field("answered", "<i8", "1 once the command being settled has its answer"),
         Field("reserved", "12i8", "zero"),
     ),
 )
@@ -676,18 +687,16 @@ LEVEL = record(
 
 BOOK = record(
     "BOOK",
-    "one symbol's order book; index 0 of a pair is the bid side, 1 the ask side",
+    "one symbol's order book; where its price tries begin is the shard's own business",
     size_bytes=128,
     fields=(
         Field("best_bid", "<i8", "ticks; 0 when there is none"),
         Field("best_ask", "<i8", "ticks; PRICE_TICKS_MAX + 1 when there is none"),
         Field("last_ticks", "<i8", "last trade; 0 before the first"),
         Field("trade_id", "<i8", "of the last trade"),
-        Field("bid_root", "<i4", "root of the price trie, or NIL"),
-        Field("ask_root", "<i4", "root of the price trie, or NIL"),
         Field("bid_orders", "<i8", "orders resting"),
         Field("ask_orders", "<i8", "orders resting"),
-        Field("reserved", "9i8", "zero"),
+        Field("reserved", "10i8", "zero"),
     ),
 )
 
