@@ -48,7 +48,7 @@ PAGE_BYTES: Final = 4096
 MAGIC: Final = int.from_bytes(b"PERPSHM1", "little")
 RESET: Final = "Stop every Perpcore process, then: perpcore shm reset"
 
-_INSTANCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+INSTANCE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _LOCK_SECONDS = 10.0
 
@@ -121,8 +121,8 @@ def _digest(word: int) -> str:
 
 
 def _name_checked(instance: str, name: str) -> str:
-    if not _INSTANCE.fullmatch(instance):
-        raise SegmentError(f"instance {instance!r}: must match {_INSTANCE.pattern}")
+    if not INSTANCE.fullmatch(instance):
+        raise SegmentError(f"instance {instance!r}: must match {INSTANCE.pattern}")
     if not _NAME.fullmatch(name):
         raise SegmentError(f"segment name {name!r}: must match {_NAME.pattern}")
     return f"{PREFIX}{instance}.{name}"
