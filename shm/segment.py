@@ -310,6 +310,12 @@ class Segment:
         except FileNotFoundError:
             return False
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the segment's lock for a few lines that no other process may run meanwhile."""
+        with _opened(self._file) as fd, _locked(fd, fcntl.LOCK_EX, self.label):
+            yield
+
     def close(self) -> None:
         """Drop the arrays; the memory is unmapped when the last array out of it is gone."""
         self.arrays.clear()

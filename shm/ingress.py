@@ -1,0 +1,212 @@
+"""The door of the engine: a ring from one producer to the sequencer, in a segment of its own.
+
+    producer                                                            sequencer
+    push()  ->  copy, TAIL += n (release)  -> [ slot | slot | ... ] ->  available(), peek
+                HEAD_SEEN remembered       <-  HEAD += n (release)  <-  release()
+
+Reads   commands that the producer laid out as COMMAND rows; only the first three lines travel,
+        and of these only as many as `lines` says: the sequencer must zero the rest itself.
+Writes  slots of 192 bytes, and the cursors.
+Never   waits: what does not fit is the caller's to refuse ("overloaded, not accepted").
+
+Invariants
+    1. 0 <= TAIL - HEAD <= capacity; both only grow.
+    2. Only the producer stores TAIL, HEAD_SEEN and LAST_REQUEST; only the sequencer HEAD and
+       TAIL_SEEN. One live process at a time is the producer: `IngressRing.attach` sees to it.
+    3. The last tenth of the ring takes only what can lower risk: cancels, reduces, reduce-only.
+    4. LAST_REQUEST is stored before the TAIL that covers it: a producer that is killed and
+       started again goes on above it and never gives a number twice.
+
+Producers are processes with numba: the ring needs a release store, which numpy cannot promise.
+Whoever cannot have numba sends through ZeroMQ.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import numpy as np
+
+from shm.atomics import load_acquire, store_release
+from shm.codes import Flag, Kind
+from shm.config import Producer, kinds_mask
+from shm.jit import inlined, kernel
+from shm.pointers import Cells, table
+from shm.records import COMMAND, INGRESS
+from shm.segment import Part, Segment, SegmentError, process_start
+from shm.units import PRODUCER_SHIFT
+
+COMMAND_WORDS: Final = 32  # a COMMAND row
+SLOT_WORDS: Final = 24  # its first three lines
+
+# Cells of the ring's one part; an INGRESS record lies in the first eight.
+TAIL: Final = 16  # commands published
+HEAD_SEEN: Final = 17  # the producer's memory of HEAD
+LAST_REQUEST: Final = 18  # `request` of the newest command
+OWNER_PID: Final = 20
+OWNER_START: Final = 21
+HEAD: Final = 32  # commands taken
+TAIL_SEEN: Final = 33  # the sequencer's memory of TAIL
+SLOTS: Final = 64  # first cell of the first slot
+
+CORRUPT: Final = -1
+
+_REQUEST = COMMAND.dtype.fields["request"][1] // 8  # type: ignore[index]
+_CODES = COMMAND.dtype.fields["kind"][1] // 8  # type: ignore[index]
+_KIND_SHIFT = COMMAND.dtype.fields["kind"][1] % 8 * 8  # type: ignore[index]
+_FLAGS_SHIFT = COMMAND.dtype.fields["flags"][1] % 8 * 8  # type: ignore[index]
+_REDUCE_ONLY = int(Flag.REDUCE_ONLY)
+_LINES_SHIFT = COMMAND.dtype.fields["lines"][1] % 8 * 8  # type: ignore[index]
+
+
+@inlined
+def lowers_risk(codes: int) -> bool:
+    """Whether a command may use the last tenth; `codes` is its word of kind, flags and lines."""
+    kind = (codes >> _KIND_SHIFT) & 255
+    if kind == Kind.PLACE or kind == Kind.AMEND:
+        return (codes >> _FLAGS_SHIFT) & _REDUCE_ONLY != 0
+    return (
+        kind == Kind.CANCEL
+        or kind == Kind.CANCEL_ALL
+        or kind == Kind.CANCEL_SYMBOL
+        or kind == Kind.REDUCE
+    )
+
+
+@inlined
+def lines_of(codes: int) -> int:
+    """How many lines of a command travel: 1 to 3, whatever its `lines` byte says."""
+    lines = (codes >> _LINES_SHIFT) & 255
+    return lines if 1 <= lines <= 3 else 1
+
+
+@kernel
+def push_many(ring: Cells, capacity: int, source: Cells, first: int, count: int) -> int:
+    """Hand commands to the sequencer, in order, until one does not fit.
+
+    ring        int64 cells of the ring's part
+    source      COMMAND rows as int64 cells, 32 a row
+    first       row of the first one, `count` of them
+    returns     how many were taken; the one after them was refused
+    """
+    tail = ring[TAIL]
+    done = 0
+    while done < count:
+        at = (first + done) * COMMAND_WORDS
+        codes = source[at + _CODES]
+        room = capacity if lowers_risk(codes) else capacity - capacity // 10
+        if tail - ring[HEAD_SEEN] >= room:
+            # Ask the sequencer's line only when our memory of it says full: one miss per lap.
+            ring[HEAD_SEEN] = load_acquire(ring, HEAD)
+            if tail - ring[HEAD_SEEN] >= room:
+                break
+        to = SLOTS + (tail & (capacity - 1)) * SLOT_WORDS
+        for k in range(8 * lines_of(codes)):
+            ring[to + k] = source[at + k]
+        tail += 1
+        done += 1
+        if done & 31 == 0:  # let the sequencer begin before a long batch is all in
+            ring[LAST_REQUEST] = source[at + _REQUEST]
+            store_release(ring, TAIL, tail)
+    if done & 31 != 0:
+        ring[LAST_REQUEST] = source[(first + done - 1) * COMMAND_WORDS + _REQUEST]
+        store_release(ring, TAIL, tail)
+    return done
+
+
+@kernel
+def push(ring: Cells, capacity: int, source: Cells, row: int) -> bool:
+    """Hand one command to the sequencer; False: the ring is full for its kind."""
+    return push_many(ring, capacity, source, row, 1) == 1
+
+
+@inlined
+def available(ring: Cells, capacity: int) -> int:
+    """Commands the sequencer may take, or CORRUPT when the producer's cursor makes no sense."""
+    count = ring[TAIL_SEEN] - ring[HEAD]
+    if count == 0:
+        tail = load_acquire(ring, TAIL)
+        count = tail - ring[HEAD]
+        if count < 0 or count > capacity:
+            return CORRUPT
+        ring[TAIL_SEEN] = tail
+    return count
+
+
+@inlined
+def peek(ring: Cells, capacity: int, ahead: int) -> int:
+    """Cell where the command `ahead` of the oldest one starts; ahead < available()."""
+    return SLOTS + ((ring[HEAD] + ahead) & (capacity - 1)) * SLOT_WORDS
+
+
+@inlined
+def release(ring: Cells, count: int) -> None:
+    """Give the `count` oldest slots back; the producer may overwrite them from now on."""
+    store_release(ring, HEAD, ring[HEAD] + count)
+
+
+def segment_name(producer: str) -> str:
+    """Name of a producer's ring within its instance."""
+    return f"ingress.{producer}"
+
+
+def ring_parts(capacity: int) -> tuple[Part, ...]:
+    """What the segment of a ring holds."""
+    return (Part("ring", "<i8", SLOTS + capacity * SLOT_WORDS),)
+
+
+def format_ring(cells: np.ndarray[Any, Any], producer: Producer, capacity: int) -> None:
+    """Write the head of a ring of zeros: who may send what."""
+    head = cells[:8].view(INGRESS.dtype)[0]
+    head["producer"] = producer.id
+    head["kinds"] = kinds_mask(producer.kinds)
+    head["privileged"] = producer.privileged
+    head["capacity"] = capacity
+
+
+class IngressRing:
+    """A mapped ring. The engine makes it, one producer attaches; `cells` go to the kernels."""
+
+    def __init__(self, segment: Segment, capacity: int) -> None:
+        self.segment = segment
+        self.capacity = capacity
+        self.array = segment.arrays["ring"]
+        self.head = self.array[:8].view(INGRESS.dtype)[0]
+        self.cells = table(self.array)
+
+    @classmethod
+    def create(cls, instance: str, producer: Producer, capacity: int, epoch: int) -> IngressRing:
+        """Make a producer's ring; for the engine."""
+        parts = ring_parts(capacity)
+        segment = Segment.create(instance, segment_name(producer.name), parts, epoch)
+        format_ring(segment.arrays["ring"], producer, capacity)
+        return cls(segment, capacity)
+
+    @classmethod
+    def attach(
+        cls, instance: str, producer: str, capacity: int, epoch: int | None = None
+    ) -> IngressRing:
+        """Become the producer of a ring; SegmentError while another live process is."""
+        segment = Segment.attach(instance, segment_name(producer), ring_parts(capacity), epoch)
+        ring = cls(segment, capacity)
+        with segment.locked():
+            pid, start = int(ring.array[OWNER_PID]), int(ring.array[OWNER_START])
+            if pid not in (0, os.getpid()) and process_start(pid) == start:
+                raise SegmentError(
+                    f"ingress ring {instance}.{producer}: process {pid} sends through it. "
+                    "Stop that one, or give this one a producer of its own in perpcore.toml"
+                )
+            ring.array[OWNER_PID] = os.getpid()
+            ring.array[OWNER_START] = process_start(os.getpid())
+        return ring
+
+    def next_request(self) -> int:
+        """The lowest `request` that this ring's producer has not used yet."""
+        last = int(self.array[LAST_REQUEST])
+        return (last or int(self.head["producer"]) << PRODUCER_SHIFT) + 1
+
+    def push(self, commands: np.ndarray[Any, Any]) -> int:
+        """Hand COMMAND rows over; returns how many were taken."""
+        source = table(commands.view(np.int64))
+        return int(push_many(self.cells, self.capacity, source, 0, len(commands)))
