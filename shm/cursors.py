@@ -54,3 +54,23 @@ def matches_written(shard: int) -> int:
 def matches_read(shard: int) -> int:
     """Records of this shard's matches ring that settlement has consumed."""
     return _SHARD + (3 * shard + 2) * STRIDE
+
+
+# ---------------------------------------------------------------- one doorbell a worker
+
+# Two lines a worker: one that everybody reads and hardly anybody writes, one that only it writes.
+DOORBELL_CELLS: Final = 32
+DOORBELLS_MAX: Final = 62  # a set of workers is the bits of an int64
+
+SLEEP: Final = 0  # futex: 1 while the worker sleeps or is about to, else 0
+STOP: Final = 1  # 1: leave the loop, whatever there is to do
+HEARTBEAT_NS: Final = STRIDE  # CLOCK_MONOTONIC when the worker last came by
+PROGRESS: Final = STRIDE + 1  # units of work done since it started
+SLEEPS: Final = STRIDE + 2  # times it went to sleep
+WORKER_PID: Final = STRIDE + 3
+EPOCH: Final = STRIDE + 4  # of the engine start that the worker belongs to; set when it is ready
+
+
+def doorbell(worker: int) -> int:
+    """First cell of a worker's doorbell."""
+    return worker * DOORBELL_CELLS

@@ -124,7 +124,7 @@ def push(ring: Cells, capacity: int, source: Cells, row: int) -> bool:
 @inlined
 def available(ring: Cells, capacity: int) -> int:
     """Commands the sequencer may take, or CORRUPT when the producer's cursor makes no sense."""
-    count = ring[TAIL_SEEN] - ring[HEAD]
+    count: int = ring[TAIL_SEEN] - ring[HEAD]
     if count == 0:
         tail = load_acquire(ring, TAIL)
         count = tail - ring[HEAD]
@@ -137,7 +137,8 @@ def available(ring: Cells, capacity: int) -> int:
 @inlined
 def peek(ring: Cells, capacity: int, ahead: int) -> int:
     """Cell where the command `ahead` of the oldest one starts; ahead < available()."""
-    return SLOTS + ((ring[HEAD] + ahead) & (capacity - 1)) * SLOT_WORDS
+    slot: int = (ring[HEAD] + ahead) & (capacity - 1)
+    return SLOTS + slot * SLOT_WORDS
 
 
 @inlined
