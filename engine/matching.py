@@ -1,0 +1,753 @@
+"""Stage 4 of 7, match: cross the commands risk let through against the books of one shard.
+
+Reads   commands up to RISKED: their first line and what risk decided; NODE rows and levels.
+Writes  MATCH records in its matches ring, in command order, the last of each command flagged;
+        BOOK trade ids and last prices; the book itself, through engine/book.py.
+Never   touches money. A record says who met whom at what price; settlement says what it costs.
+
+A command may produce more records than the ring holds. Then the stage publishes what it has and
+returns in mid-command; called again, it goes on at the same order. What that takes is little,
+because the book itself is the state: a cancel of many finds the rest where it stopped, and a
+half-matched order has its remainder in its NODE row. `matcher[TAKING]` names that command.
+
+Rules a trader may rely on
+    price first, then arrival; a fill has the maker's price
+    an order of one's own account is met only when stp is NONE; otherwise the taker's stp decides
+    FOK counts only what stp lets it trade; GTX looks at prices alone, whoever's they are
+    an amend keeps its place only at the same price, for no more than is open, without TO_BACK
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from engine.book import best_against, crosses, join_mine, leave_mine, link, unlink
+from engine.prices import READ_SEEN, TAKING, TAKING_JOINED, leaf_of, next_price
+from engine.state import Books
+from shm.atomics import load_acquire, store_release
+from shm.codes import Flag, Kind, MatchKind, NodeState, Reason, Route, Side, Stp, Tif, Type
+from shm.cursors import RISKED
+from shm.jit import inlined, kernel
+from shm.pointers import Cells, Rows
+from shm.records import NO_SYMBOL
+from shm.units import NIL
+
+_NO_MATCH: Final = int(Flag.NO_MATCH)
+_TO_BACK: Final = int(Flag.TO_BACK)
+_UPSERT: Final = int(Flag.UPSERT)
+_REMAINING: Final = int(Flag.REMAINING)
+_KEEP_QTY: Final = int(Flag.KEEP_QTY)
+
+# No step writes more records than this before it asks for room again: a taker that meets an order
+# of its own says ENDED of the maker, and then RESTED or ENDED of itself.
+_STEP_RECORDS_MAX: Final = 4
+MATCHES_MIN: Final = 8  # least capacity of a matches ring
+_PUBLISH_EVERY: Final = 32  # commands between two looks of settlement at what is there
+
+# How taking ended.
+_LEFT: Final = 0  # nothing more within the limit; open_lots of the taker are left, > 0
+_OVER: Final = 1  # filled or expired, and said so
+_PAUSED: Final = 2  # the ring is full
+
+
+@inlined
+def _room(cursors: Cells, read_cell: int, matcher: Cells, written: int, capacity: int) -> bool:
+    """Whether the matches ring takes another step."""
+    if written + _STEP_RECORDS_MAX - matcher[READ_SEEN] <= capacity:
+        return True
+    matcher[READ_SEEN] = load_acquire(cursors, read_cell)
+    return written + _STEP_RECORDS_MAX - matcher[READ_SEEN] <= capacity
+
+
+@inlined
+def _write(
+    r: Any,
+    seq: int,
+    symbol: int,
+    slot: int,
+    kind: int,
+    reason: int,
+    last: int,
+    price_ticks: int,
+    lots: int,
+    open_lots: int,
+) -> None:
+    """One MATCH record that is not a fill."""
+    r["seq"] = seq
+    r["price_ticks"] = price_ticks
+    r["lots"] = lots
+    r["open_lots"] = open_lots
+    r["maker_open_lots"] = 0
+    r["trade_id"] = 0
+    r["slot"] = slot
+    r["maker"] = NIL
+    r["symbol"] = symbol
+    r["kind"] = kind
+    r["reason"] = reason
+    r["last"] = last
+
+
+@kernel
+def _can_fill(
+    nodes: Rows,
+    books: Rows,
+    trie_bits: Cells,
+    trie_children: Cells,
+    leaf_bits: Cells,
+    levels: Rows,
+    matcher: Cells,
+    symbol: int,
+    side: int,
+    account: int,
+    limit_ticks: int,
+    lots: int,
+    stp: int,
+) -> bool:
+    """Whether an order of this size would be filled at once, down to the last lot."""
+    row = symbol * 2 + 1 - side
+    price = best_against(books, symbol, side)
+    while crosses(price, side, limit_ticks):
+        leaf = leaf_of(matcher, trie_bits, trie_children, leaf_bits, row, price, 0)
+        level = levels[leaf * 64 + (price & 63)]
+        if stp == Stp.NONE:
+            lots -= level["lots"]
+        else:
+            maker = level["first"]
+            while maker != NIL and lots > 0:
+                if nodes[maker]["account"] != account:
+                    lots -= nodes[maker]["open_lots"]
+                elif stp != Stp.EXPIRE_MAKER:
+                    return False
+                maker = nodes[maker]["next"]
+        if lots <= 0:
+            return True
+        price = next_price(matcher, trie_bits, trie_children, leaf_bits, row, price)
+    return False
+
+
+@kernel
+def _take(
+    cursors: Cells,
+    matches: Rows,
+    nodes: Rows,
+    node_levels: Cells,
+    books: Rows,
+    mine: Rows,
+    trie_bits: Cells,
+    trie_children: Cells,
+    leaf_bits: Cells,
+    levels: Rows,
+    matcher: Cells,
+    matches_mask: int,
+    read_cell: int,
+    seq: int,
+    slot: int,
+    limit_ticks: int,
+    stp: int,
+    written: int,
+) -> tuple[int, int]:
+    """Trade the order at `slot` with the other side while prices are within its limit.
+
+    returns     (records written so far, _LEFT | _OVER | _PAUSED)
+    """
+    o = nodes[slot]
+    symbol = np.int64(o["symbol"])
+    side = np.int64(o["side"])
+    account = o["account"]
+    left_lots = o["open_lots"]
+    outcome = _LEFT
+    price = best_against(books, symbol, side)
+    while outcome == _LEFT and crosses(price, side, limit_ticks):
+        if not _room(cursors, read_cell, matcher, written, matches_mask + 1):
+            outcome = _PAUSED
+            break
+        leaf = leaf_of(
+            matcher, trie_bits, trie_children, leaf_bits, symbol * 2 + 1 - side, price, 0
+        )
+        level = levels[leaf * 64 + (price & 63)]
+        maker = np.int64(level["first"])
+        m = nodes[maker]
+        gone = True
+        if stp != Stp.NONE and m["account"] == account:
+            gone = stp != Stp.EXPIRE_TAKER
+            if gone:
+                _write(
+                    matches[written & matches_mask],
+                    seq,
+                    symbol,
+                    maker,
+                    MatchKind.ENDED,
+                    Reason.SELF_TRADE,
+                    0,
+                    0,
+                    0,
+                    m["open_lots"],
+                )
+                written += 1
+            if stp != Stp.EXPIRE_MAKER:
+                _write(
+                    matches[written & matches_mask],
+                    seq,
+                    symbol,
+                    slot,
+                    MatchKind.ENDED,
+                    Reason.SELF_TRADE,
+                    1,
+                    0,
+                    0,
+                    left_lots,
+                )
+                written += 1
+                outcome = _OVER
+        else:
+            maker_lots = m["open_lots"]
+            lots = min(left_lots, maker_lots)
+            left_lots -= lots
+            maker_lots -= lots
+            m["open_lots"] = maker_lots
+            m["filled_lots"] += lots
+            level["lots"] -= lots
+            gone = maker_lots == 0
+            book = books[symbol]
+            trade_id = book["trade_id"] + 1
+            book["trade_id"] = trade_id
+            book["last_ticks"] = price
+            o["filled_lots"] += lots
+            r = matches[written & matches_mask]
+            r["seq"] = seq
+            r["price_ticks"] = price
+            r["lots"] = lots
+            r["open_lots"] = left_lots
+            r["maker_open_lots"] = maker_lots
+            r["trade_id"] = trade_id
+            r["slot"] = slot
+            r["maker"] = maker
+            r["symbol"] = symbol
+            r["kind"] = MatchKind.FILL
+            r["reason"] = Reason.NONE
+            r["last"] = left_lots == 0
+            written += 1
+            if left_lots == 0:
+                outcome = _OVER
+        if gone:
+            unlink(
+                nodes,
+                node_levels,
+                books,
+                trie_bits,
+                trie_children,
+                leaf_bits,
+                levels,
+                matcher,
+                maker,
+            )
+            leave_mine(nodes, mine, maker)
+            price = best_against(books, symbol, side)
+    o["open_lots"] = left_lots
+    return written, outcome
+
+
+@kernel
+def _cancel_all(
+    cursors: Cells,
+    matches: Rows,
+    nodes: Rows,
+    node_levels: Cells,
+    books: Rows,
+    mine: Rows,
+    mine_heads: Cells,
+    trie_bits: Cells,
+    trie_children: Cells,
+    leaf_bits: Cells,
+    levels: Rows,
+    matcher: Cells,
+    matches_mask: int,
+    read_cell: int,
+    c: Any,
+    written: int,
+) -> tuple[int, bool]:
+    """End the orders of an account in one symbol or all, by symbol, then oldest first.
+
+    returns     (records written so far, whether it is finished)
+    """
+    seq = c["seq"]
+    row = np.int64(mine_heads[c["account"]])
+    while row != NIL:
+        if c["symbol"] == NO_SYMBOL or c["symbol"] == mine[row]["symbol"]:
+            while mine[row]["first"] != NIL:
+                if not _room(cursors, read_cell, matcher, written, matches_mask + 1):
+                    return written, False
+                slot = np.int64(mine[row]["first"])
+                unlink(
+                    nodes,
+                    node_levels,
+                    books,
+                    trie_bits,
+                    trie_children,
+                    leaf_bits,
+                    levels,
+                    matcher,
+                    slot,
+                )
+                leave_mine(nodes, mine, slot)
+                _write(
+                    matches[written & matches_mask],
+                    seq,
+                    nodes[slot]["symbol"],
+                    slot,
+                    MatchKind.ENDED,
+                    c["end_reason"],
+                    0,
+                    0,
+                    0,
+                    nodes[slot]["open_lots"],
+                )
+                written += 1
+        row = np.int64(mine[row]["next_position"])
+    if not _room(cursors, read_cell, matcher, written, matches_mask + 1):
+        return written, False
+    r = matches[written & matches_mask]
+    _write(r, seq, c["symbol"], NIL, MatchKind.DONE, Reason.NONE, 1, 0, 0, 0)
+    return written + 1, True
+
+
+@kernel
+def _cancel_symbol(
+    cursors: Cells,
+    matches: Rows,
+    nodes: Rows,
+    node_levels: Cells,
+    books: Rows,
+    mine: Rows,
+    trie_bits: Cells,
+    trie_children: Cells,
+    leaf_bits: Cells,
+    levels: Rows,
+    matcher: Cells,
+    matches_mask: int,
+    read_cell: int,
+    c: Any,
+    written: int,
+) -> tuple[int, bool]:
+    """End every order of a book: bids from the best, oldest first, then asks.
+
+    returns     (records written so far, whether it is finished)
+    """
+    seq = c["seq"]
+    symbol = np.int64(c["symbol"])
+    book = books[symbol]
+    while True:
+        if not _room(cursors, read_cell, matcher, written, matches_mask + 1):
+            return written, False
+        r = matches[written & matches_mask]
+        written += 1
+        side = Side.BUY if book["bid_orders"] > 0 else Side.SELL
+        if side == Side.SELL and book["ask_orders"] == 0:
+            _write(r, seq, symbol, NIL, MatchKind.DONE, Reason.NONE, 1, 0, 0, 0)
+            return written, True
+        price = best_against(books, symbol, 1 - side)
+        row = symbol * 2 + side
+        leaf = leaf_of(matcher, trie_bits, trie_children, leaf_bits, row, price, 0)
+        slot = np.int64(levels[leaf * 64 + (price & 63)]["first"])
+        unlink(
+            nodes, node_levels, books, trie_bits, trie_children, leaf_bits, levels, matcher, slot
+        )
+        leave_mine(nodes, mine, slot)
+        _write(
+            r,
+            seq,
+            symbol,
+            slot,
+            MatchKind.ENDED,
+            c["end_reason"],
+            0,
+            0,
+            0,
+            nodes[slot]["open_lots"],
+        )
+
+
+@inlined
+def _place(nodes: Rows, c: Any, slot: int) -> None:
+    """Lay a new order into its row; it is not in the book yet."""
+    o = nodes[slot]
+    assert o["state"] != NodeState.LIVE
+    assert c["decided_lots"] > 0
+    o["order_id"] = c["decided_order_id"]
+    o["price_ticks"] = c["limit_ticks"]
+    o["open_lots"] = c["decided_lots"]
+    o["filled_lots"] = 0
+    o["account"] = c["account"]
+    o["next"] = NIL
+    o["prev"] = NIL
+    o["mine_next"] = NIL
+    o["mine_prev"] = NIL
+    o["position"] = c["position"]
+    o["symbol"] = c["symbol"]
+    o["side"] = c["side"]
+    o["state"] = NodeState.DEAD
+
+
+@kernel
+def match_commands(
+    cursors: Cells,
+    commands: Rows,
+    matches: Rows,
+    nodes: Rows,
+    node_levels: Cells,
+    books: Rows,
+    mine: Rows,
+    mine_heads: Cells,
+    trie_bits: Cells,
+    trie_children: Cells,
+    leaf_bits: Cells,
+    levels: Rows,
+    matcher: Cells,
+    shard: int,
+    shards: int,
+    commands_mask: int,
+    matches_mask: int,
+    matched_cell: int,
+    written_cell: int,
+    read_cell: int,
+    budget: int,
+) -> int:
+    """Match up to `budget` commands that risk has decided; stop early when the ring is full.
+
+    commands        COMMAND[commands_mask + 1]
+    matches         MATCH[matches_mask + 1], at least MATCHES_MIN
+    matched_cell, written_cell, read_cell    of this shard, see shm/cursors.py
+    returns         commands finished + records written; 0: nothing to do, or no room at all
+    """
+    first_seq = cursors[matched_cell] + 1
+    seq = first_seq
+    stop_seq = min(load_acquire(cursors, RISKED), seq + budget - 1)
+    first_written = cursors[written_cell]
+    written = first_written
+    capacity = matches_mask + 1
+    while seq <= stop_seq:
+        c = commands[seq & commands_mask]
+        symbol = np.int64(c["symbol"])
+        route = c["route"]
+        if route == Route.NOWHERE or (
+            route == Route.SHARD and shards != 1 and symbol % shards != shard
+        ):
+            seq += 1
+            continue
+        if not _room(cursors, read_cell, matcher, written, capacity):
+            break
+        assert c["seq"] == seq
+        kind = c["kind"]
+        slot = np.int64(c["slot"])
+        enter = False  # the order at `slot`, out of the book, goes for the other side and rests
+        joined = False  # it is in its account's list
+        resumed = False
+        if matcher[TAKING] == seq:
+            enter = True
+            resumed = True
+            joined = matcher[TAKING_JOINED] == 1
+        elif kind == Kind.PLACE:
+            _place(nodes, c, slot)
+            enter = True
+        elif kind == Kind.CANCEL_ALL:
+            written, finished = _cancel_all(
+                cursors,
+                matches,
+                nodes,
+                node_levels,
+                books,
+                mine,
+                mine_heads,
+                trie_bits,
+                trie_children,
+                leaf_bits,
+                levels,
+                matcher,
+                matches_mask,
+                read_cell,
+                c,
+                written,
+            )
+            if not finished:
+                break
+        elif kind == Kind.CANCEL_SYMBOL:
+            written, finished = _cancel_symbol(
+                cursors,
+                matches,
+                nodes,
+                node_levels,
+                books,
+                mine,
+                trie_bits,
+                trie_children,
+                leaf_bits,
+                levels,
+                matcher,
+                matches_mask,
+                read_cell,
+                c,
+                written,
+            )
+            if not finished:
+                break
+        elif (
+            kind == Kind.AMEND or kind == Kind.CANCEL or kind == Kind.REDUCE or kind == Kind.EXPIRE
+        ):
+            live = (
+                slot != NIL
+                and nodes[slot]["state"] == NodeState.LIVE
+                and nodes[slot]["order_id"] == c["decided_order_id"]
+            )
+            r = matches[written & matches_mask]
+            written += 1
+            flags = np.int64(c["flags"])
+            open_lots = c["decided_lots"]  # after an amend or reduce
+            reason = np.int64(c["end_reason"])  # if that leaves nothing
+            refused = not live
+            if kind == Kind.CANCEL or kind == Kind.EXPIRE:
+                open_lots = 0
+            elif kind == Kind.REDUCE:
+                reason = np.int64(Reason.USER_CANCEL)
+                if live:
+                    open_lots = nodes[slot]["open_lots"] - open_lots
+            else:
+                reason = np.int64(Reason.AMENDED_AWAY)
+                if live:
+                    if flags & _KEEP_QTY != 0:
+                        open_lots = nodes[slot]["open_lots"]
+                    elif flags & _REMAINING == 0:
+                        open_lots -= nodes[slot]["filled_lots"]
+                elif (
+                    flags & _UPSERT != 0
+                    and slot != NIL
+                    and open_lots > 0
+                    and nodes[slot]["state"] != NodeState.LIVE
+                ):
+                    # A row that settlement has not given away yet keeps what it had filled.
+                    filled_lots = nodes[slot]["filled_lots"]
+                    same = nodes[slot]["order_id"] == c["decided_order_id"]
+                    _place(nodes, c, slot)
+                    nodes[slot]["filled_lots"] = filled_lots if same else 0
+                    enter = True
+                    refused = False
+            if refused:
+                _write(r, seq, symbol, slot, MatchKind.REFUSED, Reason.NONE, 1, 0, 0, 0)
+            elif live:
+                o = nodes[slot]
+                was_lots = o["open_lots"]
+                stays = kind == Kind.REDUCE or (
+                    c["limit_ticks"] == o["price_ticks"]
+                    and open_lots <= was_lots
+                    and flags & _TO_BACK == 0
+                )
+                if open_lots > 0 and stays:
+                    levels[node_levels[slot]]["lots"] -= was_lots - open_lots
+                    o["open_lots"] = open_lots
+                    _write(
+                        r,
+                        seq,
+                        symbol,
+                        slot,
+                        MatchKind.AMENDED,
+                        Reason.NONE,
+                        1,
+                        o["price_ticks"],
+                        o["filled_lots"] + open_lots,
+                        open_lots,
+                    )
+                else:
+                    unlink(
+                        nodes,
+                        node_levels,
+                        books,
+                        trie_bits,
+                        trie_children,
+                        leaf_bits,
+                        levels,
+                        matcher,
+                        slot,
+                    )
+                    if open_lots <= 0:
+                        leave_mine(nodes, mine, slot)
+                        _write(r, seq, symbol, slot, MatchKind.ENDED, reason, 1, 0, 0, was_lots)
+                    else:
+                        enter = True
+                        joined = True
+            if enter:
+                o = nodes[slot]
+                o["price_ticks"] = c["limit_ticks"]
+                o["open_lots"] = open_lots
+                _write(
+                    r,
+                    seq,
+                    symbol,
+                    slot,
+                    MatchKind.AMENDED,
+                    Reason.NONE,
+                    0,
+                    c["limit_ticks"],
+                    o["filled_lots"] + open_lots,
+                    open_lots,
+                )
+        else:
+            r = matches[written & matches_mask]
+            _write(r, seq, symbol, NIL, MatchKind.DONE, Reason.NONE, 1, 0, 0, 0)
+            written += 1
+
+        if enter:
+            side = np.int64(nodes[slot]["side"])
+            limit = c["limit_ticks"]
+            tif = c["order_tif"]
+            no_match = c["flags"] & _NO_MATCH != 0
+            market = kind == Kind.PLACE and c["type"] == Type.MARKET
+            ended = np.int64(Reason.NONE)
+            outcome = _LEFT
+            if not no_match and crosses(best_against(books, symbol, side), side, limit):
+                if tif == Tif.GTX:
+                    ended = np.int64(Reason.WOULD_TAKE)
+                elif (
+                    tif == Tif.FOK
+                    and not resumed
+                    and not _can_fill(
+                        nodes,
+                        books,
+                        trie_bits,
+                        trie_children,
+                        leaf_bits,
+                        levels,
+                        matcher,
+                        symbol,
+                        side,
+                        c["account"],
+                        limit,
+                        nodes[slot]["open_lots"],
+                        c["order_stp"],
+                    )
+                ):
+                    ended = np.int64(Reason.FOK_UNFILLED)
+                else:
+                    written, outcome = _take(
+                        cursors,
+                        matches,
+                        nodes,
+                        node_levels,
+                        books,
+                        mine,
+                        trie_bits,
+                        trie_children,
+                        leaf_bits,
+                        levels,
+                        matcher,
+                        matches_mask,
+                        read_cell,
+                        seq,
+                        slot,
+                        limit,
+                        c["order_stp"],
+                        written,
+                    )
+            if outcome == _PAUSED:
+                matcher[TAKING] = seq
+                matcher[TAKING_JOINED] = joined
+                break
+            if resumed:
+                matcher[TAKING] = 0
+            if outcome == _LEFT:
+                open_lots = nodes[slot]["open_lots"]
+                if ended == Reason.NONE and not no_match:
+                    if market:
+                        ended = np.int64(Reason.MARKET_REMAINDER)
+                    elif tif == Tif.IOC:
+                        ended = np.int64(Reason.IOC_REMAINDER)
+                    elif tif == Tif.FOK:
+                        ended = np.int64(Reason.FOK_UNFILLED)
+                if ended == Reason.NONE and not link(
+                    nodes,
+                    node_levels,
+                    books,
+                    trie_bits,
+                    trie_children,
+                    leaf_bits,
+                    levels,
+                    matcher,
+                    slot,
+                    symbol,
+                    side,
+                    limit,
+                    open_lots,
+                ):
+                    ended = np.int64(Reason.BOOK_FULL)
+                r = matches[written & matches_mask]
+                written += 1
+                if ended == Reason.NONE:
+                    if not joined:
+                        join_mine(
+                            nodes,
+                            mine,
+                            mine_heads,
+                            slot,
+                            np.int64(c["position"]),
+                            np.int64(c["account"]),
+                            symbol,
+                        )
+                    _write(
+                        r, seq, symbol, slot, MatchKind.RESTED, Reason.NONE, 1, limit, 0, open_lots
+                    )
+                else:
+                    if joined:
+                        leave_mine(nodes, mine, slot)
+                    _write(r, seq, symbol, slot, MatchKind.ENDED, ended, 1, 0, 0, open_lots)
+            elif joined:
+                leave_mine(nodes, mine, slot)
+        seq += 1
+        if seq % _PUBLISH_EVERY == 0:
+            store_release(cursors, written_cell, written)
+            store_release(cursors, matched_cell, seq - 1)
+    work = seq - first_seq + written - first_written
+    if work != 0:
+        store_release(cursors, written_cell, written)
+        store_release(cursors, matched_cell, seq - 1)
+    return work
+
+
+@kernel
+def match_shard(
+    cursors: Cells,
+    commands: Rows,
+    matches: Rows,
+    b: Books,
+    shard: int,
+    shards: int,
+    commands_mask: int,
+    matches_mask: int,
+    matched_cell: int,
+    written_cell: int,
+    read_cell: int,
+    budget: int,
+) -> int:
+    """match_commands for a caller in Python."""
+    return match_commands(
+        cursors,
+        commands,
+        matches,
+        b.nodes,
+        b.node_levels,
+        b.books,
+        b.mine,
+        b.mine_heads,
+        b.trie_bits,
+        b.trie_children,
+        b.leaf_bits,
+        b.levels,
+        b.matcher,
+        shard,
+        shards,
+        commands_mask,
+        matches_mask,
+        matched_cell,
+        written_cell,
+        read_cell,
+        budget,
+    )
