@@ -478,11 +478,13 @@ ACCOUNT = record(
 ASSET = record(
     "ASSET",
     "what money is counted in",
-    size_bytes=32,
+    size_bytes=64,
     fields=(
         Field("name", "2i8", "up to 16 bytes of text"),
         Field("scale", "<i8", "decimals"),
         Field("declared", "<i8", "1 once it is"),
+        Field("total_quanta", "<i8", "deposits - withdrawals of everybody"),
+        Field("reserved", "3i8", "zero"),
     ),
 )
 
@@ -754,6 +756,50 @@ LABEL = record(
     fields=(
         Field("name", "48u1", "text, zero padded; empty: the row is unused"),
         Field("unit", "16u1", "text, zero padded"),
+    ),
+)
+
+ENGINE_STATUS = record(
+    "ENGINE_STATUS",
+    "what a start of the engine says about itself; written by its supervisor",
+    size_bytes=768,
+    fields=(
+        Field("phase", "<i8", "shm.control.Phase"),
+        Field("epoch", "<i8", "which start this is"),
+        Field("pid", "<i8", "of the supervisor"),
+        Field("started_ns", "<i8", "when this start began, ns since the Unix epoch"),
+        Field("running_ns", "<i8", "when it took its first command; 0 before"),
+        Field("stop_asked", "<i8", "1: a worker was told to end, the supervisor shall stop all"),
+        Field("restarts", "<i8", "how often the supervisor has started the group again"),
+        Field("recovered_seq", "<i8", "last command that recovery found"),
+        Field("recovered_us", "<i8", "how long recovery took"),
+        Field("workers", "<i8", "rows of the worker table in use"),
+        Field("sequencer", "<i8", "which of them reads the ingress rings: whose bell to ring"),
+        Field("shards", "<i8", "matching shards"),
+        Field("commands", "<i8", "slots of the commands ring"),
+        Field("matches", "<i8", "slots of each matches ring"),
+        Field("reports", "<i8", "slots of the reports ring"),
+        Field("ingress", "<i8", "slots of each ingress ring"),
+        Field("reserved", "16i8", "zero"),
+        Field("data_dir", "512u1", "text, zero padded"),
+    ),
+)
+
+WORKER_STATUS = record(
+    "WORKER_STATUS",
+    "one worker process: what it runs and how far its start has come",
+    size_bytes=128,
+    fields=(
+        Field("order", "<i8", "by the supervisor: shm.control.Order"),
+        Field("state", "<i8", "by the worker: shm.control.WorkerState"),
+        Field("pid", "<i8", "of the worker"),
+        Field("stages", "<i8", "bit k: stage k of shm.control.STAGES"),
+        Field("shards", "<i8", "bit k: matching shard k"),
+        Field("ready_us", "<i8", "from its spawning until it was ready"),
+        Field("refused", "<i8", "bits of shm.control.Wish that the host refused"),
+        Field("cpu", "<i8", "pinned to, or NIL"),
+        Field("name", "32u1", "text, zero padded"),
+        Field("reserved", "4i8", "zero"),
     ),
 )
 
