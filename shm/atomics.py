@@ -41,6 +41,12 @@ if PLAIN:
     def fence() -> None:
         return None
 
+    def fence_release() -> None:
+        return None
+
+    def fence_acquire() -> None:
+        return None
+
     def pause() -> None:
         return None
 
@@ -139,6 +145,26 @@ else:
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             builder.fence("seq_cst")
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def fence_release(typingctx: Any) -> Any:
+        """No store after it becomes visible before a load or store before it; free on x86."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            builder.fence("release")
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def fence_acquire(typingctx: Any) -> Any:
+        """No load before it is made after a load or store after it; free on x86."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            builder.fence("acquire")
             return context.get_dummy_value()
 
         return types.void(), codegen
