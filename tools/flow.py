@@ -92,17 +92,19 @@ _EXPECTED: Final = {"": int(Expected.NOTHING), "OK": 1, "REJECT": 2}
 # ---------------------------------------------------------------- reading
 
 
-class _Chunk(NamedTuple):
+class Chunk(NamedTuple):
     """Some lines of a file by column, and where they stand."""
 
     path: Path
+    names: Sequence[str]  # of the columns
     lines: Sequence[int]
     columns: list[list[str]]
 
     def error(self, row: int, column: int, wanted: str) -> FlowError:
         got = self.columns[column][row]
-        name = _COLUMNS[column]
-        return FlowError(f"{self.path}: line {self.lines[row]}: {name} = {got!r}, wanted {wanted}")
+        return FlowError(
+            f"{self.path}: line {self.lines[row]}: {self.names[column]} = {got!r}, wanted {wanted}"
+        )
 
 
 def read_lines(path: Path) -> Iterator[list[str]]:
@@ -119,7 +121,7 @@ def read_lines(path: Path) -> Iterator[list[str]]:
         raise FlowError(f"{path}: cannot be read as text: {error}") from error
 
 
-def split(path: Path, lines: list[str], before: int, width: int) -> _Chunk:
+def split(path: Path, names: Sequence[str], lines: list[str], before: int, width: int) -> Chunk:
     """Cells of lines that come after `before` others, `width` of them in each."""
     # All cells in one list, and a mark where each line ends: if the marks stand where they must,
     # every line has its width, and nothing was done line by line. csv takes three times as long.
@@ -128,7 +130,7 @@ def split(path: Path, lines: list[str], before: int, width: int) -> _Chunk:
     marks = cells[width :: width + 1]
     if '"' not in text and len(cells) == len(marks) * (width + 1) and set(marks) == {"\n"}:
         columns = [cells[column :: width + 1] for column in range(width)]
-        return _Chunk(path, range(before + 1, before + 1 + len(marks)), columns)
+        return Chunk(path, names, range(before + 1, before + 1 + len(marks)), columns)
     numbers, rows = [], []
     reader = csv.reader(lines, strict=True)
     try:
@@ -141,7 +143,7 @@ def split(path: Path, lines: list[str], before: int, width: int) -> _Chunk:
                 rows.append(row)
     except csv.Error as error:
         raise FlowError(f"{path}: line {before + reader.line_num}: {error}") from error
-    return _Chunk(path, numbers, [list(column) for column in zip(*rows, strict=True)])
+    return Chunk(path, names, numbers, [list(column) for column in zip(*rows, strict=True)])
 
 
 def integer(text: str) -> int | None:
@@ -150,17 +152,21 @@ def integer(text: str) -> int | None:
     return int(text) if digits.isascii() and digits.isdecimal() else None
 
 
-def integers(chunk: _Chunk, column: int, least: int, most: int, wanted: str) -> list[int]:
-    """A column of numbers; an empty cell is 0, which the caller has allowed or refused."""
+def integers(
+    chunk: Chunk, column: int, least: int, most: int, wanted: str, empty: str = ""
+) -> list[int]:
+    """A column of numbers; an empty cell counts as `empty`, which by default is none."""
     cells = chunk.columns[column]
+    if "" in cells:
+        cells = [cell or empty for cell in cells]
     joined = "".join(cells)
-    if joined.isascii() and joined.isdecimal():  # the common case, in two passes at C speed
-        numbers = list(map(int, [cell or "0" for cell in cells] if "" in cells else cells))
+    if joined.isascii() and joined.isdecimal() and all(cells):  # as nearly all are, and fast
+        numbers = list(map(int, cells))
         if least <= min(numbers) and max(numbers) <= most:
             return numbers
     numbers = []
     for row, cell in enumerate(cells):
-        number = integer(cell or "0")
+        number = integer(cell)
         if number is None or not least <= number <= most:
             raise chunk.error(row, column, wanted)
         numbers.append(number)
@@ -168,7 +174,7 @@ def integers(chunk: _Chunk, column: int, least: int, most: int, wanted: str) -> 
 
 
 def _words(
-    chunk: _Chunk, column: int, known: dict[str, int], wanted: str, other: int | None = None
+    chunk: Chunk, column: int, known: dict[str, int], wanted: str, other: int | None = None
 ) -> list[int]:
     """A column of words, whatever their case: each spelling is looked up once."""
     cells = chunk.columns[column]
@@ -192,7 +198,7 @@ def read_flow(path: Path) -> Iterator[Array]:
                 raise FlowError(f"{path}: line 1: {width} columns, wanted {wanted}")
             if header[2].upper() not in _CMDS:
                 before, lines, taken = 1, lines[1:], taken - 1
-        chunk = split(path, lines, before, width)
+        chunk = split(path, _COLUMNS, lines, before, width)
         if chunk.lines:
             yield _parse(chunk)
         before += taken
@@ -206,7 +212,7 @@ def load_flow(path: Path) -> Array:
     return np.concatenate(chunks) if chunks else np.zeros(0, FLOW)
 
 
-def _parse(chunk: _Chunk) -> Array:
+def _parse(chunk: Chunk) -> Array:
     flow = np.zeros(len(chunk.lines), FLOW)
     flow["cmd"] = _words(chunk, 2, _CMDS, " | ".join([*Cmd.__members__, "LIMIT"]))
     flow["side"] = _words(chunk, 4, _SIDES, "buy | bid | B | sell | ask | A | S")
@@ -221,7 +227,7 @@ def _parse(chunk: _Chunk) -> Array:
                 row = int(missing[0])
                 raise chunk.error(row, column, f"one: {Cmd(int(flow['cmd'][row])).name} needs it")
     for column, field in ((0, "file_seq"), (5, "price"), (6, "qty")):
-        flow[field] = integers(chunk, column, -(2**63), 2**63 - 1, "an integer of 64 bits")
+        flow[field] = integers(chunk, column, -(2**63), 2**63 - 1, "an integer of 64 bits", "0")
     flow["order_id"] = integers(chunk, 3, 0, 2**64 - 1, "an integer from 0 to 2^64 - 1")
     return flow
 
