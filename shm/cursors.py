@@ -67,6 +67,7 @@ STOP: Final = 1  # 1: leave the loop, whatever there is to do
 HEARTBEAT_NS: Final = STRIDE  # CLOCK_MONOTONIC when the worker last came by
 PROGRESS: Final = STRIDE + 1  # units of work done since it started
 SLEEPS: Final = STRIDE + 2  # times it went to sleep
+TIMEOUTS: Final = STRIDE + 5  # times nobody rang before the sleep was over
 WORKER_PID: Final = STRIDE + 3
 EPOCH: Final = STRIDE + 4  # of the engine start that the worker belongs to; set when it is ready
 

@@ -349,11 +349,12 @@ def _verify(fd: int, label: str, parts: Sequence[Part], epoch: int | None, dead:
             raise SegmentError(
                 f"segment {label}: {what} digest {got} != {wanted} of this build; {by}. {RESET}"
             )
-    size, wanted_size = os.fstat(fd).st_size, layout(parts)[1]
-    if not size == int(header["size_bytes"]) == wanted_size:
-        raise SegmentError(
-            f"segment {label}: {size:,} bytes, must be {wanted_size:,}; {by}. {RESET}"
-        )
+    wanted_size = layout(parts)[1]
+    for size in (os.fstat(fd).st_size, int(header["size_bytes"])):
+        if size != wanted_size:
+            raise SegmentError(
+                f"segment {label}: {size:,} bytes, must be {wanted_size:,}; {by}. {RESET}"
+            )
     if epoch is not None and int(header["epoch"]) != epoch:
         raise SegmentError(
             f"segment {label}: epoch {int(header['epoch'])} != {epoch} of the running engine; "

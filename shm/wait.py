@@ -37,7 +37,7 @@ from shm.atomics import (
     yield_now,
 )
 from shm.config import Wait
-from shm.cursors import DOORBELL_CELLS, HEARTBEAT_NS, PROGRESS, SLEEP, SLEEPS, STOP
+from shm.cursors import DOORBELL_CELLS, HEARTBEAT_NS, PROGRESS, SLEEP, SLEEPS, STOP, TIMEOUTS
 from shm.jit import inlined, kernel
 from shm.pointers import Cells
 
@@ -95,8 +95,10 @@ def _rest_slowly(bells: Cells, worker: int, turns: int, limit: int, sleep_ns: in
     woken = futex_wait(bells, base + SLEEP, 1, sleep_ns)
     still = load_acquire(bells, base + SLEEP)
     store_release(bells, base + SLEEP, 0)
-    # Rung for: start over, more is likely to come. Timed out: one look, then sleep again.
-    return 0 if woken == 0 or still == 0 else limit
+    if woken == 0 or still == 0:
+        return 0  # rung for: start over, more is likely to come
+    bells[base + TIMEOUTS] = bells[base + TIMEOUTS] + 1
+    return limit  # one look, then sleep again
 
 
 @inlined

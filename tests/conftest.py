@@ -11,16 +11,22 @@ this run is to take; without it everything runs in whatever build the environmen
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from shm.segment import remove_segments
 
 ROOT = Path(__file__).parent.parent
 SUITE = os.environ.get("PERPCORE_SUITE", "")
 # A run on production's own build: no bounds checks, separate processes.
 PROCESSES = ("process", "faults", "sim", "golden/replay", "golden/test_replay")
 PLAIN = ("unit", "laws", "golden")
+
+_NUMBERS = count()
 
 for name, examples in (("default", 60), ("plain", 10), ("long", 2000)):
     settings.register_profile(
@@ -60,6 +66,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def long_run(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture
+def instance() -> Iterator[str]:
+    """Name of an exchange that only this test uses; its segments are removed afterwards."""
+    name = f"test-{os.getpid()}-{next(_NUMBERS)}"
+    yield name
+    remove_segments(name, dead_only=False)
 
 
 @pytest.fixture(scope="session")
