@@ -6,7 +6,7 @@ matches and reports rings are counted from 0, and a cursor holds how many.
 
     per command   SEQUENCED >= RISKED >= matched(shard) >= SETTLED   JOURNALED, PUBLISHED behind
     per record    matches_written(shard) >= matches_read(shard)
-                  REPORTS_CLAIMED >= REPORTS_WRITTEN >= REPORTS_READ >= REPORTS_JOURNALED
+                  REPORTS_CLAIMED >= REPORTS_WRITTEN >= REPORTS_JOURNALED >= REPORTS_READ
 
 Who waits for whom
     sequencer   a slot is free when SETTLED and JOURNALED have passed the command in it
@@ -32,7 +32,7 @@ JOURNALED: Final = 3 * STRIDE  # highest command whose WAL block is durable
 PUBLISHED: Final = 4 * STRIDE  # highest command whose reports went out over ZeroMQ
 REPORTS_CLAIMED: Final = 5 * STRIDE  # slots settle may be overwriting: index < CLAIMED + ...
 REPORTS_WRITTEN: Final = 6 * STRIDE  # reports complete in the ring
-REPORTS_READ: Final = 7 * STRIDE  # reports the journal has copied: their slots are free
+REPORTS_READ: Final = 7 * STRIDE  # reports that are in the report log: their slots are free
 REPORTS_JOURNALED: Final = 8 * STRIDE  # reports anybody outside may read
 PROPOSALS: Final = 9 * STRIDE  # cancels settlement has proposed and the sequencer has not taken
 CUT: Final = 10 * STRIDE  # nonzero: the journal asks for no new openings (disk nearly full)
