@@ -19,6 +19,7 @@ Every error names file, path, value found and what it must be; all of them are l
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,7 @@ from shm.units import PRODUCERS_MAX, SHARDS_MAX
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 COMMANDS_MAX: Final = 32768  # `settled_lag` in the WAL is 16 bits
 UNIX_PATH_MAX: Final = 107
+RANGE_SUFFIX: Final = ".ask"
 
 _ORDER = (Kind.PLACE, Kind.CANCEL, Kind.AMEND, Kind.REDUCE, Kind.CANCEL_ALL, Kind.LEVERAGE)
 _ADMIN = (
@@ -124,7 +126,7 @@ class Publisher(_Table, frozen=True):
     """Where reports go out over ZeroMQ."""
 
     ipc: str = ""  # "": publisher.sock in data_dir
-    tcp: str = ""  # "": none; else "127.0.0.1:7001"
+    tcp: str = ""  # "": none; else "127.0.0.1:7001", and 7002 for reports that were missed
 
 
 PRODUCERS: Final = (
@@ -159,6 +161,13 @@ class Config(_Table, frozen=True):
         ipc = self.publisher.ipc or str(Path(self.data_dir).resolve() / "publisher.sock")
         tcp = (f"tcp://{self.publisher.tcp}",) if self.publisher.tcp else ()
         return (f"ipc://{ipc}", *tcp)
+
+    @property
+    def range_endpoints(self) -> tuple[str, ...]:
+        """Where reports that somebody missed can be asked for: beside the others, one port on."""
+        ipc = f"{self.publisher_endpoints[0]}{RANGE_SUFFIX}"
+        host, _, port = self.publisher.tcp.rpartition(":")
+        return (ipc, *((f"tcp://{host}:{int(port) + 1}",) if host else ()))
 
     def producer(self, name: str) -> Producer:
         """The producer of that name; KeyError when the file has none."""
@@ -246,8 +255,12 @@ def _problems(config: Config) -> Iterator[Problem]:
     """(path, got, must be) of everything that is well-typed and still wrong."""
     if not INSTANCE.fullmatch(config.instance):
         yield "instance", config.instance, f"text that matches {INSTANCE.pattern}"
-    if not config.data_dir:
+    if not config.data_dir or "\0" in config.data_dir:
         yield "data_dir", config.data_dir, "a path"
+    else:
+        ipc = config.publisher_endpoints[0].removeprefix("ipc://")
+        if len(os.fsencode(ipc)) > UNIX_PATH_MAX:
+            yield "publisher.ipc", ipc, f"a path of at most {UNIX_PATH_MAX} bytes"
     yield from _range("shards", config.shards, 1, SHARDS_MAX)
     yield from _range("checkpoint_every", config.checkpoint_every, 256, 1 << 40)
     yield from _range("heartbeat_timeout_ms", config.heartbeat_timeout_ms, 200, 600_000)
@@ -267,11 +280,12 @@ def _problems(config: Config) -> Iterator[Problem]:
     yield from _wal_problems(config.wal)
     yield from _producer_problems(config.producers)
     ipc = config.publisher_endpoints[0].removeprefix("ipc://")
-    if len(ipc.encode()) > UNIX_PATH_MAX:
-        yield "publisher.ipc", ipc, f"a path of at most {UNIX_PATH_MAX} bytes"
+    if len((ipc + RANGE_SUFFIX).encode()) > UNIX_PATH_MAX:
+        most = UNIX_PATH_MAX - len(RANGE_SUFFIX)
+        yield "publisher.ipc", ipc, f"a path of at most {most} bytes"
     tcp = re.fullmatch(r"([^\s:]+|\[[0-9a-fA-F:]+\]|\*):(\d{1,5})", config.publisher.tcp)
-    if config.publisher.tcp and not (tcp and 0 < int(tcp[2]) < 65536):
-        yield "publisher.tcp", config.publisher.tcp, "host:port"
+    if config.publisher.tcp and not (tcp and 0 < int(tcp[2]) < 65535):
+        yield "publisher.tcp", config.publisher.tcp, "host:port, port 1 to 65534"
     if isinstance(config.topology, str):
         yield from _one_of("topology", config.topology, ("fused", "split", "auto", _LIST))
     else:
