@@ -506,8 +506,12 @@ def match_commands(
             open_lots = c["decided_lots"]  # after an amend or reduce
             reason = np.int64(c["end_reason"])  # if that leaves nothing
             refused = not live
-            if kind == Kind.CANCEL or kind == Kind.EXPIRE:
+            if kind == Kind.CANCEL:
                 open_lots = 0
+            elif kind == Kind.EXPIRE:
+                # decided_lots is what shall come off a reduce-only order; 0: all of it.
+                if live:
+                    open_lots = nodes[slot]["open_lots"] - open_lots if open_lots > 0 else 0
             elif kind == Kind.REDUCE:
                 reason = np.int64(Reason.USER_CANCEL)
                 if live:
@@ -537,7 +541,7 @@ def match_commands(
             elif live:
                 o = nodes[slot]
                 was_lots = o["open_lots"]
-                stays = kind == Kind.REDUCE or (
+                stays = kind == Kind.REDUCE or kind == Kind.EXPIRE or (
                     c["limit_ticks"] == o["price_ticks"]
                     and open_lots <= was_lots
                     and flags & _TO_BACK == 0

@@ -37,6 +37,13 @@ from shm.records import COMMAND, INGRESS
 from shm.segment import Part, Segment, SegmentError, process_start
 from shm.units import PRODUCER_SHIFT
 
+
+def _cell(name: str) -> int:
+    """Cell of a field of the INGRESS record, all of them int64."""
+    offset: int = INGRESS.dtype.fields[name][1]  # type: ignore[index]
+    return offset // 8
+
+
 COMMAND_WORDS: Final = 32  # a COMMAND row
 SLOT_WORDS: Final = 24  # its first three lines
 
@@ -49,6 +56,12 @@ OWNER_START: Final = 21
 HEAD: Final = 32  # commands taken
 TAIL_SEEN: Final = 33  # the sequencer's memory of TAIL
 SLOTS: Final = 64  # first cell of the first slot
+
+# Where the INGRESS record stands in the first cells, for kernels.
+HEAD_PRODUCER: Final = _cell("producer")
+HEAD_KINDS: Final = _cell("kinds")
+HEAD_PRIVILEGED: Final = _cell("privileged")
+HEAD_CAPACITY: Final = _cell("capacity")
 
 CORRUPT: Final = -1
 

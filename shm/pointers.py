@@ -22,7 +22,14 @@ from numba import types
 from numba.core import cgutils
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import NativeValue, models, register_model, typeof_impl, unbox
+from numba.extending import (
+    NativeValue,
+    intrinsic,
+    models,
+    register_model,
+    typeof_impl,
+    unbox,
+)
 from numba.np.numpy_support import from_dtype
 
 from shm.jit import BOUNDSCHECK, PLAIN
@@ -111,3 +118,54 @@ def _get_row(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 def _set_cell(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     builder.store(args[2], builder.gep(args[0], [args[1]], inbounds=True))
     return context.get_dummy_value()
+
+
+if PLAIN:
+
+    def rows_from(rows: Rows, first: int) -> Rows:
+        return rows[first:]
+
+    def cells_at(address: int, count: int) -> Cells:
+        import ctypes
+
+        memory = (ctypes.c_int64 * int(count)).from_address(int(address))
+        return np.frombuffer(memory, np.int64)
+
+elif BOUNDSCHECK:
+    from numba import carray, njit
+
+    @njit
+    def rows_from(rows: Rows, first: int) -> Rows:
+        return rows[first:]
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def _pointer(typingctx: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+        return types.CPointer(types.int64)(types.int64), codegen
+
+    @njit
+    def cells_at(address: int, count: int) -> Cells:
+        return carray(_pointer(address), (count,))
+
+else:
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def rows_from(typingctx: Any, rows: Any, first: Any) -> Any:
+        """The same table from row `first` on: one shard's part of a table of all."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.gep(args[0], [args[1]], inbounds=True)
+
+        return rows(rows, types.intp), codegen
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def cells_at(typingctx: Any, address: Any, count: Any) -> Any:
+        """int64 cells at a mapped address, of which there are `count`."""
+        rows = RowsType(types.int64)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+        return rows(types.int64, types.intp), codegen

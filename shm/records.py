@@ -648,7 +648,9 @@ VENUE = record(
         Field("deficit_count", "<i8", "times settlement found less than it had to take"),
         Field("live_orders", "<i8", "orders not ended"),
         Field("answered", "<i8", "1 once the command being settled has its answer"),
-        Field("reserved", "12i8", "zero"),
+        Field("shards_done", "<i8", "bit per shard that has told all of the command being settled"),
+        Field("disk_state", "<i8", "codes.State that room on disk asks for"),
+        Field("reserved", "10i8", "zero"),
     ),
 )
 

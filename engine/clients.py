@@ -1,0 +1,144 @@
+"""Client ids: the dedupe window that makes intake exactly-once by (account, client id).
+
+A row lives as long as its order and for `client_window_ns` of sequencer time after it, unless the
+table is full: then the oldest closed row goes first. Closed rows form a list in order of closing.
+Keys of the index may collide, so a probe compares all 36 bytes.
+"""
+
+from __future__ import annotations
+
+from engine import hashmap
+from engine.setup import CLIENT_BITS, CLIENTS, WINDOW_NS
+from shm.hashing import fold_word
+from shm.jit import inlined, kernel
+from shm.pointers import Cells, Rows
+from shm.units import NIL
+
+_ROW = 8  # words of a CLIENT row; the client id is the first five
+
+
+@inlined
+def client_key(account: int, words: Cells, first: int) -> int:
+    """Hash of (account, the five words of a client id); never 0."""
+    digest = fold_word(account + 1, words[first])
+    digest = fold_word(digest, words[first + 1])
+    digest = fold_word(digest, words[first + 2])
+    digest = fold_word(digest, words[first + 3] ^ (words[first + 4] << 32))
+    return digest if digest != 0 else 1
+
+
+@inlined
+def _same(client_words: Cells, row: int, words: Cells, first: int) -> bool:
+    at = row * _ROW
+    return (
+        client_words[at] == words[first]
+        and client_words[at + 1] == words[first + 1]
+        and client_words[at + 2] == words[first + 2]
+        and client_words[at + 3] == words[first + 3]
+        and client_words[at + 4] == words[first + 4]
+    )
+
+
+@kernel
+def find_client(
+    clients: Rows, client_words: Cells, index: Cells, bits: int, account: int, words: Cells, first: int
+) -> int:
+    """Row of a client id, or NIL."""
+    mask = (1 << bits) - 1
+    key = client_key(account, words, first)
+    at = hashmap.home(key, bits)
+    while index[2 * at] != 0:
+        if index[2 * at] == key:
+            row = index[2 * at + 1]
+            if clients[row]["account"] == account and _same(client_words, row, words, first):
+                return row
+        at = (at + 1) & mask
+    return NIL
+
+
+@kernel
+def _drop(
+    venue: Rows, clients: Rows, client_words: Cells, index: Cells, bits: int, row: int
+) -> None:
+    c = clients[row]
+    key = client_key(c["account"], client_words, row * _ROW)
+    hashmap.remove(index, bits, key, row)
+    for k in range(_ROW):
+        client_words[row * _ROW + k] = 0
+    c["next"] = venue[0]["clients_free"]
+    venue[0]["clients_free"] = row
+
+
+@kernel
+def _drop_oldest(
+    venue: Rows, clients: Rows, client_words: Cells, index: Cells, bits: int
+) -> None:
+    v = venue[0]
+    row = v["clients_oldest"]
+    v["clients_oldest"] = clients[row]["next"]
+    if v["clients_oldest"] == NIL:
+        v["clients_newest"] = NIL
+    _drop(venue, clients, client_words, index, bits, row)
+
+
+@kernel
+def open_client(
+    venue: Rows,
+    clients: Rows,
+    client_words: Cells,
+    index: Cells,
+    setup: Cells,
+    account: int,
+    words: Cells,
+    first: int,
+    order_id: int,
+) -> int:
+    """A row for a client id that is not in the table, or NIL when every row is a live one.
+
+    Forgets at most two rows whose window has passed, so that the work per order stays bounded.
+    """
+    v = venue[0]
+    bits = setup[CLIENT_BITS]
+    for _ in range(2):
+        oldest = v["clients_oldest"]
+        if oldest == NIL or clients[oldest]["closed_ns"] + setup[WINDOW_NS] > v["ts_ns"]:
+            break
+        _drop_oldest(venue, clients, client_words, index, bits)
+    if v["clients_free"] == NIL and v["clients_used"] == setup[CLIENTS]:
+        if v["clients_oldest"] == NIL:
+            return NIL
+        _drop_oldest(venue, clients, client_words, index, bits)
+    row = v["clients_free"]
+    if row != NIL:
+        v["clients_free"] = clients[row]["next"]
+    else:
+        row = v["clients_used"]
+        v["clients_used"] = row + 1
+    for k in range(5):
+        client_words[row * _ROW + k] = words[first + k]
+    c = clients[row]
+    c["order_id"] = order_id
+    c["closed_ns"] = 0
+    c["account"] = account
+    c["next"] = NIL
+    hashmap.put(index, bits, client_key(account, words, first), row)
+    return row
+
+
+@kernel
+def close_client(
+    venue: Rows, clients: Rows, client_words: Cells, index: Cells, setup: Cells, row: int
+) -> None:
+    """The order that a row named has ended: the row stays for the window."""
+    v = venue[0]
+    if setup[WINDOW_NS] == 0:
+        _drop(venue, clients, client_words, index, setup[CLIENT_BITS], row)
+        return
+    c = clients[row]
+    c["closed_ns"] = v["ts_ns"]
+    c["next"] = NIL
+    if v["clients_newest"] == NIL:
+        v["clients_oldest"] = row
+    else:
+        clients[v["clients_newest"]]["next"] = row
+    v["clients_newest"] = row

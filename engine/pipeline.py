@@ -1,0 +1,404 @@
+"""READ THIS FIRST: the order of stages in one function.
+
+    ingress rings -> 1 sequence -> 2 risk -> 4 match -> 5 settle -> reports ring
+                                        \\-> 6 journal (engine/journal.py) -> WAL, report log
+                                                       7 publish (engine/publisher.py)
+
+`turn` runs the stages that a worker hosts once over what is there; `run` repeats it for a slice of
+time and waits by policy when there is nothing to do. A worker may host one stage or all of them:
+the kernels are the same, and `replay_turn` runs them again over commands from the WAL. Stages
+never block inside a kernel, so any set of them can share a process without deadlock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntFlag
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from engine import book, proposals
+from engine.matching import match_commands
+from engine.reports import Out
+from engine.risk import risk_commands
+from engine.sequencer import LAST_TS_NS, SEQUENCER_CELLS, sequence_commands
+from engine.settlement import settle_commands
+from engine.setup import (
+    ACCOUNTS,
+    COMMAND_MASK,
+    LEAVES,
+    MATCH_MASK,
+    MATCHER,
+    SHARDS,
+    TRIE,
+    setup_cells,
+)
+from engine.state import Books, Limits, Risk, books_of, risk_of
+from shm import records
+from shm.atomics import CLOCK_MONOTONIC, clock_ns, load_acquire
+from shm.codes import State
+from shm.cursors import RISKED
+from shm.jit import inlined, kernel
+from shm.pointers import Cells, Rows, rows_from, table
+from shm.units import NIL, SYSTEM_ACCOUNTS
+from shm.wait import Policy, beat, rest, ring_doorbells, stopping
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+BATCH: Final = 64  # commands a stage takes in one turn: they stay in the first-level cache
+SETTLE_BATCH: Final = 256
+_LOOK_EVERY: Final = 64  # turns between two looks at the clock
+
+
+class Stage(IntFlag):
+    """What a worker hosts; bits in the order of shm.control.STAGES. Risk and settle go together."""
+
+    SEQUENCE = 1
+    RISK = 2
+    MATCH = 4
+    SETTLE = 8
+    JOURNAL = 16
+    PUBLISH = 32
+    CLOSE = 64  # with SEQUENCE: take nothing more, end with a CHECKPOINT
+
+
+_SEQUENCE: Final = int(Stage.SEQUENCE)
+_RISK: Final = int(Stage.RISK | Stage.SETTLE)
+_MATCH: Final = int(Stage.MATCH)
+_CLOSE: Final = int(Stage.CLOSE)
+
+
+class Commands(NamedTuple):
+    """The commands ring: one memory, seen as each kind of command it holds."""
+
+    base: Rows  # COMMAND
+    transfers: Rows
+    assets: Rows
+    states: Rows
+    leverages: Rows
+    marks: Rows
+    checkpoints: Rows
+    declarations: Rows
+    words: Cells  # int64, 32 a slot
+
+
+class Engine(NamedTuple):
+    """Everything a worker's kernels touch."""
+
+    cursors: Cells
+    setup: Cells
+    commands: Commands
+    matches: Rows  # MATCH, one ring a shard, one after the other
+    out: Out
+    risk: Risk
+    books: Books  # tables of all shards; those of one shard alone stand one after the other
+    sequencer: Cells
+    rings: Cells  # (address, cells) of every ingress ring
+    bells: Cells
+
+
+@inlined
+def _match(e: Engine, shard: int, budget: int) -> int:
+    """One shard's matching over its own part of the tables."""
+    setup = e.setup
+    b = e.books
+    cell = 256 + shard * 48  # shm.cursors.matched(shard)
+    return match_commands(
+        e.cursors,
+        e.commands.base,
+        rows_from(e.matches, shard * (setup[MATCH_MASK] + 1)),
+        b.nodes,
+        b.node_levels,
+        b.books,
+        b.mine,
+        rows_from(b.mine_heads, shard * setup[ACCOUNTS]),
+        rows_from(b.trie_bits, shard * setup[TRIE]),
+        rows_from(b.trie_children, shard * setup[TRIE] * 64),
+        rows_from(b.leaf_bits, shard * setup[LEAVES]),
+        rows_from(b.levels, shard * setup[LEAVES] * 64),
+        rows_from(b.matcher, shard * setup[MATCHER]),
+        shard,
+        setup[SHARDS],
+        setup[COMMAND_MASK],
+        setup[MATCH_MASK],
+        cell,
+        cell + 16,
+        cell + 32,
+        budget,
+    )
+
+
+@inlined
+def _settle(e: Engine, upto: int, budget: int) -> int:
+    c = e.commands
+    return settle_commands(
+        e.risk,
+        e.out,
+        e.cursors,
+        e.setup,
+        c.base,
+        c.transfers,
+        c.states,
+        c.leverages,
+        c.marks,
+        c.checkpoints,
+        c.words,
+        e.matches,
+        upto,
+        budget,
+    )
+
+
+@inlined
+def _risk(e: Engine, replaying: bool, budget: int) -> int:
+    c = e.commands
+    return risk_commands(
+        e.risk,
+        e.cursors,
+        e.setup,
+        c.base,
+        c.transfers,
+        c.assets,
+        c.states,
+        c.leverages,
+        c.marks,
+        c.checkpoints,
+        c.declarations,
+        c.words,
+        replaying,
+        budget,
+    )
+
+
+@kernel
+def turn(e: Engine, stages: int, shards: int) -> int:
+    """Each hosted stage once, in order; returns how much was done.
+
+    stages    bits of Stage
+    shards    bit k: this worker matches shard k
+    """
+    did = 0
+    if stages & _SEQUENCE:
+        did += sequence_commands(
+            e.risk,
+            e.cursors,
+            e.setup,
+            e.commands.base,
+            e.commands.words,
+            e.sequencer,
+            e.rings,
+            len_of(e),
+            stages & _CLOSE != 0,
+        )
+    if stages & _RISK:
+        did += _risk(e, False, BATCH)
+    if stages & _MATCH:
+        left = shards
+        shard = 0
+        while left != 0:
+            if left & 1:
+                did += _match(e, shard, BATCH)
+            left >>= 1
+            shard += 1
+    if stages & _RISK:
+        did += _settle(e, e.risk.venue[0]["risked_seq"], SETTLE_BATCH)
+    return did
+
+
+@inlined
+def len_of(e: Engine) -> int:
+    """How many ingress rings there are; the first cell of `rings` says so."""
+    return e.sequencer[SEQUENCER_CELLS - 1]
+
+
+@kernel
+def run(
+    e: Engine,
+    stages: int,
+    shards: int,
+    worker: int,
+    peers: int,
+    spins: int,
+    yields: int,
+    sleep_ns: int,
+    slice_ns: int,
+) -> int:
+    """Turn after turn for about `slice_ns`, waiting by policy; returns how much was done.
+
+    worker    this worker's doorbell
+    peers     bit w: wake worker w after doing anything
+    """
+    until = clock_ns(CLOCK_MONOTONIC) + slice_ns
+    total = 0
+    since = 0
+    turns = 0
+    count = 0
+    while True:
+        did = turn(e, stages, shards)
+        if did > 0:
+            since += did
+            total += did
+            ring_doorbells(e.bells, peers)
+        turns = rest(e.bells, worker, did, turns, spins, yields, sleep_ns)
+        count += 1
+        if count % _LOOK_EVERY == 0 or turns > spins + yields:
+            beat(e.bells, worker, since)
+            since = 0
+            if stopping(e.bells, worker) or clock_ns(CLOCK_MONOTONIC) >= until:
+                break
+    beat(e.bells, worker, since)
+    return total
+
+
+@kernel
+def replay_turn(e: Engine, shards: int, until_seq: int) -> int:
+    """Risk, match and settle what lies in the commands ring, interleaved as the slots say.
+
+    Settlement goes no further than the next command to be decided was decided after; behind the
+    last one it goes to `until_seq`.
+    """
+    did = _risk(e, True, BATCH)
+    for shard in range(shards):
+        did += _match(e, shard, BATCH)
+    v = e.risk.venue[0]
+    upto = min(v["risked_seq"], until_seq)
+    following = v["risked_seq"] + 1
+    if following <= load_acquire(e.cursors, 0):
+        upto = min(upto, e.commands.base[following & e.setup[COMMAND_MASK]]["settled_seq"])
+    did += _settle(e, upto, SETTLE_BATCH)
+    # Nobody proposes in a replay: marks stay in state, and are proposed when it is over.
+    e.risk.proposals[proposals.TAKEN] = e.risk.proposals[proposals.PUT]
+    return did
+
+
+def commands_of(array: np.ndarray[Any, Any]) -> Commands:
+    """The commands ring in all its views."""
+    view = {
+        name: table(array.view(records.RECORDS[f"{name}_COMMAND"].dtype))
+        for name in ("TRANSFER", "ASSET", "STATE", "LEVERAGE", "MARK", "CHECKPOINT", "SYMBOL")
+    }
+    return Commands(
+        table(array),
+        view["TRANSFER"],
+        view["ASSET"],
+        view["STATE"],
+        view["LEVERAGE"],
+        view["MARK"],
+        view["CHECKPOINT"],
+        view["SYMBOL"],
+        table(array.view(np.int64)),
+    )
+
+
+def out_of(array: np.ndarray[Any, Any]) -> Out:
+    """The reports ring in all its views."""
+    kinds = (
+        "ANSWER",
+        "CLIENT_ID",
+        "TRACE",
+        "EXEC",
+        "POSITION",
+        "WALLET",
+        "FLIP",
+        "CHECKPOINT",
+        "SYMBOL",
+    )
+    views = [table(array.view(records.RECORDS[f"{k}_REPORT"].dtype)) for k in kinds]
+    return Out(table(array), *views, table(array.view(np.int64)))
+
+
+def engine_of(
+    arrays: Arrays,
+    limits: Limits,
+    *,
+    shards: int = 1,
+    checkpoint_every: int = 65536,
+    rings: tuple[np.ndarray[Any, Any], ...] = (),
+) -> Engine:
+    """The arrays of an instance, or of a replay, as the kernels take them.
+
+    arrays    "cursors", "commands", "matches", "reports", "control" and every table of the state
+    rings     the int64 cells of the ingress rings, in the order they are drained
+    """
+    setup = setup_cells(
+        limits,
+        commands=len(arrays["commands"]),
+        matches=len(arrays["matches"]) // shards,
+        reports=len(arrays["reports"]),
+        shards=shards,
+        checkpoint_every=checkpoint_every,
+    )
+    sequencer = np.zeros(SEQUENCER_CELLS, np.int64)
+    sequencer[SEQUENCER_CELLS - 1] = len(rings)
+    sequencer[LAST_TS_NS] = arrays["venue"]["ts_ns"][0]
+    where = np.zeros(max(2 * len(rings), 2), np.int64)
+    for k, ring in enumerate(rings):
+        where[2 * k] = ring.ctypes.data
+        where[2 * k + 1] = len(ring)
+    return Engine(
+        table(arrays["cursors"]),
+        table(setup),
+        commands_of(arrays["commands"]),
+        table(arrays["matches"]),
+        out_of(arrays["reports"]),
+        risk_of(arrays),
+        books_of(arrays),
+        table(sequencer),
+        table(where),
+        table(arrays["control"]),
+    )
+
+
+def policy_cells(policy: Policy) -> tuple[int, int, int]:
+    """A waiting policy as `run` takes it."""
+    return policy.spins, policy.yields, policy.sleep_ns
+
+
+def shard_arrays(arrays: Arrays, limits: Limits, shard: int, shards: int) -> Arrays:
+    """The arrays with the per-shard tables cut down to one shard's rows."""
+    from engine.state import shard_tables
+
+    cut = dict(arrays)
+    for spec in shard_tables(limits):
+        cut[spec.name] = arrays[spec.name][shard * spec.rows : (shard + 1) * spec.rows]
+    assert all(len(cut[s.name]) == s.rows for s in shard_tables(limits)), shards
+    return cut
+
+
+def initialise(arrays: Arrays, limits: Limits, shards: int = 1) -> None:
+    """Fresh state in zeroed arrays: nothing declared but the venue's own accounts."""
+    venue = arrays["venue"]
+    for name in ("claims_free", "clients_free", "clients_oldest", "clients_newest"):
+        venue[name] = NIL
+    venue["accounts_used"] = SYSTEM_ACCOUNTS
+    arrays["accounts"]["state"] = State.ABSENT
+    arrays["accounts"]["first_position"] = NIL
+    arrays["accounts"]["state"][:SYSTEM_ACCOUNTS] = State.TRADING
+    arrays["symbols"]["state"] = State.ABSENT
+    book.reset_shared(books_of(shard_arrays(arrays, limits, 0, shards)), limits)
+    for shard in range(shards):
+        book.reset_shard(books_of(shard_arrays(arrays, limits, shard, shards)), limits)
+
+
+def allocate_rings(
+    *, commands: int = 1024, matches: int = 1024, reports: int = 4096, shards: int = 1
+) -> Arrays:
+    """Private rings and cursors, for replay, tools and tests that share nothing."""
+    from shm.control import CONTROL_PARTS, CURSOR_PARTS
+
+    return {
+        "cursors": np.zeros(CURSOR_PARTS[0].rows, np.int64),
+        "control": np.zeros(CONTROL_PARTS[0].rows, np.int64),
+        "commands": np.zeros(commands, records.COMMAND.dtype),
+        "matches": np.zeros(matches * shards, records.MATCH.dtype),
+        "reports": np.zeros(reports, records.REPORT.dtype),
+    }
+
+
+def risked(e: Engine) -> int:
+    """Highest command decided; for those who look on."""
+    return int(load_acquire(e.cursors, RISKED))
+
+
+Progress = Callable[[str], None]

@@ -1,0 +1,61 @@
+"""The return path: what settlement decides about the future.
+
+A decision is a mark in state (`pending` of a claim, an account or a symbol). The queue here only
+remembers which marks have not been handed to the sequencer yet; it is no part of the state, and
+after recovery it is filled again from the marks. A mark is cleared by the command that applies it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.setup import ACCOUNTS, PROPOSAL_MASK, SYMBOLS
+from shm.atomics import load_acquire, store_release
+from shm.jit import inlined, kernel
+from shm.pointers import Cells, Rows
+
+TAKEN: Final = 0
+PUT: Final = 1
+FIRST: Final = 2
+
+ORDER: Final = 0
+ACCOUNT: Final = 1 << 40
+SYMBOL: Final = 2 << 40
+KIND_MASK: Final = 3 << 40
+
+
+@inlined
+def put(proposals: Cells, setup: Cells, code: int) -> None:
+    """Queue a mark just set: kind | row."""
+    count = proposals[PUT]
+    assert count - load_acquire(proposals, TAKEN) <= setup[PROPOSAL_MASK]
+    proposals[FIRST + (count & setup[PROPOSAL_MASK])] = code
+    store_release(proposals, PUT, count + 1)
+
+
+@kernel
+def mark_order(claims: Rows, proposals: Cells, setup: Cells, slot: int, reason: int) -> None:
+    """Propose the end (or, reduce-only, the shrinking) of a live order, once."""
+    c = claims[slot]
+    if c["pending"] == 0:
+        c["pending"] = reason
+        put(proposals, setup, ORDER | slot)
+
+
+@kernel
+def refill(
+    venue: Rows, accounts: Rows, symbols: Rows, claims: Rows, proposals: Cells, setup: Cells
+) -> None:
+    """After recovery: queue every mark that stands."""
+    proposals[TAKEN] = 0
+    proposals[PUT] = 0
+    for slot in range(venue[0]["claims_used"]):
+        c = claims[slot]
+        if c["order_id"] != 0 and c["done"] == 0 and c["pending"] != 0:
+            put(proposals, setup, ORDER | slot)
+    for account in range(setup[ACCOUNTS]):
+        if accounts[account]["pending"] != 0:
+            put(proposals, setup, ACCOUNT | account)
+    for symbol in range(setup[SYMBOLS]):
+        if symbols[symbol]["pending"] != 0:
+            put(proposals, setup, SYMBOL | symbol)

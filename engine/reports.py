@@ -1,0 +1,303 @@
+"""Writing reports: every record of the reports ring is filled in here, and folded into the digest.
+
+Reports are numbered from 0 in the order they are written, and report i stands in slot
+i & REPORT_MASK. All 64 bytes of a record are written each time, since the digest covers them all.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from engine.setup import REPORT_MASK
+from engine.state import Risk
+from shm.atomics import fence, load_acquire, store_release
+from shm.codes import Kind, Reason, ReportKind, Status
+from shm.cursors import REPORTS_CLAIMED, REPORTS_READ, REPORTS_WRITTEN
+from shm.hashing import fold_line
+from shm.jit import inlined, kernel
+from shm.pointers import Cells, Rows
+from shm.records import NO_SYMBOL
+
+ROOM: Final = 16  # no step of settlement writes more records than this
+_CLAIM_AHEAD: Final = 256
+_WORDS: Final = 8
+
+
+class Out(NamedTuple):
+    """The reports ring: one memory, seen as each kind of record it holds."""
+
+    orders: Rows  # REPORT
+    answers: Rows  # ANSWER_REPORT
+    names: Rows  # CLIENT_ID_REPORT
+    traces: Rows  # TRACE_REPORT
+    execs: Rows  # EXEC_REPORT
+    positions: Rows  # POSITION_REPORT
+    wallets: Rows  # WALLET_REPORT
+    flips: Rows  # FLIP_REPORT
+    checkpoints: Rows  # CHECKPOINT_REPORT
+    symbols: Rows  # SYMBOL_REPORT
+    words: Cells  # int64, eight a record
+
+
+@inlined
+def has_room(r: Risk, cursors: Cells, setup: Cells) -> bool:
+    """Whether ROOM more records fit; claims their slots ahead, so that a lapped follower notices."""
+    index = r.venue[0]["reports_count"]
+    capacity = setup[REPORT_MASK] + 1
+    if index + ROOM > cursors[REPORTS_CLAIMED]:
+        if index + ROOM + min(_CLAIM_AHEAD, capacity // 4) - load_acquire(cursors, REPORTS_READ) > capacity:
+            return False
+        store_release(cursors, REPORTS_CLAIMED, index + ROOM + min(_CLAIM_AHEAD, capacity // 4))
+        fence()  # the claim is visible before the first overwritten byte
+    return True
+
+
+@inlined
+def publish(r: Risk, cursors: Cells) -> None:
+    """Show the journal what has been written."""
+    store_release(cursors, REPORTS_WRITTEN, r.venue[0]["reports_count"])
+
+
+@inlined
+def _slot(r: Risk, setup: Cells) -> int:
+    return r.venue[0]["reports_count"] & setup[REPORT_MASK]
+
+
+@inlined
+def _done(r: Risk, out: Out, at: int) -> None:
+    v = r.venue[0]
+    v["reports_digest"] = fold_line(v["reports_digest"], out.words, at * _WORDS)
+    v["reports_count"] += 1
+
+
+@inlined
+def order(
+    r: Risk, out: Out, setup: Cells, command: Rows, slot: int, status: int, reason: int, answer: bool
+) -> None:
+    """The state of the order in a claim row, after an event of `command`."""
+    at = _slot(r, setup)
+    o = out.orders[at]
+    c = r.claims[slot]
+    o["seq"] = command["seq"]
+    o["account"] = c["account"]
+    o["symbol"] = c["symbol"]
+    o["kind"] = ReportKind.ORDER
+    o["status"] = status
+    o["ts_ns"] = command["ts_ns"]
+    o["request"] = command["request"] if answer else 0
+    o["order_id"] = c["order_id"]
+    o["price_ticks"] = c["price_ticks"]
+    o["open_lots"] = c["open_lots"]
+    o["side"] = c["side"]
+    o["type"] = c["type"]
+    o["tif"] = c["tif"]
+    o["flags"] = c["flags"]
+    o["reason"] = reason
+    o["position_side"] = c["position_side"]
+    o["stp"] = c["stp"]
+    o["command"] = command["kind"]
+    _done(r, out, at)
+
+
+@inlined
+def refused(
+    r: Risk, out: Out, setup: Cells, command: Rows, order_id: int, status: int, reason: int
+) -> None:
+    """The answer to a command about an order that was rejected, or found nothing to do."""
+    at = _slot(r, setup)
+    o = out.orders[at]
+    o["seq"] = command["seq"]
+    o["account"] = command["account"]
+    o["symbol"] = command["symbol"]
+    o["kind"] = ReportKind.ORDER
+    o["status"] = status
+    o["ts_ns"] = command["ts_ns"]
+    o["request"] = command["request"]
+    o["order_id"] = order_id
+    o["price_ticks"] = command["price_ticks"]
+    o["open_lots"] = 0
+    o["side"] = command["side"]
+    o["type"] = command["type"]
+    o["tif"] = command["tif"]
+    o["flags"] = command["flags"]
+    o["reason"] = reason
+    o["position_side"] = command["position_side"]
+    o["stp"] = command["stp"]
+    o["command"] = command["kind"]
+    _done(r, out, at)
+
+
+@kernel
+def answer(
+    r: Risk, out: Out, setup: Cells, command: Rows, reason: int, value: int, original: int
+) -> None:
+    """The answer to a command that is not about one order."""
+    at = _slot(r, setup)
+    o = out.answers[at]
+    o["seq"] = command["seq"]
+    o["account"] = command["account"]
+    o["symbol"] = command["symbol"]
+    o["kind"] = ReportKind.ANSWER
+    o["status"] = command["kind"]
+    o["ts_ns"] = command["ts_ns"]
+    o["request"] = command["request"]
+    o["reason"] = reason
+    o["value"] = value
+    o["original"] = original
+    o["reserved"] = 0
+    _done(r, out, at)
+
+
+@kernel
+def origin(
+    r: Risk, out: Out, setup: Cells, command: Rows, words: Cells, first: int, order_id: int, named: bool
+) -> None:
+    """What follows the answer of a new order: its client id, and the trace if there is one.
+
+    first     word of the command slot
+    named     the command opened an order with the client id it carries
+    """
+    if named and words[first + 8] != 0:
+        at = _slot(r, setup)
+        o = out.names[at]
+        o["seq"] = command["seq"]
+        o["account"] = command["account"]
+        o["symbol"] = command["symbol"]
+        o["kind"] = ReportKind.CLIENT_ID
+        o["status"] = 0
+        o["order_id"] = order_id
+        for k in range(5):
+            out.words[at * _WORDS + 3 + k] = words[first + 8 + k]
+        _done(r, out, at)
+    # A SYMBOL's parameters reach into line 2, where others carry their origin.
+    if command["kind"] == Kind.SYMBOL:
+        return
+    if command["lines"] == 3 and (words[first + 16] != 0 or words[first + 17] != 0):
+        at = _slot(r, setup)
+        t = out.traces[at]
+        t["seq"] = command["seq"]
+        t["account"] = command["account"]
+        t["symbol"] = command["symbol"]
+        t["kind"] = ReportKind.TRACE
+        t["status"] = 0
+        t["trace_hi"] = command["trace_hi"]
+        t["trace_lo"] = command["trace_lo"]
+        t["recv_ns"] = command["recv_ns"]
+        t["key_id"] = command["key_id"]
+        t["order_id"] = order_id
+        t["reserved"] = 0
+        _done(r, out, at)
+
+
+@inlined
+def trade(
+    r: Risk,
+    out: Out,
+    setup: Cells,
+    seq: int,
+    slot: int,
+    taker: int,
+    trade_id: int,
+    price_ticks: int,
+    lots: int,
+    fee_quanta: int,
+    realised_quanta: int,
+) -> None:
+    """One side of a trade: what the order got, and what position and wallet are after it."""
+    c = r.claims[slot]
+    p = r.positions[c["position"]]
+    w = r.wallets[p["wallet"]]
+    at = _slot(r, setup)
+    e = out.execs[at]
+    e["seq"] = seq
+    e["account"] = c["account"]
+    e["symbol"] = c["symbol"]
+    e["kind"] = ReportKind.EXEC
+    e["status"] = taker + 2 * c["side"]
+    e["order_id"] = c["order_id"]
+    e["trade_id"] = trade_id
+    e["price_ticks"] = price_ticks
+    e["lots"] = lots
+    e["open_lots"] = c["open_lots"]
+    e["fee_quanta"] = fee_quanta
+    _done(r, out, at)
+    at = _slot(r, setup)
+    o = out.positions[at]
+    o["seq"] = seq
+    o["account"] = c["account"]
+    o["symbol"] = c["symbol"]
+    o["kind"] = ReportKind.POSITION
+    o["status"] = taker + 2 * c["side"]
+    o["trade_id"] = trade_id
+    o["position_lots"] = p["lots"]
+    o["entry_quanta"] = p["entry_quanta"]
+    o["realised_quanta"] = realised_quanta
+    o["wallet_quanta"] = w["wallet_quanta"]
+    o["held_quanta"] = w["held_quanta"]
+    _done(r, out, at)
+
+
+@kernel
+def wallet(
+    r: Risk, out: Out, setup: Cells, command: Rows, asset: int, amount: int, row: int, source: int
+) -> None:
+    """A wallet after a deposit or a withdrawal."""
+    at = _slot(r, setup)
+    o = out.wallets[at]
+    o["seq"] = command["seq"]
+    o["account"] = command["account"]
+    o["symbol"] = NO_SYMBOL
+    o["kind"] = ReportKind.WALLET
+    o["status"] = command["kind"]
+    o["asset"] = asset
+    o["amount_quanta"] = amount
+    o["wallet_quanta"] = r.wallets[row]["wallet_quanta"]
+    o["held_quanta"] = r.wallets[row]["held_quanta"]
+    o["source"] = source
+    o["reserved"] = 0
+    _done(r, out, at)
+
+
+@kernel
+def symbol(r: Risk, out: Out, setup: Cells, command: Rows) -> None:
+    """A symbol's state or mark after the command that changed it.
+
+    Read when it is settled: later commands that risk has already decided may show.
+    """
+    at = _slot(r, setup)
+    s = r.symbols[command["symbol"]]
+    o = out.symbols[at]
+    o["seq"] = command["seq"]
+    o["account"] = command["account"]
+    o["symbol"] = command["symbol"]
+    o["kind"] = ReportKind.SYMBOL
+    o["status"] = 0
+    o["ts_ns"] = command["ts_ns"]
+    o["state"] = s["state"]
+    o["mark_ticks"] = s["mark_ticks"]
+    o["last_ticks"] = s["last_ticks"]
+    for k in range(2):
+        out.words[at * _WORDS + 6 + k] = 0
+    _done(r, out, at)
+
+
+@kernel
+def checkpoint(r: Risk, out: Out, setup: Cells, command: Rows, digest: int, count: int) -> None:
+    """The digest that went into the WAL."""
+    at = _slot(r, setup)
+    o = out.checkpoints[at]
+    o["seq"] = command["seq"]
+    o["account"] = 0
+    o["symbol"] = NO_SYMBOL
+    o["kind"] = ReportKind.CHECKPOINT
+    o["status"] = Kind.CHECKPOINT
+    o["ts_ns"] = command["ts_ns"]
+    o["request"] = command["request"]
+    o["reports_digest"] = digest
+    o["reports_count"] = count
+    for k in range(2):
+        out.words[at * _WORDS + 6 + k] = 0
+    _done(r, out, at)
+
+
+__all__ = ["ROOM", "Out", "Reason", "Status"]

@@ -1,0 +1,932 @@
+"""Stage 2 of 7, risk: decide every command in sequence order, and hold what it may cost.
+
+Reads   the commands ring up to SEQUENCED, and the tables it owns together with settlement.
+Writes  line 3 of the slot (reason, route, slot, limits), claims and holds; RISKED.
+Never   touches a book, money of a trade, or a clock; never runs between two matches of one command.
+
+What it sees of earlier commands is what settlement has finished: that point is written into the
+slot (`settled_seq`), kept in the WAL and reproduced by replay, which is all that determinism needs.
+Checks run in the order of codes.Reason; a rejected command changes nothing but its producer's
+number.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine import claims, clients, hashmap
+from engine.setup import (
+    ACCOUNTS,
+    ASSETS,
+    CLIENT_BITS,
+    CLIENTS,
+    COMMAND_MASK,
+    ORDER_BITS,
+    ORDERS,
+    POSITION_BITS,
+    POSITIONS,
+    SYMBOLS,
+)
+from engine.state import Risk
+from shm.arithmetic import product_exceeds
+from shm.atomics import load_acquire, store_release
+from shm.codes import Flag, Kind, Reason, Route, Side, State, Stp, Tif, Type
+from shm.cursors import CUT, RISKED, SEQUENCED
+from shm.jit import inlined, kernel
+from shm.margin import available, order_hold
+from shm.pointers import Cells, Rows
+from shm.records import NO_SYMBOL
+from shm.units import (
+    MONEY_QUANTA_MAX,
+    NIL,
+    NOTIONAL_QUANTA_MAX,
+    PPM,
+    PRICE_TICKS_MAX,
+    PRODUCER_SHIFT,
+    PRODUCERS_MAX,
+    QTY_LOTS_MAX,
+    REQUEST_NUMBER_MAX,
+    SCALE_MAX,
+)
+
+_KEEP_QTY: Final = int(Flag.KEEP_QTY)
+_NO_MATCH: Final = int(Flag.NO_MATCH)
+_REDUCE_ONLY: Final = int(Flag.REDUCE_ONLY)
+_REMAINING: Final = int(Flag.REMAINING)
+_TAKE_NAME: Final = int(Flag.TAKE_NAME)
+_TO_BACK: Final = int(Flag.TO_BACK)
+_UPSERT: Final = int(Flag.UPSERT)
+
+KNOWN_FLAGS = 0x7F
+POSITION_QUANTA_MAX = 1 << 61  # of one account in one symbol, at the symbol's highest price
+RATE_PPM_MAX = 10 * PPM
+LEVERAGE_MAX = 1000
+_WORDS = 32  # of a COMMAND slot; its client id starts at word 8
+
+
+@inlined
+def position_key(account: int, symbol: int) -> int:
+    """Key of the position index; never 0."""
+    return ((account + 1) << 16) | symbol
+
+
+@inlined
+def has_client_id(words: Cells, at: int) -> bool:
+    """Whether the slot carries a client id."""
+    return words[at * _WORDS + 8] != 0
+
+
+@inlined
+def _line_1_is_clean(words: Cells, at: int) -> bool:
+    """The client id is 36 bytes from its first byte on, and nothing stands where zero must."""
+    base = at * _WORDS
+    if words[base + 8] == 0 and (
+        words[base + 9] | words[base + 10] | words[base + 11] | words[base + 12]
+    ) != 0:
+        return False
+    return (words[base + 12] >> 32) == 0 and (words[base + 14] | words[base + 15]) == 0
+
+
+@inlined
+def _account_reason(r: Risk, setup: Cells, account: int) -> int:
+    if account >= setup[ACCOUNTS] or r.accounts[account]["state"] == State.ABSENT:
+        return Reason.UNKNOWN_ACCOUNT
+    return Reason.NONE
+
+
+@inlined
+def _symbol_reason(r: Risk, setup: Cells, symbol: int) -> int:
+    if symbol >= setup[SYMBOLS] or r.symbols[symbol]["state"] == State.ABSENT:
+        return Reason.UNKNOWN_SYMBOL
+    return Reason.NONE
+
+
+@inlined
+def _state_reason(r: Risk, account: int, symbol: int, worst: int) -> int:
+    """Whether venue, symbol and account are all in a state no worse than `worst`."""
+    if r.venue[0]["state"] > worst or r.venue[0]["disk_state"] > worst:
+        return Reason.VENUE_STATE
+    if symbol != NO_SYMBOL and r.symbols[symbol]["state"] > worst:
+        return Reason.SYMBOL_STATE
+    if r.accounts[account]["state"] > worst:
+        return Reason.ACCOUNT_STATE
+    return Reason.NONE
+
+
+@inlined
+def _resolve(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -> int:
+    """Claim row of the live order that a command means, or NIL: not there, or not theirs."""
+    c = commands[at]
+    order_id = c["order_id"]
+    if order_id == 0 and has_client_id(words, at):
+        row = clients.find_client(
+            r.clients,
+            r.client_words,
+            r.client_index,
+            setup[CLIENT_BITS],
+            c["account"],
+            words,
+            at * _WORDS + 8,
+        )
+        if row != NIL and r.clients[row]["closed_ns"] == 0:
+            order_id = r.clients[row]["order_id"]
+    if order_id <= 0:
+        return NIL
+    slot = hashmap.get(r.order_index, setup[ORDER_BITS], order_id)
+    if slot == NIL:
+        return NIL
+    claim = r.claims[slot]
+    if claim["account"] != c["account"] or claim["symbol"] != c["symbol"]:
+        return NIL
+    return slot
+
+
+@inlined
+def _aim(r: Risk, commands: Rows, at: int, slot: int) -> None:
+    """Route a command about one live order to its shard."""
+    c = commands[at]
+    claim = r.claims[slot]
+    claim["in_flight"] += 1
+    c["slot"] = slot
+    c["position"] = claim["position"]
+    c["decided_order_id"] = claim["order_id"]
+    c["order_tif"] = claim["tif"]
+    c["order_stp"] = claim["stp"]
+    c["route"] = Route.SHARD
+
+
+@inlined
+def _price_reason(s: Rows, price: int) -> int:
+    """Whether a limit price is one this symbol takes now."""
+    if price < s["price_ticks_min"] or price > s["price_ticks_max"]:
+        return Reason.BAD_PRICE
+    return Reason.NONE
+
+
+@inlined
+def _band_reason(s: Rows, price: int) -> int:
+    mark = s["mark_ticks"]
+    if s["band_ppm"] > 0 and mark > 0:
+        off = price - mark if price > mark else mark - price
+        if off * PPM > s["band_ppm"] * mark:
+            return Reason.PRICE_BAND
+    return Reason.NONE
+
+
+@kernel
+def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -> int:
+    """PLACE: every check, then claim and hold. Returns a Reason; NONE has opened the claim."""
+    c = commands[at]
+    account = c["account"]
+    symbol = c["symbol"]
+    side = c["side"]
+    flags = c["flags"]
+    market = c["type"] == Type.MARKET
+    tif = c["tif"]
+    if (
+        side > Side.SELL
+        or c["type"] > Type.MARKET
+        or tif > Tif.GTD
+        or c["stp"] > Stp.EXPIRE_BOTH
+        or c["position_side"] != 0
+        or c["order_id"] != 0
+        or (flags & (_TO_BACK | _UPSERT | _REMAINING | _KEEP_QTY)) != 0
+        or (market and (tif > Tif.IOC or (flags & _NO_MATCH) != 0))
+        or not _line_1_is_clean(words, at)
+    ):
+        return Reason.MALFORMED
+    reason = _account_reason(r, setup, account)
+    if reason == Reason.NONE:
+        reason = _symbol_reason(r, setup, symbol)
+    if reason == Reason.NONE:
+        reason = _state_reason(r, account, symbol, State.TRADING)
+    if reason != Reason.NONE:
+        return reason
+    s = r.symbols[symbol]
+    named = has_client_id(words, at)
+    client = NIL
+    if named:
+        client = clients.find_client(
+            r.clients,
+            r.client_words,
+            r.client_index,
+            setup[CLIENT_BITS],
+            account,
+            words,
+            at * _WORDS + 8,
+        )
+        if client != NIL and ((flags & _TAKE_NAME) == 0 or r.clients[client]["closed_ns"] != 0):
+            c["risk_note"] = r.clients[client]["order_id"]
+            return Reason.DUPLICATE_CLIENT_ID
+    price = c["price_ticks"]
+    if market:
+        if price != 0:
+            return Reason.BAD_PRICE
+    elif _price_reason(s, price) != Reason.NONE:
+        return Reason.BAD_PRICE
+    lots = c["qty_lots"]
+    if lots < s["qty_lots_min"] or lots > s["qty_lots_max"]:
+        return Reason.BAD_QTY
+    if (tif == Tif.GTD) != (c["expire_ns"] != 0) or (tif == Tif.GTD and c["expire_ns"] <= c["ts_ns"]):
+        return Reason.BAD_EXPIRY
+
+    # The worst price it may trade at, and the price its hold is reckoned at.
+    limit = price
+    hold_price = price
+    if market:
+        reference = s["mark_ticks"] if s["mark_ticks"] > 0 else s["last_ticks"]
+        if s["market_ppm"] == 0:
+            # Unbounded by configuration: held at the reference, and settlement counts what is short.
+            limit = PRICE_TICKS_MAX if side == Side.BUY else 1
+            hold_price = reference
+        else:
+            if reference == 0:
+                return Reason.NO_REFERENCE_PRICE
+            reach = reference * s["market_ppm"] // PPM
+            if side == Side.BUY:
+                limit = min(reference + reach, s["price_ticks_max"])
+            else:
+                limit = max(reference - reach, 1)
+            hold_price = limit
+    reduce_only = (flags & _REDUCE_ONLY) != 0
+    if not reduce_only and s["notional_quanta_min"] > 0:
+        if hold_price * lots * s["tick_lot_quanta"] < s["notional_quanta_min"]:
+            return Reason.NOTIONAL_TOO_SMALL
+
+    position = hashmap.get(r.position_index, setup[POSITION_BITS], position_key(account, symbol))
+    leverage = s["leverage_default"]
+    claimable = 0
+    if position != NIL:
+        p = r.positions[position]
+        size = p["lots"] if p["lots"] > 0 else -p["lots"]
+        if size + p["order_lots"] + lots > s["position_lots_max"]:
+            return Reason.NOTIONAL_TOO_LARGE
+        if not market and _band_reason(s, price) != Reason.NONE:
+            return Reason.PRICE_BAND
+        if p["open_orders"] >= s["orders_max"]:
+            return Reason.TOO_MANY_ORDERS
+        leverage = p["leverage"]
+        claimable = claims.closable(r, position, side, reduce_only)
+    elif not market and _band_reason(s, price) != Reason.NONE:
+        return Reason.PRICE_BAND
+    if reduce_only:
+        if claimable == 0:
+            return Reason.REDUCE_ONLY
+        lots = min(lots, claimable)
+    close = min(lots, claimable)
+    hold = order_hold(r.symbols, symbol, side, hold_price, lots - close, leverage)
+    wallet = account * setup[ASSETS] + s["asset"]
+    if hold > 0 and hold > available(
+        r.accounts, r.wallets, r.symbols, r.positions, account, wallet, True
+    ):
+        return Reason.INSUFFICIENT_MARGIN
+
+    # Capacity: every row it needs, before any is taken.
+    v = r.venue[0]
+    if v["claims_free"] == NIL and v["claims_used"] == setup[ORDERS]:
+        return Reason.CAPACITY
+    if position == NIL and v["positions_used"] == setup[POSITIONS]:
+        return Reason.CAPACITY
+    order_id = c["seq"]
+    if named:
+        if client != NIL:
+            _pass_name(r, setup, client, order_id)
+        else:
+            client = clients.open_client(
+                r.venue,
+                r.clients,
+                r.client_words,
+                r.client_index,
+                setup,
+                account,
+                words,
+                at * _WORDS + 8,
+                order_id,
+            )
+            if client == NIL:
+                return Reason.CAPACITY
+    if position == NIL:
+        position = new_position(r, setup, account, symbol, wallet, leverage)
+    slot = claims.take_slot(r, setup)
+    claim = r.claims[slot]
+    claim["order_id"] = order_id
+    claim["price_ticks"] = hold_price
+    claim["open_lots"] = lots
+    claim["qty_lots"] = lots
+    claim["close_lots"] = 0
+    claim["hold_quanta"] = 0
+    claim["expire_ns"] = c["expire_ns"]
+    claim["account"] = account
+    claim["position"] = position
+    claim["next_closer"] = NIL
+    claim["prev_closer"] = NIL
+    claim["client"] = client
+    claim["heap"] = NIL
+    claim["in_flight"] = 1
+    claim["symbol"] = symbol
+    claim["side"] = side
+    claim["type"] = c["type"]
+    claim["tif"] = tif
+    claim["flags"] = flags
+    claim["stp"] = c["stp"]
+    claim["position_side"] = 0
+    claim["pending"] = 0
+    claim["done"] = 0
+    claims.open_order(r, setup, slot)
+    claims.change_hold(r, slot, hold)
+    if close > 0:
+        claims.change_close(r, slot, close)
+        if reduce_only:
+            p = r.positions[position]
+            size = p["lots"] if p["lots"] > 0 else -p["lots"]
+            claims.flip_excess(r, setup, position, size, order_id, slot)
+    c["slot"] = slot
+    c["position"] = position
+    c["decided_order_id"] = order_id
+    c["decided_lots"] = lots
+    c["limit_ticks"] = limit
+    c["order_tif"] = tif
+    c["order_stp"] = c["stp"]
+    c["route"] = Route.SHARD
+    return Reason.NONE
+
+
+@kernel
+def _pass_name(r: Risk, setup: Cells, client: int, order_id: int) -> None:
+    """TAKE_NAME: the client id of an older order names this one from now on."""
+    row = r.clients[client]
+    assert row["closed_ns"] == 0
+    before = hashmap.get(r.order_index, setup[ORDER_BITS], row["order_id"])
+    if before != NIL:
+        r.claims[before]["client"] = NIL
+    row["order_id"] = order_id
+
+
+@kernel
+def new_position(
+    r: Risk, setup: Cells, account: int, symbol: int, wallet: int, leverage: int
+) -> int:
+    """A flat position row, in its account's list by symbol. Rows are kept for ever."""
+    v = r.venue[0]
+    row = v["positions_used"]
+    assert row < setup[POSITIONS]
+    v["positions_used"] = row + 1
+    p = r.positions[row]
+    p["account"] = account
+    p["symbol"] = symbol
+    p["leverage"] = leverage
+    p["wallet"] = wallet
+    p["first_closer"] = NIL
+    p["last_closer"] = NIL
+    a = r.accounts[account]
+    before = NIL
+    at = a["first_position"]
+    while at != NIL and r.positions[at]["symbol"] < symbol:
+        before = at
+        at = r.positions[at]["next_position"]
+    p["next_position"] = at
+    if before == NIL:
+        a["first_position"] = row
+    else:
+        r.positions[before]["next_position"] = row
+    hashmap.put(r.position_index, setup[POSITION_BITS], position_key(account, symbol), row)
+    return row
+
+
+@kernel
+def decide_cancel(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -> int:
+    """CANCEL and REDUCE: one live order of the account."""
+    c = commands[at]
+    if c["flags"] != 0 or c["price_ticks"] != 0 or not _line_1_is_clean(words, at):
+        return Reason.MALFORMED
+    reason = _account_reason(r, setup, c["account"])
+    if reason == Reason.NONE:
+        reason = _symbol_reason(r, setup, c["symbol"])
+    if reason != Reason.NONE:
+        return reason
+    slot = _resolve(r, setup, commands, words, at)
+    if slot == NIL:
+        return Reason.UNKNOWN_ORDER
+    reason = _state_reason(r, c["account"], c["symbol"], State.CANCEL_ONLY)
+    if reason != Reason.NONE:
+        return reason
+    if c["kind"] == Kind.REDUCE:
+        if c["qty_lots"] <= 0 or c["qty_lots"] > QTY_LOTS_MAX:
+            return Reason.BAD_QTY
+        c["decided_lots"] = c["qty_lots"]
+    elif c["qty_lots"] != 0:
+        return Reason.MALFORMED
+    c["end_reason"] = Reason.USER_CANCEL
+    _aim(r, commands, at, slot)
+    return Reason.NONE
+
+
+@kernel
+def decide_amend(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -> int:
+    """AMEND: a new price, a new total quantity, or both. What it needs beyond its hold is held."""
+    c = commands[at]
+    flags = c["flags"]
+    keep = (flags & _KEEP_QTY) != 0
+    if (
+        (flags & (_REDUCE_ONLY | _NO_MATCH | _UPSERT | _TAKE_NAME)) != 0
+        or (keep and (c["qty_lots"] != 0 or (flags & _REMAINING) != 0))
+        or not _line_1_is_clean(words, at)
+    ):
+        return Reason.MALFORMED
+    reason = _account_reason(r, setup, c["account"])
+    if reason == Reason.NONE:
+        reason = _symbol_reason(r, setup, c["symbol"])
+    if reason != Reason.NONE:
+        return reason
+    slot = _resolve(r, setup, commands, words, at)
+    if slot == NIL or r.claims[slot]["type"] != Type.LIMIT:
+        return Reason.UNKNOWN_ORDER
+    reason = _state_reason(r, c["account"], c["symbol"], State.TRADING)
+    if reason != Reason.NONE:
+        return reason
+    s = r.symbols[c["symbol"]]
+    price = c["price_ticks"]
+    if _price_reason(s, price) != Reason.NONE:
+        return Reason.BAD_PRICE
+    claim = r.claims[slot]
+    lots = claim["open_lots"] if keep else c["qty_lots"]
+    if not keep and (lots < s["qty_lots_min"] or lots > s["qty_lots_max"]):
+        return Reason.BAD_QTY
+    left = lots
+    if not keep and (flags & _REMAINING) == 0:
+        left = max(lots - (claim["qty_lots"] - claim["open_lots"]), 0)
+    p = r.positions[claim["position"]]
+    size = p["lots"] if p["lots"] > 0 else -p["lots"]
+    more = max(left - claim["open_lots"], 0)
+    if size + p["order_lots"] + more > s["position_lots_max"]:
+        return Reason.NOTIONAL_TOO_LARGE
+    if _band_reason(s, price) != Reason.NONE:
+        return Reason.PRICE_BAND
+    if (claim["flags"] & _REDUCE_ONLY) != 0 and more > 0:
+        return Reason.REDUCE_ONLY
+    opens = max(left - claim["close_lots"], 0)
+    hold = order_hold(r.symbols, claim["symbol"], claim["side"], price, opens, p["leverage"])
+    if (claim["flags"] & _REDUCE_ONLY) != 0:
+        hold = 0
+    extra = hold - claim["hold_quanta"]
+    if extra > 0:
+        if extra > available(
+            r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"], True
+        ):
+            return Reason.INSUFFICIENT_MARGIN
+        # Until matching has answered, the order may trade at either price: hold the larger.
+        claims.change_hold(r, slot, hold)
+    c["decided_lots"] = lots
+    c["limit_ticks"] = price
+    _aim(r, commands, at, slot)
+    return Reason.NONE
+
+
+@kernel
+def decide_cancel_all(r: Risk, setup: Cells, commands: Rows, at: int) -> int:
+    """CANCEL_ALL of an account, CANCEL_SYMBOL for everybody."""
+    c = commands[at]
+    if c["kind"] == Kind.CANCEL_ALL:
+        reason = _account_reason(r, setup, c["account"])
+        if reason != Reason.NONE:
+            return reason
+        c["end_reason"] = Reason.CANCEL_ALL
+        if r.accounts[c["account"]]["pending"] != 0 and (c["request"] >> PRODUCER_SHIFT) == 0:
+            c["end_reason"] = r.accounts[c["account"]]["pending"]
+            r.accounts[c["account"]]["pending"] = 0
+        if c["symbol"] == NO_SYMBOL:
+            c["route"] = Route.ALL_SHARDS
+            return Reason.NONE
+        reason = _symbol_reason(r, setup, c["symbol"])
+        if reason != Reason.NONE:
+            return reason
+        c["position"] = hashmap.get(
+            r.position_index, setup[POSITION_BITS], position_key(c["account"], c["symbol"])
+        )
+        if c["position"] != NIL:
+            c["route"] = Route.SHARD
+        return Reason.NONE
+    reason = _symbol_reason(r, setup, c["symbol"])
+    if reason != Reason.NONE:
+        return reason
+    c["end_reason"] = Reason.SYMBOL_CLOSED
+    if r.symbols[c["symbol"]]["pending"] != 0 and (c["request"] >> PRODUCER_SHIFT) == 0:
+        c["end_reason"] = r.symbols[c["symbol"]]["pending"]
+        r.symbols[c["symbol"]]["pending"] = 0
+    c["route"] = Route.SHARD
+    return Reason.NONE
+
+
+@kernel
+def decide_expire(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -> int:
+    """EXPIRE, proposed by settlement: end an order for its marked reason, or shrink its excess."""
+    c = commands[at]
+    order_id = c["order_id"]
+    slot = hashmap.get(r.order_index, setup[ORDER_BITS], order_id) if order_id > 0 else NIL
+    if slot == NIL or r.claims[slot]["pending"] == 0:
+        return Reason.UNKNOWN_ORDER
+    claim = r.claims[slot]
+    if claim["account"] != c["account"] or claim["symbol"] != c["symbol"]:
+        return Reason.UNKNOWN_ORDER
+    c["end_reason"] = claim["pending"]
+    # A reduce-only order keeps what it can still claim: matching takes the rest off it.
+    c["decided_lots"] = 0
+    if claim["pending"] == Reason.REDUCE_ONLY:
+        c["decided_lots"] = claim["open_lots"] - claim["close_lots"]
+    claim["pending"] = 0
+    _aim(r, commands, at, slot)
+    return Reason.NONE
+
+
+@kernel
+def decide_transfer(
+    r: Risk, setup: Cells, commands: Rows, transfers: Rows, words: Cells, at: int
+) -> int:
+    """DEPOSIT and WITHDRAW; settlement moves the money in its turn."""
+    c = commands[at]
+    t = transfers[at]
+    if (words[at * _WORDS + 12] >> 32) != 0:
+        return Reason.MALFORMED
+    account = c["account"]
+    reason = _account_reason(r, setup, account)
+    if reason != Reason.NONE:
+        return reason
+    asset = t["asset"]
+    if asset < 0 or asset >= setup[ASSETS] or r.assets[asset]["declared"] == 0:
+        return Reason.UNKNOWN_ASSET
+    if has_client_id(words, at):
+        client = clients.find_client(
+            r.clients,
+            r.client_words,
+            r.client_index,
+            setup[CLIENT_BITS],
+            account,
+            words,
+            at * _WORDS + 8,
+        )
+        if client != NIL:
+            c["risk_note"] = r.clients[client]["order_id"]
+            return Reason.DUPLICATE_CLIENT_ID
+    amount = t["amount_quanta"]
+    if amount <= 0 or amount > MONEY_QUANTA_MAX:
+        return Reason.BAD_AMOUNT
+    wallet = account * setup[ASSETS] + asset
+    if c["kind"] == Kind.DEPOSIT:
+        if r.assets[asset]["total_quanta"] + amount > MONEY_QUANTA_MAX:
+            return Reason.BAD_AMOUNT
+    else:
+        w = r.wallets[wallet]
+        free = available(
+            r.accounts, r.wallets, r.symbols, r.positions, account, wallet, False
+        )
+        if amount > free or amount > w["wallet_quanta"]:
+            return Reason.INSUFFICIENT_BALANCE
+    if has_client_id(words, at):
+        client = clients.open_client(
+            r.venue,
+            r.clients,
+            r.client_words,
+            r.client_index,
+            setup,
+            account,
+            words,
+            at * _WORDS + 8,
+            c["seq"],
+        )
+        if client == NIL:
+            return Reason.CAPACITY
+        c["slot"] = client
+    if c["kind"] == Kind.DEPOSIT:
+        # Counted at once, so that deposits in flight together cannot pass the limit.
+        r.assets[asset]["total_quanta"] += amount
+    else:
+        r.wallets[wallet]["held_quanta"] += amount
+        c["risk_held_quanta"] = amount
+    return Reason.NONE
+
+
+@kernel
+def decide_asset(r: Risk, setup: Cells, assets: Rows, words: Cells, at: int) -> int:
+    """ASSET: declare one."""
+    a = assets[at]
+    asset = a["asset"]
+    if asset < 0 or asset >= setup[ASSETS] or a["scale"] < 0 or a["scale"] > SCALE_MAX:
+        return Reason.BAD_PARAMETER
+    if r.assets[asset]["declared"] != 0:
+        return Reason.EXISTS
+    r.assets[asset]["declared"] = 1
+    r.assets[asset]["scale"] = a["scale"]
+    r.assets[asset]["name"][0] = words[at * _WORDS + 8]
+    r.assets[asset]["name"][1] = words[at * _WORDS + 9]
+    return Reason.NONE
+
+
+@kernel
+def decide_account(r: Risk, setup: Cells, commands: Rows, states: Rows, at: int) -> int:
+    """ACCOUNT: open one, or set its state and with `cancel` end its orders."""
+    c = commands[at]
+    account = c["account"]
+    state = states[at]["state"]
+    if account >= setup[ACCOUNTS]:
+        return Reason.UNKNOWN_ACCOUNT
+    if state < 0 or state > State.CLOSED or states[at]["cancel"] < 0 or states[at]["cancel"] > 1:
+        return Reason.BAD_PARAMETER
+    a = r.accounts[account]
+    if a["state"] == State.ABSENT:
+        a["opened_ns"] = c["ts_ns"]
+        a["first_position"] = NIL
+        r.venue[0]["accounts_used"] = max(r.venue[0]["accounts_used"], account + 1)
+    a["state"] = state
+    return Reason.NONE
+
+
+@kernel
+def decide_symbol(
+    r: Risk, setup: Cells, commands: Rows, declarations: Rows, words: Cells, at: int
+) -> int:
+    """SYMBOL: declare one; later the same command changes all but what fixes its arithmetic."""
+    c = commands[at]
+    d = declarations[at]
+    symbol = c["symbol"]
+    if symbol >= setup[SYMBOLS]:
+        return Reason.UNKNOWN_SYMBOL
+    asset = d["asset"]
+    if asset < 0 or asset >= setup[ASSETS] or r.assets[asset]["declared"] == 0:
+        return Reason.UNKNOWN_ASSET
+    unit = d["tick_lot_quanta"]
+    high = d["price_ticks_max"]
+    if (
+        unit < 1
+        or unit > NOTIONAL_QUANTA_MAX
+        or d["state"] < 0
+        or d["state"] > State.CLOSED
+        or d["price_ticks_min"] < 1
+        or high < d["price_ticks_min"]
+        or high > PRICE_TICKS_MAX
+        or d["qty_lots_min"] < 1
+        or d["qty_lots_max"] < d["qty_lots_min"]
+        or d["qty_lots_max"] > QTY_LOTS_MAX
+        or product_exceeds(high, d["qty_lots_max"], NOTIONAL_QUANTA_MAX)
+        or product_exceeds(high * d["qty_lots_max"], unit, NOTIONAL_QUANTA_MAX)
+        or d["notional_quanta_min"] < 0
+        or d["notional_quanta_min"] > NOTIONAL_QUANTA_MAX
+        or d["band_ppm"] < 0
+        or d["band_ppm"] > RATE_PPM_MAX
+        or d["market_ppm"] < 0
+        or d["market_ppm"] > RATE_PPM_MAX
+        or d["taker_fee_ppm"] < 0
+        or d["taker_fee_ppm"] > PPM
+        or d["maker_fee_ppm"] > PPM
+        or -d["maker_fee_ppm"] > d["taker_fee_ppm"]
+        or d["leverage_max"] < 1
+        or d["leverage_max"] > LEVERAGE_MAX
+        or d["leverage_default"] < 1
+        or d["leverage_default"] > d["leverage_max"]
+        or d["orders_max"] < 1
+    ):
+        return Reason.BAD_PARAMETER
+    s = r.symbols[symbol]
+    if s["state"] == State.ABSENT:
+        s["tick_lot_quanta"] = unit
+        s["asset"] = asset
+        s["price_ticks_max"] = high
+        s["position_lots_max"] = POSITION_QUANTA_MAX // (high * unit)
+    elif s["tick_lot_quanta"] != unit or s["asset"] != asset or s["price_ticks_max"] != high:
+        return Reason.IN_USE
+    s["state"] = d["state"]
+    s["name"][0] = words[at * _WORDS + 8]
+    s["name"][1] = words[at * _WORDS + 9]
+    s["qty_lots_min"] = d["qty_lots_min"]
+    s["qty_lots_max"] = d["qty_lots_max"]
+    s["notional_quanta_min"] = d["notional_quanta_min"]
+    s["price_ticks_min"] = d["price_ticks_min"]
+    s["band_ppm"] = d["band_ppm"]
+    s["market_ppm"] = d["market_ppm"]
+    s["maker_fee_ppm"] = d["maker_fee_ppm"]
+    s["taker_fee_ppm"] = d["taker_fee_ppm"]
+    s["leverage_max"] = d["leverage_max"]
+    s["leverage_default"] = d["leverage_default"]
+    s["orders_max"] = d["orders_max"]
+    return Reason.NONE
+
+
+@kernel
+def decide_leverage(r: Risk, setup: Cells, commands: Rows, leverages: Rows, at: int) -> int:
+    """LEVERAGE of (account, symbol): refused while orders are open, and where it costs too much."""
+    c = commands[at]
+    account = c["account"]
+    symbol = c["symbol"]
+    reason = _account_reason(r, setup, account)
+    if reason == Reason.NONE:
+        reason = _symbol_reason(r, setup, symbol)
+    if reason == Reason.NONE:
+        reason = _state_reason(r, account, symbol, State.CANCEL_ONLY)
+    if reason != Reason.NONE:
+        return reason
+    leverage = leverages[at]["leverage"]
+    s = r.symbols[symbol]
+    if leverage < 1 or leverage > s["leverage_max"]:
+        return Reason.BAD_LEVERAGE
+    position = hashmap.get(r.position_index, setup[POSITION_BITS], position_key(account, symbol))
+    if position == NIL:
+        if r.venue[0]["positions_used"] == setup[POSITIONS]:
+            return Reason.CAPACITY
+        new_position(r, setup, account, symbol, account * setup[ASSETS] + s["asset"], leverage)
+        return Reason.NONE
+    p = r.positions[position]
+    if p["open_orders"] > 0 and leverage != p["leverage"]:
+        return Reason.IN_USE
+    before = p["leverage"]
+    p["leverage"] = leverage
+    if leverage < before and p["lots"] != 0:
+        free = available(
+            r.accounts, r.wallets, r.symbols, r.positions, account, p["wallet"], True
+        )
+        if free < 0:
+            p["leverage"] = before
+            return Reason.INSUFFICIENT_MARGIN
+    return Reason.NONE
+
+
+@kernel
+def decide_state(r: Risk, setup: Cells, commands: Rows, states: Rows, at: int) -> int:
+    """SYMBOL_STATE and VENUE_STATE."""
+    c = commands[at]
+    state = states[at]["state"]
+    cancel = states[at]["cancel"]
+    if c["kind"] == Kind.SYMBOL_STATE:
+        reason = _symbol_reason(r, setup, c["symbol"])
+        if reason != Reason.NONE:
+            return reason
+    if state < 0 or state > State.CLOSED or cancel < 0 or cancel > 1:
+        return Reason.BAD_PARAMETER
+    if c["kind"] == Kind.SYMBOL_STATE:
+        r.symbols[c["symbol"]]["state"] = state
+    elif (c["request"] >> PRODUCER_SHIFT) == 0:
+        r.venue[0]["disk_state"] = state  # the sequencer, about room for the WAL
+    else:
+        r.venue[0]["state"] = state
+    return Reason.NONE
+
+
+@kernel
+def decide_mark(r: Risk, setup: Cells, commands: Rows, marks: Rows, at: int) -> int:
+    """MARK: the mark price of a symbol."""
+    c = commands[at]
+    reason = _symbol_reason(r, setup, c["symbol"])
+    if reason != Reason.NONE:
+        return reason
+    s = r.symbols[c["symbol"]]
+    mark = marks[at]["mark_ticks"]
+    if mark < 1 or mark > s["price_ticks_max"]:
+        return Reason.BAD_PARAMETER
+    s["mark_ticks"] = mark
+    return Reason.NONE
+
+
+@inlined
+def _take_number(r: Risk, commands: Rows, at: int) -> int:
+    """The envelope: a producer's numbers only grow, so that nothing is taken twice."""
+    c = commands[at]
+    request = c["request"]
+    producer = request >> PRODUCER_SHIFT
+    if producer < 0 or producer >= PRODUCERS_MAX:
+        return Reason.MALFORMED
+    if producer == 0:
+        return Reason.NONE  # the engine itself
+    number = request & REQUEST_NUMBER_MAX
+    p = r.producers[producer]
+    if number <= p["last_number"]:
+        c["risk_note"] = p["last_seq"]
+        return Reason.DUPLICATE_REQUEST
+    p["last_number"] = number
+    p["last_seq"] = c["seq"]
+    return Reason.NONE
+
+
+@kernel
+def decide(
+    r: Risk,
+    setup: Cells,
+    commands: Rows,
+    transfers: Rows,
+    assets: Rows,
+    states: Rows,
+    leverages: Rows,
+    marks: Rows,
+    checkpoints: Rows,
+    declarations: Rows,
+    words: Cells,
+    at: int,
+) -> None:
+    """Fill line 3 of the command in slot `at`. The views are one memory, read by kind."""
+    c = commands[at]
+    v = r.venue[0]
+    v["ts_ns"] = c["ts_ns"]
+    c["decided_order_id"] = 0
+    c["limit_ticks"] = 0
+    c["decided_lots"] = 0
+    c["slot"] = NIL
+    c["position"] = NIL
+    c["route"] = Route.NOWHERE
+    c["order_tif"] = 0
+    c["order_stp"] = 0
+    c["end_reason"] = 0
+    c["risk_held_quanta"] = 0
+    c["risk_note"] = 0
+    kind = c["kind"]
+    reason = _take_number(r, commands, at)
+    if reason == Reason.NONE:
+        if kind == Kind.PLACE:
+            reason = decide_place(r, setup, commands, words, at)
+        elif kind == Kind.AMEND:
+            reason = decide_amend(r, setup, commands, words, at)
+        elif kind == Kind.CANCEL or kind == Kind.REDUCE:
+            reason = decide_cancel(r, setup, commands, words, at)
+        elif kind == Kind.CANCEL_ALL or kind == Kind.CANCEL_SYMBOL:
+            reason = decide_cancel_all(r, setup, commands, at)
+        elif kind == Kind.EXPIRE:
+            reason = decide_expire(r, setup, commands, words, at)
+        elif kind == Kind.TICK:
+            v["tick_ns"] = c["ts_ns"]
+        elif kind == Kind.CHECKPOINT:
+            checkpoints[at]["reports_digest"] = v["reports_digest"]
+            checkpoints[at]["reports_count"] = v["reports_count"]
+        elif kind == Kind.DEPOSIT or kind == Kind.WITHDRAW:
+            reason = decide_transfer(r, setup, commands, transfers, words, at)
+        elif kind == Kind.ASSET:
+            reason = decide_asset(r, setup, assets, words, at)
+        elif kind == Kind.ACCOUNT:
+            reason = decide_account(r, setup, commands, states, at)
+        elif kind == Kind.SYMBOL:
+            reason = decide_symbol(r, setup, commands, declarations, words, at)
+        elif kind == Kind.LEVERAGE:
+            reason = decide_leverage(r, setup, commands, leverages, at)
+        elif kind == Kind.SYMBOL_STATE or kind == Kind.VENUE_STATE:
+            reason = decide_state(r, setup, commands, states, at)
+        elif kind == Kind.MARK:
+            reason = decide_mark(r, setup, commands, marks, at)
+        elif kind == Kind.REFUSED:
+            reason = Reason.FORBIDDEN
+        else:
+            reason = Reason.UNKNOWN_KIND
+    c["reason"] = reason
+    v["risked_seq"] = c["seq"]
+
+
+@kernel
+def risk_commands(
+    r: Risk,
+    cursors: Cells,
+    setup: Cells,
+    commands: Rows,
+    transfers: Rows,
+    assets: Rows,
+    states: Rows,
+    leverages: Rows,
+    marks: Rows,
+    checkpoints: Rows,
+    declarations: Rows,
+    words: Cells,
+    replaying: bool,
+    budget: int,
+) -> int:
+    """Decide what the sequencer has published, at most `budget` commands; returns how many.
+
+    replaying   slots say which settlement each command was decided after: wait for exactly that
+    """
+    v = r.venue[0]
+    if v["mid_command"] != 0:
+        return 0
+    first = v["risked_seq"] + 1
+    last = min(load_acquire(cursors, SEQUENCED), first + budget - 1)
+    seq = first
+    while seq <= last:
+        at = seq & setup[COMMAND_MASK]
+        c = commands[at]
+        assert c["seq"] == seq
+        if replaying:
+            if c["settled_seq"] != v["settled_seq"]:
+                break
+        else:
+            if c["kind"] == Kind.CHECKPOINT and v["settled_seq"] != seq - 1:
+                break  # a point where nothing is between risk and settlement
+            c["settled_seq"] = v["settled_seq"]
+        decide(
+            r,
+            setup,
+            commands,
+            transfers,
+            assets,
+            states,
+            leverages,
+            marks,
+            checkpoints,
+            declarations,
+            words,
+            at,
+        )
+        seq += 1
+    if seq > first:
+        store_release(cursors, RISKED, seq - 1)
+    return seq - first

@@ -1,0 +1,199 @@
+"""Stage 1 of 7, sequence: many ingress rings become one total order.
+
+Reads   ingress rings, what settlement proposes, the clock: the only reader of it in the engine.
+Writes  lines 0 to 2 of the next slots of the commands ring; SEQUENCED.
+Never   decides anything about a command, but for one: what its producer may not send becomes a
+        REFUSED command, which risk answers.
+
+Rings are drained in turn, at most QUOTA commands each time round, so that no producer starves
+another. What settlement proposes and the first ring (the clock) come before all others.
+A slot is free again when settlement and the journal have passed the command in it.
+
+Every CHECKPOINT_EVERY-th command is a CHECKPOINT of the engine's own: risk decides it only when
+settlement has caught up, so the state there is one a snapshot can hold, and it carries the digest
+of all reports before it into the WAL.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine import proposals
+from engine.setup import CHECKPOINT_EVERY, COMMAND_MASK, PROPOSAL_MASK
+from engine.state import Risk
+from shm import ingress
+from shm.atomics import CLOCK_REALTIME, clock_ns, load_acquire, store_release
+from shm.codes import PRIVILEGED_FLAGS, Kind, State
+from shm.cursors import CUT, JOURNALED, SEQUENCED, SETTLED
+from shm.jit import inlined, kernel
+from shm.pointers import Cells, Rows, cells_at
+from shm.records import NO_SYMBOL
+from shm.units import PRODUCER_SHIFT, REQUEST_NUMBER_MAX
+
+QUOTA: Final = 64  # commands taken from one ring in one round
+
+# Cells of the stage's own.
+LAST_TS_NS: Final = 0  # time of the newest command
+CUT_SEEN: Final = 1  # what was last sequenced about CUT
+FREE_SEEN: Final = 2  # min(SETTLED, JOURNALED) when it was last looked at
+LAST_KIND: Final = 3  # of the newest command
+SEQUENCER_CELLS: Final = 16
+
+_WORDS: Final = 32
+_LOW_48: Final = (1 << 48) - 1
+_PRIVILEGED: Final = int(PRIVILEGED_FLAGS)
+
+# An INGRESS record lies in the first cells of a ring (shm/ingress.py): producer, kinds, flags, slots.
+_PRODUCER: Final = ingress.HEAD_PRODUCER
+_KINDS: Final = ingress.HEAD_KINDS
+_PRIVILEGE: Final = ingress.HEAD_PRIVILEGED
+_CAPACITY: Final = ingress.HEAD_CAPACITY
+
+
+@inlined
+def _room(cursors: Cells, setup: Cells, own: Cells, seq: int) -> bool:
+    """Whether the slot of `seq` may be overwritten."""
+    capacity = setup[COMMAND_MASK] + 1
+    if seq - capacity > own[FREE_SEEN]:
+        own[FREE_SEEN] = min(load_acquire(cursors, SETTLED), load_acquire(cursors, JOURNALED))
+    return seq - capacity <= own[FREE_SEEN]
+
+
+@inlined
+def _blank(commands: Rows, words: Cells, setup: Cells, own: Cells, seq: int, kind: int, now: int) -> int:
+    """A command of the engine's own in the slot of `seq`; returns the slot."""
+    at = seq & setup[COMMAND_MASK]
+    for k in range(24):
+        words[at * _WORDS + k] = 0
+    c = commands[at]
+    c["seq"] = seq
+    c["ts_ns"] = now
+    c["symbol"] = NO_SYMBOL
+    c["kind"] = kind
+    c["lines"] = 1
+    own[LAST_KIND] = kind
+    return at
+
+
+@inlined
+def _take(
+    ring: Cells, source: int, words: Cells, setup: Cells, own: Cells, seq: int, now: int
+) -> None:
+    """Copy one command out of a ring into the slot of `seq`, and make it safe to look at."""
+    to = (seq & setup[COMMAND_MASK]) * _WORDS
+    codes = ring[source + 7]
+    lines = ingress.lines_of(codes)
+    for k in range(3, 8):
+        words[to + k] = ring[source + k]
+    if lines > 1:
+        for k in range(8, 16):
+            words[to + k] = ring[source + k]
+    else:
+        for k in range(8, 16):
+            words[to + k] = 0
+    if lines > 2:
+        for k in range(16, 24):
+            words[to + k] = ring[source + k]
+    else:
+        for k in range(16, 24):
+            words[to + k] = 0
+    kind = codes & 255
+    # The copy in the slot is what is judged: the producer may still scribble over its ring.
+    codes = words[to + 7]
+    kind = codes & 255
+    allowed = kind < 64 and ((ring[_KINDS] >> kind) & 1) != 0
+    if ((codes >> 32) & _PRIVILEGED) != 0 and ring[_PRIVILEGE] == 0 and kind <= Kind.AMEND:
+        allowed = False
+    if not allowed:
+        kind = Kind.REFUSED
+    words[to] = seq
+    words[to + 1] = now
+    words[to + 2] = (ring[_PRODUCER] << PRODUCER_SHIFT) | (ring[source + 2] & REQUEST_NUMBER_MAX)
+    words[to + 6] = words[to + 6] & _LOW_48  # settled_lag is the journal's
+    words[to + 7] = (codes & 0x00FFFFFFFFFFFF00) | kind | (lines << 56)
+    own[LAST_KIND] = kind
+
+
+@kernel
+def sequence_commands(
+    r: Risk,
+    cursors: Cells,
+    setup: Cells,
+    commands: Rows,
+    words: Cells,
+    own: Cells,
+    rings: Cells,
+    ring_count: int,
+    closing: bool,
+) -> int:
+    """One round over all sources; returns how many commands were sequenced.
+
+    rings       pairs of (address, cells) of the ingress rings, the clock's first
+    closing     take nothing more from the rings; end with a CHECKPOINT
+    """
+    first = cursors[SEQUENCED] + 1
+    seq = first
+    if not _room(cursors, setup, own, seq):
+        return 0
+    now = max(clock_ns(CLOCK_REALTIME), own[LAST_TS_NS])
+    every = setup[CHECKPOINT_EVERY]
+
+    cut = load_acquire(cursors, CUT)
+    if cut != own[CUT_SEEN]:
+        at = _blank(commands, words, setup, own, seq, Kind.VENUE_STATE, now)
+        words[at * _WORDS + 3] = State.CANCEL_ONLY if cut != 0 else State.TRADING
+        own[CUT_SEEN] = cut
+        seq += 1
+
+    taken = r.proposals[proposals.TAKEN]
+    put = load_acquire(r.proposals, proposals.PUT)
+    while taken < put and _room(cursors, setup, own, seq):
+        if seq % every == 0:
+            _blank(commands, words, setup, own, seq, Kind.CHECKPOINT, now)
+            seq += 1
+            continue
+        code = r.proposals[proposals.FIRST + (taken & setup[PROPOSAL_MASK])]
+        row = code & ~proposals.KIND_MASK
+        taken += 1
+        if code & proposals.KIND_MASK == proposals.ACCOUNT:
+            at = _blank(commands, words, setup, own, seq, Kind.CANCEL_ALL, now)
+            commands[at]["account"] = row
+        elif code & proposals.KIND_MASK == proposals.SYMBOL:
+            at = _blank(commands, words, setup, own, seq, Kind.CANCEL_SYMBOL, now)
+            commands[at]["symbol"] = row
+        else:
+            # What it says may be stale by now; risk checks that the mark still stands.
+            claim = r.claims[row]
+            at = _blank(commands, words, setup, own, seq, Kind.EXPIRE, now)
+            commands[at]["order_id"] = claim["order_id"]
+            commands[at]["account"] = claim["account"]
+            commands[at]["symbol"] = claim["symbol"]
+        seq += 1
+    store_release(r.proposals, proposals.TAKEN, taken)
+
+    if closing:
+        if own[LAST_KIND] != Kind.CHECKPOINT and _room(cursors, setup, own, seq):
+            _blank(commands, words, setup, own, seq, Kind.CHECKPOINT, now)
+            seq += 1
+    else:
+        for k in range(ring_count):
+            ring = cells_at(rings[2 * k], rings[2 * k + 1])
+            capacity = ring[_CAPACITY]
+            count = ingress.available(ring, capacity)
+            assert count >= 0
+            count = min(count, QUOTA)
+            done = 0
+            while done < count and _room(cursors, setup, own, seq):
+                if seq % every == 0:
+                    _blank(commands, words, setup, own, seq, Kind.CHECKPOINT, now)
+                else:
+                    _take(ring, ingress.peek(ring, capacity, done), words, setup, own, seq, now)
+                    done += 1
+                seq += 1
+            if done > 0:
+                ingress.release(ring, done)
+                store_release(cursors, SEQUENCED, seq - 1)
+    if seq > first:
+        own[LAST_TS_NS] = now
+        store_release(cursors, SEQUENCED, seq - 1)
+    return seq - first

@@ -1,0 +1,459 @@
+"""Stage 5 of 7, settle: what each command came to: positions, PnL, fees, claims, reports.
+
+Reads   commands that risk has decided, and the matches rings; shards are merged in symbol order.
+Writes  positions, wallets, claims; reports; SETTLED.
+Never   fails: a match is a fact. What an account lacks for it is counted, and liquidation's business.
+
+The first report of every command is its answer. Settlement works off one match record at a time,
+and stops between two of them when the reports ring is full (`mid_command`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine import claims, proposals, reports
+from engine.clients import close_client
+from engine.reports import Out
+from engine.setup import ASSETS, COMMAND_MASK, MATCH_MASK, SHARDS, SYMBOLS
+from engine.state import Risk
+from shm.arithmetic import fee_of, muldiv_down
+from shm.atomics import load_acquire, store_release
+from shm.codes import Flag, Kind, MatchKind, Reason, Route, Side, State, Status
+from shm.cursors import SETTLED
+from shm.jit import inlined, kernel
+from shm.margin import order_hold
+from shm.pointers import Cells, Rows
+from shm.units import FEE_ACCOUNT, NIL
+
+_REDUCE_ONLY: Final = int(Flag.REDUCE_ONLY)
+
+EXPIRE_PER_TICK: Final = 1024  # due orders proposed by one TICK; the next one goes on
+_WORDS: Final = 32
+_SHARD_CELLS: Final = 48  # three cursors of 16 cells each, from cell 256 (shm/cursors.py)
+_FIRST_SHARD: Final = 256
+
+
+@inlined
+def _written_cell(shard: int) -> int:
+    return _FIRST_SHARD + shard * _SHARD_CELLS + 16
+
+
+@inlined
+def _read_cell(shard: int) -> int:
+    return _FIRST_SHARD + shard * _SHARD_CELLS + 32
+
+
+# ---------------------------------------------------------------- money of a trade
+
+
+@inlined
+def trade_position(r: Risk, position: int, side: int, price: int, lots: int) -> tuple[int, int]:
+    """Apply a fill to a position; returns (lots that closed, realised PnL).
+
+    A partial close takes floor(|cost| * closed / size) off the exact cost and leaves the rest, so
+    what rounding keeps back comes out with the last lot.
+    """
+    p = r.positions[position]
+    s = r.symbols[p["symbol"]]
+    unit = price * s["tick_lot_quanta"]
+    held = p["lots"]
+    signed = lots if side == Side.BUY else -lots
+    closing = 0
+    realised = 0
+    opening = signed
+    if held != 0 and (held > 0) != (signed > 0):
+        size = held if held > 0 else -held
+        closing = min(lots, size)
+        entry = p["entry_quanta"]
+        removed = entry
+        if closing < size:
+            if entry >= 0:
+                removed = muldiv_down(entry, closing, size)
+            else:
+                removed = -muldiv_down(-entry, closing, size)
+        part = closing if held > 0 else -closing
+        realised = part * unit - removed
+        p["entry_quanta"] = entry - removed
+        p["realised_quanta"] += realised
+        opening = signed + part
+    p["entry_quanta"] += opening * unit
+    after = held + signed
+    p["lots"] = after
+    s["open_lots"] += max(after, 0) - max(held, 0)
+    return closing, realised
+
+
+@inlined
+def fill_side(
+    r: Risk,
+    out: Out,
+    setup: Cells,
+    seq: int,
+    slot: int,
+    taker: int,
+    trade_id: int,
+    price: int,
+    lots: int,
+) -> None:
+    """Settle one side of a trade: position, PnL, fee, claim, then the claims it has robbed."""
+    c = r.claims[slot]
+    position = c["position"]
+    p = r.positions[position]
+    s = r.symbols[c["symbol"]]
+    closing, realised = trade_position(r, position, c["side"], price, lots)
+    rate = s["taker_fee_ppm"] if taker else s["maker_fee_ppm"]
+    fee = fee_of(price * lots * s["tick_lot_quanta"], rate)
+    w = r.wallets[p["wallet"]]
+    w["wallet_quanta"] += realised - fee
+    w["realised_quanta"] += realised
+    w["fees_quanta"] += fee
+    r.wallets[FEE_ACCOUNT * setup[ASSETS] + s["asset"]]["wallet_quanta"] += fee
+    if lots > closing and c["hold_quanta"] == 0:
+        w["deficit_count"] += 1
+        r.venue[0]["deficit_count"] += 1
+    claims.consume(r, slot, lots, closing)
+    if p["close_lots"] > 0:
+        size = p["lots"]
+        allowed = 0
+        if size != 0 and (size > 0) != (r.claims[p["first_closer"]]["side"] == Side.BUY):
+            allowed = size if size > 0 else -size
+        if p["close_lots"] > allowed:
+            claims.flip_excess(r, setup, position, allowed, c["order_id"], NIL)
+    reports.trade(r, out, setup, seq, slot, taker, trade_id, price, lots, fee, realised)
+    if c["open_lots"] == 0:
+        claims.end_order(r, setup, slot)
+
+
+# ---------------------------------------------------------------- what matching said
+
+
+@inlined
+def amend_claim(r: Risk, slot: int, price: int, total: int, left: int) -> None:
+    """An amended order has `left` lots at `price`: its claims and hold follow.
+
+    Smaller at the same price keeps its share of the hold; anything else is reckoned anew.
+    """
+    c = r.claims[slot]
+    p = r.positions[c["position"]]
+    before = c["open_lots"]
+    close = c["close_lots"]
+    opens = before - close
+    same = price == c["price_ticks"]
+    p["order_lots"] += left - before
+    c["open_lots"] = left
+    c["qty_lots"] = total
+    c["price_ticks"] = price
+    claims.change_close(r, slot, min(close, left))
+    new_opens = left - c["close_lots"]
+    if (c["flags"] & _REDUCE_ONLY) != 0:
+        return
+    if same and left <= before:
+        if new_opens < opens:
+            share = muldiv_down(c["hold_quanta"], new_opens, opens) if new_opens > 0 else 0
+            claims.change_hold(r, slot, share)
+    else:
+        claims.change_hold(
+            r, slot, order_hold(r.symbols, c["symbol"], c["side"], price, new_opens, p["leverage"])
+        )
+
+
+@inlined
+def _ended_status(reason: int) -> int:
+    """CANCELED when somebody asked for it, EXPIRED when the venue's rules ended it."""
+    if reason == Reason.USER_CANCEL or reason == Reason.CANCEL_ALL or reason == Reason.AMENDED_AWAY:
+        return Status.CANCELED
+    return Status.EXPIRED
+
+
+@inlined
+def _born(r: Risk, out: Out, setup: Cells, commands: Rows, words: Cells, at: int) -> None:
+    """PLACE: the order exists; its answer, client id and trace."""
+    c = commands[at]
+    reports.order(r, out, setup, c, c["slot"], Status.NEW, Reason.NONE, True)
+    if c["lines"] > 1:
+        reports.origin(r, out, setup, c, words, at * _WORDS, c["decided_order_id"], True)
+    r.venue[0]["answered"] = 1
+
+
+@inlined
+def settle_match(
+    r: Risk, out: Out, setup: Cells, commands: Rows, words: Cells, matches: Rows, at: int, m: int
+) -> None:
+    """One match record of the command in slot `at`."""
+    c = commands[at]
+    x = matches[m]
+    v = r.venue[0]
+    kind = x["kind"]
+    assert x["seq"] == c["seq"]
+    if v["answered"] == 0:
+        if c["kind"] == Kind.PLACE:
+            reason = x["reason"]
+            if not (
+                kind == MatchKind.ENDED
+                and (reason == Reason.WOULD_TAKE or reason == Reason.FOK_UNFILLED or reason == Reason.BOOK_FULL)
+            ):
+                _born(r, out, setup, commands, words, at)
+        elif c["kind"] == Kind.CANCEL_ALL or c["kind"] == Kind.CANCEL_SYMBOL:
+            reports.answer(r, out, setup, c, Reason.NONE, 0, 0)
+            reports.origin(r, out, setup, c, words, at * _WORDS, 0, False)
+            v["answered"] = 1
+    if kind == MatchKind.FILL:
+        price = x["price_ticks"]
+        lots = x["lots"]
+        maker = x["maker"]
+        taker = x["slot"]
+        s = r.symbols[x["symbol"]]
+        s["last_ticks"] = price
+        s["trade_count"] += 1
+        fill_side(r, out, setup, c["seq"], maker, 0, x["trade_id"], price, lots)
+        fill_side(r, out, setup, c["seq"], taker, 1, x["trade_id"], price, lots)
+        assert r.claims[maker]["open_lots"] == x["maker_open_lots"]
+        assert r.claims[taker]["open_lots"] == x["open_lots"]
+    elif kind == MatchKind.ENDED:
+        slot = x["slot"]
+        first = v["answered"] == 0 and slot == c["slot"]
+        assert r.claims[slot]["open_lots"] == x["open_lots"]
+        reports.order(
+            r, out, setup, c, slot, _ended_status(x["reason"]), x["reason"], first
+        )
+        if first:
+            if c["lines"] > 1:
+                reports.origin(
+                    r, out, setup, c, words, at * _WORDS, c["decided_order_id"], c["kind"] == Kind.PLACE
+                )
+            v["answered"] = 1
+        claims.end_order(r, setup, slot)
+    elif kind == MatchKind.AMENDED:
+        slot = x["slot"]
+        amend_claim(r, slot, x["price_ticks"], x["lots"], x["open_lots"])
+        reports.order(r, out, setup, c, slot, Status.AMENDED, c["end_reason"] if c["kind"] == Kind.EXPIRE else 0, True)
+        if c["lines"] > 1:
+            reports.origin(r, out, setup, c, words, at * _WORDS, c["decided_order_id"], False)
+        v["answered"] = 1
+    elif kind == MatchKind.REFUSED:
+        reports.refused(
+            r, out, setup, c, c["decided_order_id"], Status.REFUSED, Reason.UNKNOWN_ORDER
+        )
+        v["answered"] = 1
+
+
+# ---------------------------------------------------------------- commands that matching never saw
+
+
+@kernel
+def settle_nowhere(
+    r: Risk,
+    out: Out,
+    setup: Cells,
+    commands: Rows,
+    transfers: Rows,
+    states: Rows,
+    leverages: Rows,
+    marks: Rows,
+    checkpoints: Rows,
+    words: Cells,
+    at: int,
+) -> None:
+    """A rejected command, or one that is settled by its answer and the money it moves."""
+    c = commands[at]
+    kind = c["kind"]
+    reason = c["reason"]
+    if (kind >= Kind.PLACE and kind <= Kind.REDUCE) or kind == Kind.EXPIRE:
+        assert reason != Reason.NONE
+        order_id = c["order_id"]
+        if reason == Reason.DUPLICATE_CLIENT_ID or reason == Reason.DUPLICATE_REQUEST:
+            order_id = c["risk_note"]
+        status = Status.REJECTED if kind == Kind.PLACE else Status.REFUSED
+        reports.refused(r, out, setup, c, order_id, status, reason)
+        if c["lines"] > 1:
+            reports.origin(r, out, setup, c, words, at * _WORDS, order_id, False)
+        return
+    if kind == Kind.CHECKPOINT and reason == Reason.NONE:
+        k = checkpoints[at]
+        reports.checkpoint(r, out, setup, c, k["reports_digest"], k["reports_count"])
+        return
+    value = 0
+    if kind == Kind.DEPOSIT or kind == Kind.WITHDRAW:
+        value = transfers[at]["amount_quanta"]
+    elif kind == Kind.ACCOUNT or kind == Kind.SYMBOL_STATE or kind == Kind.VENUE_STATE:
+        value = states[at]["state"]
+    elif kind == Kind.LEVERAGE:
+        value = leverages[at]["leverage"]
+    elif kind == Kind.MARK:
+        value = marks[at]["mark_ticks"]
+    reports.answer(r, out, setup, c, reason, value, c["risk_note"])
+    if c["lines"] > 1:
+        reports.origin(r, out, setup, c, words, at * _WORDS, 0, False)
+    if reason != Reason.NONE:
+        return
+    if kind == Kind.DEPOSIT or kind == Kind.WITHDRAW:
+        _settle_transfer(r, out, setup, commands, transfers, at)
+    elif kind == Kind.TICK:
+        _settle_tick(r, setup, c["ts_ns"])
+    elif kind == Kind.ACCOUNT:
+        a = r.accounts[c["account"]]
+        if states[at]["cancel"] == 1 and a["pending"] == 0 and a["open_orders"] > 0:
+            a["pending"] = Reason.KILL_SWITCH
+            proposals.put(r.proposals, setup, proposals.ACCOUNT | c["account"])
+    elif kind == Kind.SYMBOL_STATE or kind == Kind.SYMBOL or kind == Kind.MARK:
+        reports.symbol(r, out, setup, c)
+        if kind == Kind.SYMBOL_STATE and states[at]["cancel"] == 1:
+            _propose_symbol(r, setup, c["symbol"], Reason.SYMBOL_CLOSED)
+    elif kind == Kind.VENUE_STATE and states[at]["cancel"] == 1:
+        for symbol in range(setup[SYMBOLS]):
+            if r.symbols[symbol]["state"] != State.ABSENT:
+                _propose_symbol(r, setup, symbol, Reason.KILL_SWITCH)
+
+
+@kernel
+def _propose_symbol(r: Risk, setup: Cells, symbol: int, reason: int) -> None:
+    s = r.symbols[symbol]
+    if s["pending"] == 0:
+        s["pending"] = reason
+        proposals.put(r.proposals, setup, proposals.SYMBOL | symbol)
+
+
+@kernel
+def _settle_transfer(
+    r: Risk, out: Out, setup: Cells, commands: Rows, transfers: Rows, at: int
+) -> None:
+    c = commands[at]
+    t = transfers[at]
+    asset = t["asset"]
+    amount = t["amount_quanta"]
+    row = c["account"] * setup[ASSETS] + asset
+    w = r.wallets[row]
+    if c["kind"] == Kind.DEPOSIT:
+        w["wallet_quanta"] += amount
+        w["deposited_quanta"] += amount
+    else:
+        w["held_quanta"] -= c["risk_held_quanta"]
+        w["wallet_quanta"] -= amount
+        w["withdrawn_quanta"] += amount
+        r.assets[asset]["total_quanta"] -= amount
+        amount = -amount
+    if c["slot"] != NIL:
+        close_client(r.venue, r.clients, r.client_words, r.client_index, setup, c["slot"])
+    reports.wallet(r, out, setup, c, asset, amount, row, t["source"])
+
+
+@kernel
+def _settle_tick(r: Risk, setup: Cells, ts_ns: int) -> None:
+    """Propose the end of GTD orders that are due, in (time, id) order.
+
+    The heap is only read as far as it is due; each order leaves it when it ends.
+    """
+    v = r.venue[0]
+    count = 0
+    while v["heap_count"] > 0 and count < EXPIRE_PER_TICK:
+        slot = r.heap[0]
+        c = r.claims[slot]
+        if c["expire_ns"] > ts_ns:
+            break
+        # Out of the heap, into its mark: the proposal ends it.
+        claims.expiry.remove(r.venue, r.claims, r.heap, slot)
+        proposals.mark_order(r.claims, r.proposals, setup, slot, Reason.GTD_EXPIRED)
+        count += 1
+
+
+# ---------------------------------------------------------------- the stage
+
+
+@inlined
+def _next_record(cursors: Cells, commands: Rows, matches: Rows, setup: Cells, v: Rows, at: int) -> int:
+    """Ring index shard of the next match record of the command in slot `at`, or NIL: not there yet.
+
+    SHARD: the shard of its symbol. ALL_SHARDS: of the shards not done, the one whose next record
+    is about the lowest symbol, and only when all of them have one.
+    """
+    c = commands[at]
+    shards = setup[SHARDS]
+    mask = setup[MATCH_MASK]
+    if c["route"] == Route.SHARD:
+        shard = c["symbol"] % shards
+        if load_acquire(cursors, _written_cell(shard)) == cursors[_read_cell(shard)]:
+            return NIL
+        return shard
+    best = NIL
+    best_symbol = 1 << 20
+    for shard in range(shards):
+        if (v["shards_done"] >> shard) & 1:
+            continue
+        read = cursors[_read_cell(shard)]
+        if load_acquire(cursors, _written_cell(shard)) == read:
+            return NIL
+        x = matches[shard * (mask + 1) + (read & mask)]
+        symbol = x["symbol"] if x["kind"] != MatchKind.DONE else -1
+        if symbol < best_symbol:
+            best_symbol = symbol
+            best = shard
+    return best
+
+
+@kernel
+def settle_commands(
+    r: Risk,
+    out: Out,
+    cursors: Cells,
+    setup: Cells,
+    commands: Rows,
+    transfers: Rows,
+    states: Rows,
+    leverages: Rows,
+    marks: Rows,
+    checkpoints: Rows,
+    words: Cells,
+    matches: Rows,
+    upto: int,
+    budget: int,
+) -> int:
+    """Settle commands in order up to `upto`; returns how many records and answers were worked off.
+
+    upto      highest sequence number risk has decided, or less when replay says so
+    budget    at most about this many
+    """
+    v = r.venue[0]
+    mask = setup[MATCH_MASK]
+    shards = setup[SHARDS]
+    seq = v["settled_seq"] + 1
+    work = 0
+    while work < budget and seq <= upto:
+        at = seq & setup[COMMAND_MASK]
+        c = commands[at]
+        if not reports.has_room(r, cursors, setup):
+            break
+        finished = False
+        if c["route"] == Route.NOWHERE:
+            settle_nowhere(
+                r, out, setup, commands, transfers, states, leverages, marks, checkpoints, words, at
+            )
+            finished = True
+            work += 1
+        else:
+            shard = _next_record(cursors, commands, matches, setup, v, at)
+            if shard == NIL:
+                break
+            read = cursors[_read_cell(shard)]
+            m = shard * (mask + 1) + (read & mask)
+            settle_match(r, out, setup, commands, words, matches, at, m)
+            work += 1
+            last = matches[m]["last"] == 1
+            store_release(cursors, _read_cell(shard), read + 1)
+            v["mid_command"] = 1
+            if last:
+                v["shards_done"] |= 1 << shard
+                if c["route"] == Route.SHARD or v["shards_done"] == (1 << shards) - 1:
+                    finished = True
+        if finished:
+            if c["route"] == Route.SHARD and c["slot"] != NIL:
+                claims.leave_flight(r, c["slot"])
+            v["mid_command"] = 0
+            v["answered"] = 0
+            v["shards_done"] = 0
+            v["settled_seq"] = seq
+            seq += 1
+    if work > 0:
+        reports.publish(r, cursors)
+        store_release(cursors, SETTLED, v["settled_seq"])
+    return work
