@@ -66,11 +66,11 @@ if PLAIN:
         return None
 
     def trailing_zeros(word: int) -> int:
-        word &= (1 << 64) - 1
+        word = int(word) & ((1 << 64) - 1)
         return (word & -word).bit_length() - 1
 
     def leading_zeros(word: int) -> int:
-        return 64 - (word & ((1 << 64) - 1)).bit_length()
+        return 64 - (int(word) & ((1 << 64) - 1)).bit_length()
 
     def multiply_high(a: int, b: int) -> tuple[np.uint64, np.uint64]:
         product = int(a) * int(b)

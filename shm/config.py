@@ -259,8 +259,9 @@ def _problems(config: Config) -> Iterator[Problem]:
         yield "data_dir", config.data_dir, "a path"
     else:
         ipc = config.publisher_endpoints[0].removeprefix("ipc://")
-        if len(os.fsencode(ipc)) > UNIX_PATH_MAX:
-            yield "publisher.ipc", ipc, f"a path of at most {UNIX_PATH_MAX} bytes"
+        most = UNIX_PATH_MAX - len(RANGE_SUFFIX)
+        if len(os.fsencode(ipc)) > most or "\0" in ipc:
+            yield "publisher.ipc", ipc, f"a path of at most {most} bytes"
     yield from _range("shards", config.shards, 1, SHARDS_MAX)
     yield from _range("checkpoint_every", config.checkpoint_every, 256, 1 << 40)
     yield from _range("heartbeat_timeout_ms", config.heartbeat_timeout_ms, 200, 600_000)
@@ -279,10 +280,6 @@ def _problems(config: Config) -> Iterator[Problem]:
         yield from _range(f"limits.{name}", getattr(config.limits, name), least, most)
     yield from _wal_problems(config.wal)
     yield from _producer_problems(config.producers)
-    ipc = config.publisher_endpoints[0].removeprefix("ipc://")
-    if len((ipc + RANGE_SUFFIX).encode()) > UNIX_PATH_MAX:
-        most = UNIX_PATH_MAX - len(RANGE_SUFFIX)
-        yield "publisher.ipc", ipc, f"a path of at most {most} bytes"
     tcp = re.fullmatch(r"([^\s:]+|\[[0-9a-fA-F:]+\]|\*):(\d{1,5})", config.publisher.tcp)
     if config.publisher.tcp and not (tcp and 0 < int(tcp[2]) < 65535):
         yield "publisher.tcp", config.publisher.tcp, "host:port, port 1 to 65534"

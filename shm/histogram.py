@@ -1,6 +1,6 @@
 """Latencies in shared memory: log-linear buckets that one process fills and any process reads.
 
-    value < 64      a bucket for each ns
+    value < 128     a bucket for each ns
     above           64 buckets an octave, up to 2^40 ns (18 minutes): at most 1.6 % too high
 
     cells of one histogram:  [0] largest  [1] sum  [2..7] spare  [8..] buckets
