@@ -1,0 +1,648 @@
+"""The `perpcore` command: what each sub-command is called, takes and prints.
+
+Reads   arguments, configuration (shm/config.py).
+Writes  text, or JSON with --json; errors to stderr, in words an operator can act on.
+Never   does the work itself, and never imports numba for a command that can do without: each
+        imports its module when it is called.
+
+Exit codes: 0 done; 1 the operator has something to put right, said in one message; 2 the command
+line was wrong. A traceback is always a bug of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from shm.config import Config
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+OUTPUT = click.Path(dir_okay=False, writable=True, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+TOPOLOGY = click.Choice(["fused", "split", "auto"])
+
+
+def operator_errors() -> tuple[type[Exception], ...]:
+    """Errors whose text is for the operator. Only of modules that are loaded: who raises is."""
+    known = {
+        "shm.segment": "SegmentError",
+        "shm.config": "ConfigError",
+        "tools.flow": "FlowError",
+        "tools.inspect": "InspectError",
+        "engine.files": "DataError",
+    }
+    loaded = ((sys.modules.get(module), name) for module, name in known.items())
+    return (OSError, *(getattr(module, name) for module, name in loaded if module))
+
+
+class Commands(click.Group):
+    """A group whose commands end with a message where the operator can do something."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # click ends quietly: whoever read us has seen enough
+        except Exception as error:
+            if isinstance(error, operator_errors()):
+                raise click.ClickException(str(error)) from error
+            raise
+
+
+class Examples(click.Command):
+    """A command whose help ends with examples, one a line, in `epilog`."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in self.epilog.strip().splitlines():
+                    formatter.write(f"  {line.strip()}\n")
+
+
+def _print_version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        from shm.records import layouts_digest
+
+        try:
+            number = version("perpcore")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        click.echo(f"perpcore {number}, layouts {layouts_digest()}")
+        ctx.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print version and layout digest.",
+)
+def main() -> None:
+    """Perpcore: a perpetual-futures exchange core.
+
+    Start one with `perpcore up --demo`, look at it with `perpcore status`, and see what it wrote
+    with `perpcore verify` and `perpcore inspect`. Every command explains itself: perpcore up -h.
+    """
+
+
+# ---------------------------------------------------------------- options that many share
+
+
+def _configured(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--config, --set, --instance and --data, which together say what to run."""
+    options = (
+        click.option(
+            "--config",
+            "config_path",
+            type=FILE,
+            envvar="PERPCORE_CONFIG",
+            help="Configuration file; without one everything has a default.",
+        ),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="PATH=VALUE",
+            help="Override one setting, as in rings.commands=16384. May be repeated.",
+        ),
+        click.option("--instance", metavar="NAME", help="Exchanges on one host differ in this."),
+        click.option(
+            "--data",
+            "data_dir",
+            type=click.Path(file_okay=False),
+            help="Data directory; default ./var.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _config(
+    config_path: Path | None,
+    settings: tuple[str, ...] = (),
+    **direct: str | None,
+) -> Config:
+    """What the shared options mean; `direct` are settings that have options of their own."""
+    from shm import config
+
+    overrides: dict[str, Any] = dict(config.parse_override(text) for text in settings)
+    overrides |= {name: value for name, value in direct.items() if value is not None}
+    return config.load(config_path, overrides)
+
+
+def _named(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--instance, or --config that says it: which running exchange is meant."""
+    options = (
+        click.option("--instance", metavar="NAME", help="Which exchange; default main."),
+        click.option(
+            "--config",
+            "config_path",
+            type=FILE,
+            envvar="PERPCORE_CONFIG",
+            help="Take the name from this file.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+def _print_json(data: Any) -> None:
+    click.echo(json.dumps(data, indent=2))
+
+
+# ---------------------------------------------------------------- running an exchange
+
+
+@main.command(
+    cls=Examples,
+    epilog="""
+    perpcore up --demo                          an exchange with traffic, until Ctrl-C
+    perpcore up --config perpcore.toml          one for clients to connect to
+    perpcore up --topology split --data /srv/p  one process a stage
+    perpcore up --set shards=2 --instance b     a second one on this host
+    """,
+)
+@_configured
+@click.option("--topology", type=TOPOLOGY, help="Which stages share a process; default auto.")
+@click.option("--demo", is_flag=True, help="Send it orders of many accounts, and show the market.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), help="Stop by itself after this long; default never."
+)
+def up(
+    config_path: Path | None,
+    settings: tuple[str, ...],
+    instance: str | None,
+    data_dir: str | None,
+    topology: str | None,
+    demo: bool,
+    seconds: float | None,
+) -> None:
+    """Start an exchange, and stay with it until Ctrl-C or `stop`.
+
+    Recovers from the data directory first, if there is one. Stops cleanly: what was accepted is
+    finished, durable and published, and nothing is left in shared memory.
+    """
+    config = _config(config_path, settings, instance=instance, data_dir=data_dir, topology=topology)
+    from tools import run
+
+    sys.exit(run.up(config, demo=demo, seconds=seconds))
+
+
+@main.command(
+    cls=Examples,
+    epilog="""
+    perpcore status
+    perpcore status --instance b --json
+    """,
+)
+@_named
+@_json
+def status(instance: str | None, config_path: Path | None, as_json: bool) -> None:
+    """Show a running exchange: workers, stages, counters.
+
+    Reads shared memory only; the engine doesn't notice. Ends with 1 if nothing runs.
+    """
+    from tools import run
+
+    sys.exit(run.status(_config(config_path, instance=instance).instance, as_json=as_json))
+
+
+@main.command(
+    cls=Examples,
+    epilog="""
+    perpcore stop
+    perpcore stop --instance b --seconds 60
+    """,
+)
+@_named
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Wait so long."
+)
+def stop(instance: str | None, config_path: Path | None, seconds: float) -> None:
+    """Ask a running exchange to end, and wait until it has.
+
+    What it has taken is finished first, durable and published.
+    """
+    from tools import run
+
+    sys.exit(run.stop(_config(config_path, instance=instance).instance, seconds=seconds))
+
+
+# ---------------------------------------------------------------- its data
+
+
+@main.command(
+    cls=Examples,
+    epilog="""
+    perpcore snapshot --data var
+    """,
+)
+@click.option("--data", "data_dir", type=FOLDER, default="var", show_default=True)
+@_json
+def snapshot(data_dir: Path, as_json: bool) -> None:
+    """Make a snapshot by replaying the WAL.
+
+    Begins at the newest snapshot there is, beside a running engine or without one. The engine
+    isn't stopped or slowed: this process reads files only. A snapshot whose digest differs from
+    what the engine recorded is refused.
+    """
+    from tools import snapshot as snapshots
+
+    sys.exit(snapshots.run(data_dir, as_json=as_json))
+
+
+@main.command(
+    cls=Examples,
+    epilog="""
+    perpcore verify --data var
+    perpcore verify --data /backup/var --json
+    """,
+)
+@click.option("--data", "data_dir", type=FOLDER, default="var", show_default=True)
+@_json
+def verify(data_dir: Path, as_json: bool) -> None:
+    """Prove a data directory sound, changing nothing.
+
+    Checks every block, hash and chain of the WAL, the report log and the snapshots, replays all of
+    it, and compares with the digests recorded while it ran. Ends with 1 and the place of the first
+    damage if there is any.
+    """
+    from tools import verify as verification
+
+    sys.exit(verification.run(data_dir, as_json=as_json))
+
+
+@main.command(
+    cls=Examples,
+    epilog="""
+    perpcore replay commands.csv.gz --fills fills.csv --book book.csv
+    perpcore replay commands.csv --topology split --results answers.csv.gz
+    perpcore replay AAPL_2012-06-21_message_10.csv --format lobster --book book.csv
+    """,
+)
+@click.argument("commands", type=FILE)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["csv", "lobster"]),
+    default="csv",
+    show_default=True,
+    help='README, "Replay formats", describes both.',
+)
+@click.option(
+    "--orderbook", type=FILE, help="LOBSTER book file; default: the one beside the messages."
+)
+@click.option("--topology", type=TOPOLOGY, default="auto", show_default=True)
+@click.option("--fills", type=OUTPUT, help="Write every fill in order.")
+@click.option("--book", type=OUTPUT, help="Write what rests at the end, in book and queue order.")
+@click.option("--results", type=OUTPUT, help="Write the answer to every command.")
+@click.option(
+    "--rate", type=click.IntRange(min=1), help="Commands a second; default: as fast as it goes."
+)
+@click.option(
+    "--accounts",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Spread the orders over so many funded accounts.",
+)
+@click.option(
+    "--data",
+    "data_dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the data directory here; default: a temporary one.",
+)
+@_json
+def replay(
+    commands: Path,
+    file_format: str,
+    orderbook: Path | None,
+    topology: str,
+    fills: Path | None,
+    book: Path | None,
+    results: Path | None,
+    rate: int | None,
+    accounts: int,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Feed recorded order flow into a fresh exchange.
+
+    COMMANDS goes in through an ingress ring and is matched, settled and made durable by separate
+    processes, as in production. Outputs are gzipped if their names end in .gz.
+    """
+    from tools import replay as replays
+
+    sys.exit(
+        replays.run(
+            commands,
+            file_format=file_format,
+            orderbook=orderbook,
+            topology=topology,
+            fills=fills,
+            book=book,
+            results=results,
+            rate=rate,
+            accounts=accounts,
+            data_dir=data_dir,
+            as_json=as_json,
+        )
+    )
+
+
+@main.command(
+    cls=Examples,
+    epilog="""
+    perpcore inspect var/wal/wal.0000000000.seg --limit 20
+    perpcore inspect var/reports/rep.0000000000000000.seg --from 1000 --to 1010
+    perpcore inspect var/snapshots/snap.0000065536 --table accounts --json
+    perpcore inspect main.commands
+    """,
+)
+@click.argument("target")
+@click.option("--from", "first_seq", type=int, default=0, help="Leave out what came before.")
+@click.option("--to", "last_seq", type=int, default=(1 << 63) - 1, help="And what came after.")
+@click.option("--table", default="", help="Of a snapshot: print the rows of this table.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=0, help="Stop after so many lines; 0: never."
+)
+@_json
+def inspect(
+    target: str, first_seq: int, last_seq: int, table: str, limit: int, as_json: bool
+) -> None:
+    """Print what is in a file or a ring, one line a record.
+
+    TARGET is any file of a data directory (WAL segment, report-log segment, snapshot, manifest,
+    watermark), or a live segment by its name in `perpcore shm ls`. Damage is reported where it is
+    and what follows is printed all the same. With --json, one object a line and every field.
+    """
+    from tools import inspect as inspection
+
+    wanted = inspection.Wanted(first_seq, last_seq, table)
+    if Path(target).exists():
+        items = inspection.file_items(Path(target), wanted)
+    else:
+        items = inspection.segment_items(target, wanted)
+    line = inspection.as_json if as_json else inspection.as_text
+    for item in islice(items, limit or None):
+        click.echo(line(item))
+
+
+# ---------------------------------------------------------------- what it is made of
+
+
+@main.command(
+    cls=Examples,
+    epilog="""
+    perpcore layouts COMMAND MATCH
+    perpcore layouts --json | jq .digest
+    """,
+)
+@click.argument("records", nargs=-1, metavar="[RECORD]...")
+@_json
+def layouts(records: tuple[str, ...], as_json: bool) -> None:
+    """Print the byte map of every record, or some.
+
+    Two builds whose digests agree can share memory and files.
+    """
+    from shm.records import RECORDS
+    from tools.layouts import layouts_data, layouts_text
+
+    for name in records:
+        if name not in RECORDS:
+            raise click.BadParameter(f"no record {name!r}; there are {', '.join(RECORDS)}")
+    if as_json:
+        _print_json(layouts_data(records))
+    else:
+        click.echo("\n".join(layouts_text(records)))
+
+
+@main.command(name="compile")
+@click.option("--quiet", is_flag=True, help="No progress line.")
+def compile_kernels(quiet: bool) -> None:
+    """Compile all kernels, once.
+
+    Every later start loads them from the cache. That is in ~/.cache/perpcore, or where
+    PERPCORE_CACHE says, and is made anew for every change of the program, of numba or of Python.
+    """
+    from engine import pipeline
+
+    shown = 0
+
+    def progress(done: int, total: int, name: str) -> None:
+        nonlocal shown
+        text = f"compiling kernels {done}/{total} {name}"
+        if not quiet and sys.stderr.isatty():
+            click.echo(f"\r{text:<{shown}}", nl=False, err=True)
+            shown = len(text)
+        elif not quiet and (done == total or done % 10 == 0):
+            click.echo(text, err=True)
+
+    pipeline.compile_all(progress)
+    if shown:
+        click.echo(err=True)
+
+
+@main.group(cls=Commands)
+def shm() -> None:
+    """Shared memory: what there is, and how to get rid of it."""
+
+
+@shm.command(
+    "ls",
+    cls=Examples,
+    epilog="""
+    perpcore shm ls
+    perpcore shm ls --instance main --json
+    """,
+)
+@click.option("--instance", metavar="NAME", help="Only of this one; default: all of this host.")
+@_json
+def shm_ls(instance: str | None, as_json: bool) -> None:
+    """List every Perpcore segment of this host and whether the process that made it lives."""
+    from shm.segment import list_segments
+
+    found = list_segments(instance)
+    if as_json:
+        _print_json([info._asdict() for info in found])
+        return
+    rows = [
+        (
+            f"{info.instance}.{info.name}",
+            f"{info.size_bytes:,}",
+            info.state,
+            str(info.epoch),
+            str(info.pid),
+            "same" if info.same_build else "other",
+        )
+        for info in found
+    ]
+    _table(("SEGMENT", "BYTES", "STATE", "EPOCH", "PID", "BUILD"), rows)
+
+
+@shm.command(
+    "reset",
+    cls=Examples,
+    epilog="""
+    perpcore shm reset
+    perpcore shm reset --instance main --force
+    """,
+)
+@click.option("--instance", metavar="NAME", help="Only of this one; default: all of this host.")
+@click.option("--force", is_flag=True, help="Remove what belongs to a live process, too.")
+@_json
+def shm_reset(instance: str | None, force: bool, as_json: bool) -> None:
+    """Remove segments whose makers are gone. Nothing is lost: the WAL has everything.
+
+    Ends with 1 if segments of live processes were left.
+    """
+    from shm.segment import list_segments, remove_segments
+
+    names = sorted({info.instance for info in list_segments(instance)})
+    removed = {name: remove_segments(name, dead_only=not force) for name in names}
+    left = [f"{info.instance}.{info.name}" for info in list_segments(instance)]
+    if as_json:
+        _print_json({"removed": removed, "left": left})
+    else:
+        count = sum(len(segments) for segments in removed.values())
+        click.echo(f"removed {count} segments, left {len(left)}")
+        if left:
+            click.echo(f"in use: {', '.join(left)}. Stop them with: perpcore stop --instance NAME")
+    sys.exit(1 if left else 0)
+
+
+@main.group(cls=Commands)
+def config() -> None:
+    """Configuration: check a file, or show what a start would use."""
+
+
+@config.command(
+    "check",
+    cls=Examples,
+    epilog="""
+    perpcore config check perpcore.toml
+    """,
+)
+@click.argument("config_path", type=FILE, metavar="FILE")
+@_json
+def config_check(config_path: Path, as_json: bool) -> None:
+    """Check a configuration file and list everything that is wrong with it."""
+    from shm.config import ConfigError
+
+    try:
+        checked = _config(config_path)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        _print_json({"ok": False, "problems": str(error).splitlines()})
+        sys.exit(1)
+    if as_json:
+        _print_json({"ok": True, "problems": []})
+    else:
+        click.echo(f"{config_path}: ok, instance {checked.instance}, data in {checked.data_dir}")
+
+
+@config.command(
+    "show",
+    cls=Examples,
+    epilog="""
+    perpcore config show
+    perpcore config show --config perpcore.toml --set shards=2
+    """,
+)
+@_configured
+@_json
+def config_show(
+    config_path: Path | None,
+    settings: tuple[str, ...],
+    instance: str | None,
+    data_dir: str | None,
+    as_json: bool,
+) -> None:
+    """Print every setting with its value, as a file that could be used in turn."""
+    import msgspec
+
+    shown = msgspec.to_builtins(
+        _config(config_path, settings, instance=instance, data_dir=data_dir)
+    )
+    if as_json:
+        _print_json(shown)
+    else:
+        click.echo("\n".join(_toml(shown)))
+
+
+def _toml(table: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """A table as TOML: plain values first, then tables, then lists of tables."""
+    lines = []
+    tables = {}
+    for name, value in table.items():
+        nested = isinstance(value, dict) or (value and isinstance(value, list | tuple))
+        if nested and not isinstance(value, dict):
+            nested = isinstance(value[0], dict)
+        if nested:
+            tables[name] = value
+        elif value is not None:  # TOML has no null: what is absent is left out
+            lines.append(f"{name} = {json.dumps(value)}")
+    for name, value in tables.items():
+        for row in [value] if isinstance(value, dict) else value:
+            heading = f"[{prefix}{name}]" if isinstance(value, dict) else f"[[{prefix}{name}]]"
+            lines += ["", heading, *_toml(row, f"{prefix}{name}.")]
+    return lines
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns as wide as they need to be; numbers to the right."""
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+    for row in [header, *rows]:
+        cells = (
+            cell.rjust(width) if cell.replace(",", "").isdecimal() else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        )
+        click.echo("  ".join(cells).rstrip())
+
+
+@main.command(
+    cls=Examples,
+    epilog="""
+    perpcore bench
+    perpcore bench book rings --out results
+    perpcore bench --smoke
+    """,
+)
+@click.argument("subjects", nargs=-1)
+@click.option("--smoke", is_flag=True, help="Run everything tiny, to see that it works.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write text, JSON and the latency plot into this folder, too.",
+)
+def bench(subjects: tuple[str, ...], smoke: bool, out: Path | None) -> None:
+    """Measure this host.
+
+    Prints every figure with the conditions it was taken under. SUBJECTS are parts of the
+    benchmark; default: all of them. The plot needs matplotlib: pip install perpcore[bench].
+    """
+    from bench import run
+
+    sys.exit(run.run(subjects, smoke=smoke, out=out))
+
+
+if __name__ == "__main__":
+    main()
