@@ -1,0 +1,694 @@
+"""The report log: every report the engine ever made, raw, in files of fixed size.
+
+Reads   reports out of their ring (engine/journal.py calls `pump`), or arrays during recovery.
+Writes  <data>/reports/rep.<first index>.seg, and rep.<first index>.idx with a hash per group.
+Never   is synced with every batch: what a power cut takes can be derived from the WAL again.
+
+    .seg   REPORT_SEGMENT, zeros to 4096 | reports, 64 bytes each, report i at i - first_index
+    .idx   REPORT_GROUP per GROUP reports: hash, first and last sequence
+
+Files are reserved in full when they are made and read as zeros where nothing was written; a report
+has a sequence above 0, so the log ends at the first zero. Writes are of whole pages and bypass the
+page cache: at full speed it would fill with dirty pages, and every sync of the WAL wait for them.
+The last page is kept in memory and written again when there is more of it.
+
+A report may leave the ring only when it is in the log (REPORTS_READ moves after the write), so a
+follower that was lapped in the ring finds in the log what it missed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from engine.direct import PAGE_BYTES, check, open_direct, pwrite_all
+from engine.files import (
+    DataError,
+    Manifest,
+    digest_word,
+    magic_word,
+    reports_folder,
+    row_from,
+    stamp,
+    stamped,
+    sync_file,
+    sync_folder,
+)
+from engine.wal import Buffer
+from shm.atomics import load_acquire, store_release
+from shm.cursors import REPORTS_JOURNALED, REPORTS_READ
+from shm.hashing import SEED, fold_line, fold_word
+from shm.jit import kernel
+from shm.pointers import Cells, Rows, table
+from shm.records import FOLLOWER, REPORT, REPORT_GROUP, REPORT_SEGMENT
+
+MAGIC: Final = magic_word("PERPREP1")
+FOLLOWER_MAGIC: Final = magic_word("PERPFOL1")
+LAYOUT: Final = digest_word(REPORT)
+RECORD_BYTES: Final = REPORT.dtype.itemsize
+RECORD_WORDS: Final = RECORD_BYTES // 8
+GROUP: Final = 4096  # reports under one hash: 256 KiB
+_GROUP_BYTES: Final = REPORT_GROUP.dtype.itemsize
+_PAGE_RECORDS: Final = PAGE_BYTES // RECORD_BYTES
+_WINDOW_RECORDS: Final = 8192  # what one write takes at most: 512 KiB
+SEGMENT_RECORDS: Final = 1 << 22  # 256 MiB
+
+# Cells of a log that is being written.
+L_FD: Final = 0
+L_INDEX_FD: Final = 1
+L_FIRST: Final = 2  # index of the first report of the segment
+L_CAPACITY: Final = 3  # reports it has room for
+L_LOGGED: Final = 4  # reports in the log: below this index a reader finds them
+L_FILLED: Final = 5  # reports copied into the window
+L_WINDOW: Final = 6  # index of the window's first report, on a page of the segment
+L_DIGEST: Final = 7  # of the group begun
+L_GROUP_SEQ: Final = 8  # first sequence of the group begun
+L_FLUSH: Final = 9  # somebody wants the log up to here, whole page or not
+L_BYTES: Final = 10  # written so far
+LOG_CELLS: Final = 16
+
+SEGMENT_FULL: Final = 1 << 40  # from `pump`: make the next segment, then call it again
+
+
+@kernel
+def take_reports(
+    ring: Cells, mask: int, base: int, upto: int, window: Cells, groups: Rows, groups_at: int,
+    log: Cells,
+) -> int:  # fmt: skip
+    """Copy reports below index `upto` into the window, hashing them; ends each full group.
+
+    ring        report i is in slot (i - base) & mask
+    groups      one row to build a group's entry in, at address groups_at
+    returns     0, or minus errno
+    """
+    first = log[L_FIRST]
+    index = log[L_FILLED]
+    while index < upto:
+        stop = min(upto, first + ((index - first) // GROUP + 1) * GROUP)
+        digest = log[L_DIGEST]
+        if (index - first) % GROUP == 0:
+            digest = SEED
+            log[L_GROUP_SEQ] = ring[((index - base) & mask) * RECORD_WORDS]
+        last_seq = 0
+        while index < stop:
+            slot = ((index - base) & mask) * RECORD_WORDS
+            to = (index - log[L_WINDOW]) * RECORD_WORDS
+            for k in range(RECORD_WORDS):
+                window[to + k] = ring[slot + k]
+            digest = fold_line(digest, window, to)
+            last_seq = window[to]
+            index += 1
+        log[L_DIGEST] = digest
+        log[L_FILLED] = index
+        if (index - first) % GROUP == 0:
+            groups[0]["hash"] = end_group(digest, GROUP)
+            groups[0]["first_seq"] = log[L_GROUP_SEQ]
+            groups[0]["last_seq"] = last_seq
+            groups[0]["record_count"] = GROUP
+            at = ((index - first) // GROUP - 1) * _GROUP_BYTES
+            failed = pwrite_all(log[L_INDEX_FD], groups_at, _GROUP_BYTES, at)
+            if failed != 0:
+                return failed
+    return 0
+
+
+@kernel
+def end_group(digest: int, count: int) -> int:
+    """The hash of a group of `count` reports folded into `digest`."""
+    value = fold_word(digest, count)
+    return value if value != 0 else 1
+
+
+@kernel
+def write_window(window: Cells, window_at: int, whole: bool, log: Cells) -> int:
+    """Write the window's full pages; with `whole` the last page too, zeros behind its reports.
+
+    window_at   address of the window
+    returns     0, or minus errno
+    """
+    start = log[L_WINDOW]
+    filled = log[L_FILLED]
+    done = start + (filled - start) // _PAGE_RECORDS * _PAGE_RECORDS
+    upto = done
+    if whole and filled > done:
+        upto = done + _PAGE_RECORDS
+        for k in range((filled - start) * RECORD_WORDS, (upto - start) * RECORD_WORDS):
+            window[k] = 0
+    if upto == start:
+        return 0
+    size = (upto - start) * RECORD_BYTES
+    offset = PAGE_BYTES + (start - log[L_FIRST]) * RECORD_BYTES
+    failed = pwrite_all(log[L_FD], window_at, size, offset)
+    if failed != 0:
+        return failed
+    log[L_BYTES] = log[L_BYTES] + size
+    # The page begun stays, to be written again when there is more of it.
+    for k in range((filled - done) * RECORD_WORDS):
+        window[k] = window[(done - start) * RECORD_WORDS + k]
+    log[L_WINDOW] = done
+    store_release(log, L_LOGGED, filled if whole else done)
+    return 0
+
+
+@kernel
+def append_reports(
+    ring: Cells, mask: int, base: int, upto: int, whole: bool, window: Cells, window_at: int,
+    groups: Rows, groups_at: int, log: Cells,
+) -> int:  # fmt: skip
+    """Log reports below index `upto`, as far as the segment has room.
+
+    whole       write the last page too, though it is not full
+    returns     0, minus errno, or SEGMENT_FULL when there are more than fit
+    """
+    room = log[L_FIRST] + log[L_CAPACITY]
+    end = min(upto, room)
+    while log[L_LOGGED] < end:
+        stop = min(end, log[L_WINDOW] + _WINDOW_RECORDS)
+        failed = take_reports(ring, mask, base, stop, window, groups, groups_at, log)
+        if failed != 0:
+            return failed
+        logged = log[L_LOGGED]
+        failed = write_window(window, window_at, (whole and stop == end) or stop == room, log)
+        if failed != 0:
+            return failed
+        if log[L_LOGGED] == logged:
+            break
+    return SEGMENT_FULL if upto > room else 0
+
+
+@kernel
+def pump(
+    cursors: Cells, ring: Cells, capacity: int, least: int, window: Cells, window_at: int,
+    groups: Rows, groups_at: int, log: Cells,
+) -> int:  # fmt: skip
+    """Log what may be known outside, and free its slots in the ring.
+
+    capacity    of the reports ring
+    least       wait for so many reports, unless L_FLUSH asks for them
+    returns     reports logged; minus errno; or SEGMENT_FULL when the next segment is needed
+    """
+    logged = log[L_LOGGED]
+    end = load_acquire(cursors, REPORTS_JOURNALED)
+    whole = load_acquire(log, L_FLUSH) > logged
+    if end == logged or (end - logged < least and not whole):
+        return 0
+    result = append_reports(
+        ring, capacity - 1, 0, end, whole, window, window_at, groups, groups_at, log
+    )
+    store_release(cursors, REPORTS_READ, log[L_LOGGED])
+    return result if result != 0 else log[L_LOGGED] - logged
+
+
+@kernel
+def hash_reports(words: Cells, first: int, count: int) -> int:
+    """Digest of a group begun: of `count` reports from the one in row `first`."""
+    digest = SEED
+    for n in range(count):
+        digest = fold_line(digest, words, (first + n) * RECORD_WORDS)
+    return digest
+
+
+@kernel
+def count_reports(words: Cells, most: int, last_seq: int) -> int:
+    """How many of the first `most` records are reports in order, none below `last_seq`."""
+    n = 0
+    while n < most and words[n * RECORD_WORDS] >= last_seq:
+        last_seq = words[n * RECORD_WORDS]
+        n += 1
+    return n
+
+
+# ---------------------------------------------------------------- files
+
+
+class Segment(NamedTuple):
+    """One file of the log."""
+
+    path: Path
+    first_index: int
+    record_count: int  # reports it has room for
+
+    @property
+    def index_path(self) -> Path:
+        return self.path.with_suffix(".idx")
+
+    @property
+    def size_bytes(self) -> int:
+        return PAGE_BYTES + self.record_count * RECORD_BYTES
+
+    @property
+    def end_index(self) -> int:
+        return self.first_index + self.record_count
+
+
+class ReportDamage(DataError):
+    """A report in the log is not what was written."""
+
+
+def segment_path(data: Path, first_index: int) -> Path:
+    return reports_folder(data) / f"rep.{first_index:016d}.seg"
+
+
+def make_segment(data: Path, manifest: Manifest, first_index: int, record_count: int) -> Segment:
+    """Make an empty segment with its room reserved; OSError leaves nothing behind."""
+    path = segment_path(data, first_index)
+    segment = Segment(path, first_index, record_count)
+    row = np.zeros(1, REPORT_SEGMENT.dtype)
+    row["wal_hi"], row["wal_lo"], row["epoch"] = manifest.wal_hi, manifest.wal_lo, manifest.epoch
+    row["first_index"], row["record_count"], row["layout"] = first_index, record_count, LAYOUT
+    stamp(row, MAGIC)
+    groups = -(-record_count // GROUP)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        for name, size, content in (
+            (segment.index_path, groups * _GROUP_BYTES, b""),
+            (temporary, segment.size_bytes, row.tobytes().ljust(PAGE_BYTES, b"\0")),
+        ):
+            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
+            try:
+                os.posix_fallocate(fd, 0, size)
+                os.pwrite(fd, content, 0)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        segment.index_path.unlink(missing_ok=True)
+        raise
+    os.rename(temporary, path)
+    sync_folder(path.parent)
+    return segment
+
+
+def list_segments(data: Path, manifest: Manifest) -> list[Segment]:
+    """The newest unbroken run of segments, oldest first; what is before a gap does not count."""
+    found: list[Segment] = []
+    for path in sorted(reports_folder(data).glob("rep.*.seg")):
+        with open(path, "rb") as file:
+            row = row_from(file.read(REPORT_SEGMENT.dtype.itemsize), REPORT_SEGMENT)
+        head = row[0]
+        if not stamped(row, MAGIC):
+            raise ReportDamage(f"{path}: byte 0: the hash of the file header differs. {REMAKE}")
+        if (int(head["wal_hi"]), int(head["wal_lo"])) != (manifest.wal_hi, manifest.wal_lo):
+            raise ReportDamage(f"{path}: byte 0: belongs to another WAL. {REMAKE}")
+        if int(head["layout"]) != LAYOUT:
+            raise ReportDamage(f"{path}: byte 0: reports of another release. {REMAKE}")
+        segment = Segment(path, int(head["first_index"]), int(head["record_count"]))
+        if segment.path != segment_path(data, segment.first_index):
+            raise ReportDamage(f"{path}: byte 0: was written as {segment.first_index}. {REMAKE}")
+        if found and found[-1].end_index != segment.first_index:
+            found.clear()
+        found.append(segment)
+    return found
+
+
+REMAKE: Final = (
+    "Move the file away: recovery derives the reports after the newest snapshot again, "
+    "and older ones come from replaying the WAL"
+)
+
+
+class ReportLogReader:
+    """Reports by index or sequence, straight from the files; beside a writer or without one."""
+
+    def __init__(self, data: Path, manifest: Manifest) -> None:
+        self.data = data
+        self.manifest = manifest
+        self.segments: list[Segment] = []
+        self._fd = -1
+        self._open_path: Path | None = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look for segments made or pruned since."""
+        self.segments = list_segments(self.data, self.manifest)
+
+    @property
+    def first_index(self) -> int:
+        """Index of the oldest report that is still there."""
+        return self.segments[0].first_index if self.segments else 0
+
+    def find_end(self) -> int:
+        """How many reports there ever were, as far as the files tell: one past the last."""
+        if not self.segments:
+            return 0
+        used = [s for s in self.segments if self._seq_at(s.first_index) != 0]
+        segment = used[-1] if used else self.segments[0]
+        low, high = segment.first_index, segment.end_index
+        while low < high:
+            middle = (low + high) // 2
+            if self._seq_at(middle) != 0:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def read(self, index: int, most: int) -> np.ndarray[Any, Any]:
+        """Up to `most` reports from `index` on, as REPORT rows, all out of one segment.
+
+        Empty when `index` is not in the log. What is behind the end of the log reads as zeros:
+        the caller knows the end, from REPORTS_READ of a running engine or from `find_end`.
+        """
+        segment = self._segment_of(index)
+        if segment is None:
+            return np.zeros(0, REPORT.dtype)
+        count = min(most, segment.end_index - index)
+        fd = self._descriptor(segment)
+        at = PAGE_BYTES + (index - segment.first_index) * RECORD_BYTES
+        rows = np.zeros(count, REPORT.dtype)
+        view = rows.view(np.uint8).data
+        got = 0
+        while got < len(view) and (piece := os.preadv(fd, [view[got:]], at + got)):
+            got += piece
+        return rows
+
+    def find_seq(self, seq: int, end: int) -> int:
+        """Index of the first report below `end` of command `seq` or a later one, else `end`."""
+        low, high = self.first_index, end
+        while low < high:
+            middle = (low + high) // 2
+            if self._seq_at(middle) < seq:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def batches(self, index: int, end: int, most: int = 8192) -> Iterator[np.ndarray[Any, Any]]:
+        """The reports from `index` to `end`, a batch at a time."""
+        while index < end:
+            rows = self.read(index, min(most, end - index))
+            if len(rows) == 0:
+                raise ReportDamage(
+                    f"{reports_folder(self.data)}: report {index} is not in the log, which begins "
+                    f"at {self.first_index}. Replay the WAL to get it"
+                )
+            yield rows
+            index += len(rows)
+
+    def sound_end(self, index: int, end: int) -> int:
+        """Check order and group hashes from the group of `index` on; returns where it is broken.
+
+        That is `end` when all is sound. Reports of a group that is not complete have no hash:
+        of those only the order is checked.
+        """
+        for segment in self.segments:
+            if segment.end_index <= index or segment.first_index >= end:
+                continue
+            groups = _read_groups(segment)
+            at = segment.first_index + max(0, index - segment.first_index) // GROUP * GROUP
+            last_seq = 1
+            while at < min(end, segment.end_index):
+                count = min(GROUP, segment.end_index - at, end - at)
+                rows = self.read(at, min(GROUP, segment.end_index - at))
+                words = table(rows.view(np.int64))
+                good = count_reports(words, count, last_seq)
+                if good < count:
+                    return at + good
+                last_seq = int(rows[count - 1]["seq"])
+                group = groups[(at - segment.first_index) // GROUP]
+                if int(group["hash"]) != 0 and len(rows) == int(group["record_count"]):
+                    digest = hash_reports(words, 0, len(rows))
+                    if end_group(digest, len(rows)) != int(group["hash"]):
+                        return at
+                elif count == GROUP:
+                    return at
+                at += count
+        return end
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._open_path = None
+
+    def _segment_of(self, index: int) -> Segment | None:
+        for attempt in range(2):
+            for segment in reversed(self.segments):
+                if segment.first_index <= index < segment.end_index:
+                    return segment
+            if attempt == 0:
+                self.refresh()
+        return None
+
+    def _descriptor(self, segment: Segment) -> int:
+        if self._open_path != segment.path:
+            self.close()
+            self._fd = os.open(segment.path, os.O_RDONLY)
+            self._open_path = segment.path
+        return self._fd
+
+    def _seq_at(self, index: int) -> int:
+        segment = self._segment_of(index)
+        assert segment is not None
+        at = PAGE_BYTES + (index - segment.first_index) * RECORD_BYTES
+        return int.from_bytes(os.pread(self._descriptor(segment), 8, at), "little", signed=True)
+
+
+def _read_groups(segment: Segment) -> np.ndarray[Any, Any]:
+    """Entries of every group, zeros where the file has none."""
+    groups = np.zeros(-(-segment.record_count // GROUP), REPORT_GROUP.dtype)
+    if segment.index_path.exists():
+        found = np.fromfile(segment.index_path, REPORT_GROUP.dtype)[: len(groups)]
+        groups[: len(found)] = found
+    return groups
+
+
+def sync_reports(data: Path, manifest: Manifest, upto: int) -> None:
+    """Make the log durable below index `upto`: before a snapshot that relies on it is published."""
+    for segment in list_segments(data, manifest):
+        if segment.first_index < upto:
+            sync_file(segment.path)
+            sync_file(segment.index_path)
+    sync_folder(reports_folder(data))
+
+
+def truncate_after(data: Path, manifest: Manifest, index: int) -> None:
+    """Cut the log so that its last report is index - 1: before what follows is derived again."""
+    for segment in reversed(list_segments(data, manifest)):
+        if segment.first_index >= index:
+            segment.path.unlink()
+            segment.index_path.unlink(missing_ok=True)
+        elif index < segment.end_index:
+            groups = (index - segment.first_index) // GROUP
+            for path, at, size in (
+                (segment.path, PAGE_BYTES + (index - segment.first_index) * RECORD_BYTES,
+                 segment.size_bytes),
+                (segment.index_path, groups * _GROUP_BYTES,
+                 -(-segment.record_count // GROUP) * _GROUP_BYTES),
+            ):  # fmt: skip
+                fd = os.open(path, os.O_RDWR)
+                try:
+                    os.ftruncate(fd, at)
+                    os.posix_fallocate(fd, at, size - at)
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+    sync_folder(reports_folder(data))
+
+
+class ReportLog:
+    """The writing end. Goes on where the log ends, or begins anew at `next_index`."""
+
+    def __init__(
+        self,
+        data: Path,
+        manifest: Manifest,
+        next_index: int,
+        segment_records: int = SEGMENT_RECORDS,
+    ) -> None:
+        """next_index: how many reports there were; the log must end there, else it begins anew."""
+        assert segment_records % GROUP == 0
+        self.data = data
+        self.manifest = manifest
+        self.segment_records = segment_records
+        self.log = np.zeros(LOG_CELLS, np.int64)
+        self.cells = table(self.log)
+        self.window = Buffer(_WINDOW_RECORDS * RECORD_BYTES)
+        self.group = np.zeros(1, REPORT_GROUP.dtype)
+        self.groups = table(self.group)
+        self.log[L_FD] = self.log[L_INDEX_FD] = -1
+        reader = ReportLogReader(data, manifest)
+        end = reader.find_end()
+        if end > next_index and reader.segments:
+            raise ReportDamage(
+                f"{reports_folder(data)}: the log has {end} reports, the engine made {next_index}. "
+                "Cut it first: truncate_after"
+            )
+        self._ready: Segment | None = None
+        begun = [g for g in reader.segments if g.first_index <= next_index < g.end_index]
+        for segment in reader.segments:
+            if segment.first_index > next_index:  # made ahead of time, and empty
+                segment.path.unlink()
+        if end == next_index and begun:
+            self._resume(reader, begun[0], next_index)
+        else:
+            self._begin(make_segment(data, manifest, next_index, segment_records))
+        reader.close()
+
+    @property
+    def logged(self) -> int:
+        """Reports in the log."""
+        return int(self.log[L_LOGGED])
+
+    @property
+    def end_index(self) -> int:
+        """First index that does not fit the segment being written."""
+        return int(self.log[L_FIRST] + self.log[L_CAPACITY])
+
+    def args(self) -> tuple[Any, ...]:
+        """The last arguments of `append_reports` and `pump`."""
+        return (
+            *(self.window.words, self.window.array.ctypes.data),
+            *(self.groups, self.group.ctypes.data, self.cells),
+        )
+
+    def append(self, reports: np.ndarray[Any, Any]) -> None:
+        """Log an array of reports: for recovery and tools; the engine's go through `pump`."""
+        words = np.ascontiguousarray(reports).view(np.int64).reshape(-1)
+        if len(words) == 0:
+            return
+        base = self.logged
+        upto = base + len(reports)
+        while self.logged < upto:
+            result = append_reports(table(words.copy()), -1, base, upto, True, *self.args())
+            if result == SEGMENT_FULL:
+                self.roll()
+            else:
+                check(result, "cannot write the report log", self._segment.path)
+
+    def prepare(self) -> None:
+        """Make the next segment ahead of time; OSError when there is no room for it."""
+        if self._ready is None:
+            self._ready = make_segment(
+                self.data, self.manifest, self.end_index, self.segment_records
+            )
+
+    def roll(self) -> None:
+        """Go on in the next segment; the one before is full."""
+        assert self.logged == self.end_index
+        self.prepare()
+        assert self._ready is not None
+        self._begin(self._ready)
+        self._ready = None
+
+    def sync(self) -> None:
+        """Make what was logged durable."""
+        os.fsync(int(self.log[L_FD]))
+        os.fsync(int(self.log[L_INDEX_FD]))
+
+    def close(self) -> None:
+        for cell in (L_FD, L_INDEX_FD):
+            if self.log[cell] >= 0:
+                os.close(int(self.log[cell]))
+                self.log[cell] = -1
+
+    def _begin(self, segment: Segment) -> None:
+        self._open(segment)
+        self.log[L_LOGGED] = self.log[L_FILLED] = self.log[L_WINDOW] = segment.first_index
+
+    def _open(self, segment: Segment) -> None:
+        self.close()
+        self._segment = segment
+        fd, _direct = open_direct(segment.path, os.O_RDWR)
+        self.log[L_FD] = fd
+        self.log[L_INDEX_FD] = os.open(segment.index_path, os.O_RDWR)
+        self.log[L_FIRST], self.log[L_CAPACITY] = segment.first_index, segment.record_count
+
+    def _resume(self, reader: ReportLogReader, segment: Segment, index: int) -> None:
+        """Take up the page and the group that `index` is in the middle of."""
+        self._open(segment)
+        group = (index - segment.first_index) // GROUP * GROUP + segment.first_index
+        rows = reader.read(group, index - group)
+        self.log[L_DIGEST] = (
+            hash_reports(table(rows.view(np.int64)), 0, len(rows)) if len(rows) else 0
+        )
+        self.log[L_GROUP_SEQ] = int(rows[0]["seq"]) if len(rows) else 0
+        page = (index - segment.first_index) // _PAGE_RECORDS * _PAGE_RECORDS + segment.first_index
+        begun = rows[page - group :].view(np.int64)
+        self.window.array[: len(begun)] = begun
+        self.log[L_LOGGED] = self.log[L_FILLED] = index
+        self.log[L_WINDOW] = page
+
+
+# ---------------------------------------------------------------- followers, pruning
+
+
+class FollowerPosition:
+    """Where a named follower has got to; while it is registered its reports are kept."""
+
+    def __init__(self, data: Path, name: str) -> None:
+        if not (1 <= len(name) <= 32 and name.isascii() and name.replace("-", "").isalnum()):
+            raise DataError(f"follower {name!r}: must be 1 to 32 letters, digits or '-'")
+        folder = reports_folder(data) / "followers"
+        folder.mkdir(mode=0o750, exist_ok=True)
+        self.path = folder / f"{name}.pos"
+        self._row = np.zeros(1, FOLLOWER.dtype)
+        self._row["magic"] = FOLLOWER_MAGIC
+        self._row["name"][0, : len(name)] = np.frombuffer(name.encode(), np.uint8)
+        new = not self.path.exists()
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640)
+        self.index = 0 if new else int(row_from(os.pread(self._fd, 64, 0), FOLLOWER)[0]["index"])
+        if new:
+            self.store(0)
+
+    def store(self, index: int) -> None:
+        """Everything below `index` is done with, and need not be kept for this follower."""
+        self.index = index
+        self._row["index"], self._row["updated_ns"] = index, time.time_ns()
+        os.pwrite(self._fd, self._row.tobytes(), 0)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def follower_positions(data: Path) -> dict[str, int]:
+    """Name -> index of every registered follower."""
+    found: dict[str, int] = {}
+    for path in sorted((reports_folder(data) / "followers").glob("*.pos")):
+        row = row_from(path.read_bytes(), FOLLOWER)[0]
+        if int(row["magic"]) == FOLLOWER_MAGIC:
+            found[path.stem] = int(row["index"])
+    return found
+
+
+def prune_reports(
+    data: Path, manifest: Manifest, *, bytes_max: int, keep_index: int, bytes_limit: int
+) -> list[Path]:
+    """Remove the oldest segments while the log is larger than it should be, and those of no use.
+
+    bytes_max    above this, remove what snapshot (keep_index) and every follower have passed
+    bytes_limit  above this, remove all the same: a follower left behind replays the WAL instead
+    returns      the files removed
+    """
+    segments = list_segments(data, manifest)
+    passed = min([keep_index, *follower_positions(data).values()])
+    total = sum(segment.size_bytes for segment in segments)
+    known = {segment.path for segment in segments}
+    removed = [p for p in sorted(reports_folder(data).glob("rep.*.seg")) if p not in known]
+    for path in removed:  # before a gap: no reader gets there
+        path.unlink()
+        path.with_suffix(".idx").unlink(missing_ok=True)
+    for segment in segments[:-1]:
+        if total <= bytes_max or (segment.end_index > passed and total <= bytes_limit):
+            break
+        segment.path.unlink()
+        segment.index_path.unlink(missing_ok=True)
+        total -= segment.size_bytes
+        removed.append(segment.path)
+    return removed
+
+
+def newest_snapshot_index(data: Path) -> int:
+    """Reports that the newest snapshot covers; 0 without one."""
+    return 0
+
+
+def no_space(error: OSError) -> bool:
+    """Whether a file could not be made because the disk, or a quota on it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
