@@ -173,10 +173,10 @@ def _print_json(data: Any) -> None:
 @main.command(
     cls=Examples,
     epilog="""
-    perpcore up --demo                          an exchange with traffic, until Ctrl-C
-    perpcore up --config perpcore.toml          one for clients to connect to
-    perpcore up --topology split --data /srv/p  one process a stage
-    perpcore up --set shards=2 --instance b     a second one on this host
+    perpcore up --demo                          # an exchange with traffic, until Ctrl-C
+    perpcore up --config perpcore.toml          # one for clients to connect to
+    perpcore up --topology split --data /srv/p  # one process a stage
+    perpcore up --set shards=2 --instance b     # a second one on this host
     """,
 )
 @_configured
@@ -476,7 +476,11 @@ def shm() -> None:
 @click.option("--instance", metavar="NAME", help="Only of this one; default: all of this host.")
 @_json
 def shm_ls(instance: str | None, as_json: bool) -> None:
-    """List every Perpcore segment of this host and whether the process that made it lives."""
+    """List every Perpcore segment of this host.
+
+    STATE is live, dead (the process that made it is gone), unfinished, foreign or unreadable;
+    BUILD is other where another build made it, which may not attach to ours.
+    """
     from shm.segment import list_segments
 
     found = list_segments(instance)
@@ -543,7 +547,7 @@ def config() -> None:
 @click.argument("config_path", type=FILE, metavar="FILE")
 @_json
 def config_check(config_path: Path, as_json: bool) -> None:
-    """Check a configuration file and list everything that is wrong with it."""
+    """Check a configuration file, and list all that is wrong with it."""
     from shm.config import ConfigError
 
     try:
@@ -576,7 +580,10 @@ def config_show(
     data_dir: str | None,
     as_json: bool,
 ) -> None:
-    """Print every setting with its value, as a file that could be used in turn."""
+    """Print every setting with its value.
+
+    The text is a configuration file in turn.
+    """
     import msgspec
 
     shown = msgspec.to_builtins(
