@@ -661,12 +661,12 @@ def match_commands(
             if outcome == _LEFT:
                 open_lots = nodes[slot]["open_lots"]
                 if ended == Reason.NONE and not no_match:
-                    if market:
+                    if tif == Tif.FOK:
+                        ended = np.int64(Reason.FOK_UNFILLED)
+                    elif market:
                         ended = np.int64(Reason.MARKET_REMAINDER)
                     elif tif == Tif.IOC:
                         ended = np.int64(Reason.IOC_REMAINDER)
-                    elif tif == Tif.FOK:
-                        ended = np.int64(Reason.FOK_UNFILLED)
                 if ended == Reason.NONE and not link(
                     nodes,
                     node_levels,
