@@ -53,12 +53,12 @@ from engine.reportlog import (
     L_BYTES,
     L_FLUSH,
     L_LOGGED,
-    RECORD_WORDS,
     SEGMENT_FULL,
     ReportLog,
     no_space,
     pump,
 )
+from engine.snapshotfile import read_meta, snapshot_paths
 from engine.wal import (
     COMMAND_WORDS,
     DATA,
@@ -115,6 +115,8 @@ J_HEARTBEAT_NS: Final = 15
 J_LAST_NS: Final = 16  # CLOCK_MONOTONIC of the last block
 J_SAID: Final = 17  # durable_seq of the last block: what a heartbeat need not say again
 J_FAILED: Final = 18  # which call failed
+J_OWED_SEQ: Final = 19  # how far risk was when J_OWED_REPORTS were written, or later
+J_OWED_REPORTS: Final = 20  # reports that may be shown once that is durable
 JOURNAL_CELLS: Final = 32
 
 _WRITE: Final = 1
@@ -225,26 +227,25 @@ def write_block(
 
 
 @kernel
-def release_reports(cursors: Cells, reports: Cells, capacity: int) -> int:
-    """Move REPORTS_JOURNALED over every report of a durable command; returns by how many."""
+def release_reports(cursors: Cells, cells: Cells) -> int:
+    """Move REPORTS_JOURNALED over the reports that nothing can change; returns by how many.
+
+    A report may tell of holds that risk took for later commands, so it stands only when all that
+    risk had decided by the time it was written is durable, and not when its own command is. The
+    pair noted here says how far reports were, and then how far risk was.
+    """
     visible = load_acquire(cursors, REPORTS_JOURNALED)
-    written = load_acquire(cursors, REPORTS_WRITTEN)
-    if visible == written:
-        return 0
     durable = load_acquire(cursors, JOURNALED)
-    low, high = visible, written
-    # Mostly settlement is not ahead of the disk, and the last report decides.
-    if reports[((written - 1) & (capacity - 1)) * RECORD_WORDS] <= durable:
-        low = written
-    while low < high:
-        middle = (low + high) // 2
-        if reports[(middle & (capacity - 1)) * RECORD_WORDS] <= durable:
-            low = middle + 1
-        else:
-            high = middle
-    if low != visible:
-        store_release(cursors, REPORTS_JOURNALED, low)
-    return low - visible
+    shown = visible
+    if durable >= cells[J_OWED_SEQ]:
+        shown = max(shown, cells[J_OWED_REPORTS])
+        cells[J_OWED_REPORTS] = load_acquire(cursors, REPORTS_WRITTEN)
+        cells[J_OWED_SEQ] = load_acquire(cursors, RISKED)
+        if durable >= cells[J_OWED_SEQ]:
+            shown = cells[J_OWED_REPORTS]
+    if shown != visible:
+        store_release(cursors, REPORTS_JOURNALED, shown)
+    return shown - visible
 
 
 @kernel
@@ -261,6 +262,7 @@ def journal_round(
     """
     moved = 0
     before = cells[J_SEQ]
+    shown = release_reports(cursors, cells)
     risked = load_acquire(cursors, RISKED)
     start = clock_ns(CLOCK_MONOTONIC)
     quiet = force or start - cells[J_LAST_NS] >= cells[J_HEARTBEAT_NS]
@@ -286,7 +288,7 @@ def journal_round(
         count(counters, Counter.JOURNAL_BLOCKS, 1)
         count(counters, Counter.JOURNAL_SYNCS, 1)
         count(counters, Counter.JOURNAL_BYTES, cells[J_OFFSET] - offset)
-    shown = release_reports(cursors, reports, reports_capacity)
+    shown += release_reports(cursors, cells)
     if moved + shown > 0:
         ring_doorbells(bells, wake)
         count(counters, Counter.JOURNAL_REPORTS, shown)
@@ -468,7 +470,8 @@ class Journal:
         return self._round(False)
 
     def _round(self, force: bool) -> int:
-        moved: int = journal_round(*self._args, force)
+        args = (*self._args, force)
+        moved: int = journal_round(*args)
         if moved < 0:
             self._fail(int(self.cells[J_FAILED]), -moved)
             return 0
@@ -620,15 +623,17 @@ class Journal:
         return True
 
     def _prune(self) -> None:
+        """Remove what is old: at half the limit what nobody needs, at the limit all the same."""
         try:
-            keep = reportlog.newest_snapshot_index(self.data)
+            snapshots = snapshot_paths(self.data)
+            keep = int(read_meta(snapshots[0])["reports_count"]) if snapshots else 0
             limit = self.config.report_log_bytes_max
             for path in reportlog.prune_reports(
                 *(self.data, self.manifest),
                 bytes_max=limit // 2, keep_index=keep, bytes_limit=limit,
             ):  # fmt: skip
                 log.info("%s: removed, the report log was larger than it may be", path)
-        except OSError:
+        except (OSError, DataError):
             log.exception("cannot prune the report log")
 
     # ------------------------------------------------------------ threads

@@ -684,11 +684,6 @@ def prune_reports(
     return removed
 
 
-def newest_snapshot_index(data: Path) -> int:
-    """Reports that the newest snapshot covers; 0 without one."""
-    return 0
-
-
 def no_space(error: OSError) -> bool:
     """Whether a file could not be made because the disk, or a quota on it, is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -650,7 +650,8 @@ VENUE = record(
         Field("answered", "<i8", "1 once the command being settled has its answer"),
         Field("shards_done", "<i8", "bit per shard that has told all of the command being settled"),
         Field("disk_state", "<i8", "codes.State that room on disk asks for"),
-        Field("reserved", "10i8", "zero"),
+        Field("diverged_seq", "<i8", "replay: the CHECKPOINT whose digest is another one, or 0"),
+        Field("reserved", "9i8", "zero"),
     ),
 )
 
@@ -922,8 +923,10 @@ SNAPSHOT_HEADER = record(
         Field("magic", "<i8", "PERPSNP1"),
         Field("hash", "<i8", "of the words after it"),
         Field("file_bytes", "<i8", "size of the whole file"),
-        Field("file_hash", "<i8", "of everything after this header"),
-        Field("meta_bytes", "<i8", "of the JSON text, before padding"),
+        Field(
+            "file_hash", "<i8", "of text and section table, which holds the hash of each section"
+        ),
+        Field("meta_bytes", "<i8", "of the JSON text with the zeros after it"),
         Field("section_count", "<i8", "rows of the section table"),
         Field("format", "<i8", "version of this format"),
         Field("reserved", "<i8", "zero"),
@@ -942,6 +945,6 @@ SNAPSHOT_SECTION = record(
         Field("row_bytes", "<i8", "of one"),
         Field("offset", "<i8", "where they begin in the file, a multiple of 64"),
         Field("bytes", "<i8", "rows * row_bytes; zeros up to a multiple of 64 follow"),
-        Field("hash", "<i8", "of them with the zeros"),
+        Field("hash", "<i8", "of them"),
     ),
 )
