@@ -58,7 +58,7 @@ from engine.reportlog import (
     no_space,
     pump,
 )
-from engine.snapshotfile import read_meta, snapshot_paths
+from engine.snapshotfile import read_meta, list_snapshots
 from engine.wal import (
     COMMAND_WORDS,
     DATA,
@@ -625,7 +625,7 @@ class Journal:
     def _prune(self) -> None:
         """Remove what is old: at half the limit what nobody needs, at the limit all the same."""
         try:
-            snapshots = snapshot_paths(self.data)
+            snapshots = list_snapshots(self.data)
             keep = int(read_meta(snapshots[0])["reports_count"]) if snapshots else 0
             limit = self.config.report_log_bytes_max
             for path in reportlog.prune_reports(

@@ -52,10 +52,10 @@ class SnapshotDamage(DataError):
 
 
 def snapshot_path(data: Path, seq: int) -> Path:
-    return snapshots_folder(data) / f"snap.{seq:016d}"
+    return snapshots_folder(data) / f"snap.{seq:020d}"
 
 
-def snapshot_paths(data: Path) -> list[Path]:
+def list_snapshots(data: Path) -> list[Path]:
     """Every finished snapshot, newest first; sound or not."""
     found = (p for p in snapshots_folder(data).glob("snap.*") if p.suffix[1:].isdigit())
     return sorted(found, reverse=True)
@@ -132,7 +132,7 @@ def newest_sound(
     raises      SnapshotDamage when there are snapshots and none of them loads
     """
     damaged: list[SnapshotDamage] = []
-    for path in snapshot_paths(data):
+    for path in list_snapshots(data):
         if seq_max is not None and int(path.suffix[1:]) > seq_max:
             continue
         try:
@@ -148,7 +148,7 @@ def newest_sound(
 
 def prune_snapshots(data: Path, keep: int) -> list[Path]:
     """Remove all but the newest `keep`, and what crashes left; returns what was removed."""
-    removed = [*snapshot_paths(data)[max(keep, 1) :], *snapshots_folder(data).glob("snap.*.tmp")]
+    removed = [*list_snapshots(data)[max(keep, 1) :], *snapshots_folder(data).glob("snap.*.tmp")]
     for path in removed:
         path.unlink()
     if removed:
