@@ -131,3 +131,9 @@ def attach(config: Config, epoch: int | None = None) -> Memory:
         memory.close()
         raise
     return memory
+
+
+def ring_names(config: Config) -> list[str]:
+    """Arrays of the ingress rings in the order they are drained: the clock's before all others."""
+    producers = sorted(config.producers, key=lambda p: p.kinds != ("clock",))
+    return [segment_name(producer.name) for producer in producers]

@@ -1,0 +1,566 @@
+"""The engine as one unit: owns the data directory and the memory, starts and stops the workers.
+
+    lock data dir -> epoch -> segments -> spawn workers -> recover -> all READY
+                  -> RUN: journal, publisher, ... sequencer last -> watch
+    a worker dies -> kill all, remove the memory, next epoch, recover from the WAL, start again
+    stop          -> sequencer first; what was taken is settled, durable, published; then the rest
+
+Reads   heartbeats, cursors, exit codes, the log queues of the workers.
+Writes  status and orders in the control segment; log records; systemd's notify socket.
+Never   repairs: shared memory is not trusted after a death, everything comes back from the WAL.
+
+Each worker logs into a faster-fifo queue of its own, read by a thread of its own: a process killed
+inside `put` leaves the queue's mutex locked for ever, and then only that thread hangs, until the
+supervisor ends. Nothing depends on these queues; state and orders go through shared memory.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from multiprocessing import connection, resource_tracker
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any, Final
+
+from faster_fifo import Empty, Queue
+
+from engine import files, memory
+from engine.worker import EXITS, SIGNALS, Task, stage_masks, work
+from shm import cursors
+from shm.codes import Kind
+from shm.config import Config, Worker
+from shm.control import STAGES, Order, Phase, WorkerState, put_text
+from shm.counters import COUNTER_CELLS, Counter
+from shm.cursors import HEARTBEAT_NS, doorbell
+from shm.ingress import HEAD, LAST_REQUEST, TAIL, segment_name
+from shm.pointers import table
+from shm.segment import list_segments, remove_segments
+from shm.units import PRODUCER_SHIFT
+from shm.wait import request_stop
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+
+EXIT_CLEAN: Final = 0
+EXIT_UNCLEAN: Final = 1  # stopped, but not in order; the WAL has everything acknowledged
+EXIT_FAILED: Final = 70  # a worker died, and starting again is off or was tried enough
+EXIT_FORCED: Final = 130
+
+RESTARTS_MAX: Final = 5  # within RESTARTS_SECONDS; then something is wrong that no restart cures
+RESTARTS_SECONDS: Final = 60.0
+READY_SECONDS: Final = 300.0  # a cold compile on a slow host
+STEP_SECONDS: Final = 10.0  # how long a stop may see no progress before it goes on without
+INGRESS_SECONDS: Final = 1.0  # what producers have handed over is taken, if that is soon done
+POLL_SECONDS: Final = 0.1
+TICK_NS: Final = 1_000_000_000
+_SUSPENDED_NS: Final = 1_000_000_000
+
+SEQUENCE: Final = 1 << STAGES.index("sequence")
+# The order in which workers are let go: whoever reads before whoever makes it something to read.
+STARTS_LAST: Final = ("journal", "publish", "settle", "risk", "match", "sequence")
+
+
+class Log:
+    """Structured records, one JSON object a line."""
+
+    def __init__(
+        self,
+        stream: IO[str] | None,
+        level: str = "info",
+        sink: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        """stream: where lines go; sink: is called with every record as well."""
+        self._stream = stream
+        self._least = LEVELS.index(level)
+        self._sink = sink
+        self._lock = threading.Lock()
+
+    def write(
+        self, level: str, event: str, *, who: str = "supervisor", ts_ns: int = 0, **fields: Any
+    ) -> None:
+        if LEVELS.index(level) < self._least:
+            return
+        at = datetime.fromtimestamp((ts_ns or time.time_ns()) / 1e9, UTC)
+        record = {"ts": at.isoformat(timespec="microseconds"), "level": level, "who": who}
+        record |= {"event": event, **fields}
+        with self._lock:
+            if self._stream is not None:
+                self._stream.write(json.dumps(record, default=str) + "\n")
+                self._stream.flush()
+            if self._sink is not None:
+                self._sink(record)
+
+
+def notify(text: str) -> None:
+    """Tell systemd, if it started us (sd_notify(3))."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path:
+        return
+    address = "\0" + path[1:] if path.startswith("@") else path
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+        out.sendto(text.encode(), address)
+
+
+class WorkerDied(Exception):
+    """A worker ended or hangs: the group must go."""
+
+    def __init__(self, worker: str, why: str) -> None:
+        super().__init__(f"worker {worker}: {why}")
+        self.worker = worker
+        self.why = why
+
+
+class StopAsked(Exception):
+    """Somebody asked the engine to stop while it was starting."""
+
+
+def start_process(target: Callable[..., None], args: tuple[Any, ...], name: str) -> SpawnProcess:
+    """Start a child; SIGINT and SIGTERM are blocked in it until it unblocks them itself."""
+    # multiprocessing's tracker unblocks signals when it starts, so it must be there before.
+    resource_tracker.ensure_running()
+    # A child inherits the mask: Ctrl-C can't hit it before it has its handlers.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        context = multiprocessing.get_context("spawn")
+        process = context.Process(target=target, args=args, name=name, daemon=True)
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    return process
+
+
+def remove_sockets(config: Config) -> None:
+    """Remove what a killed publisher left in the file system."""
+    for endpoint in config.publisher_endpoints:
+        if endpoint.startswith("ipc://"):
+            with suppress(FileNotFoundError):
+                os.unlink(endpoint.removeprefix("ipc://"))
+
+
+class Group:
+    """One start of the engine: its memory and its workers."""
+
+    def __init__(self, config: Config, workers: tuple[Worker, ...], epoch: int, log: Log) -> None:
+        self.config = config
+        self.workers = workers
+        self.epoch = epoch
+        self.processes: list[SpawnProcess] = []
+        self._log = log
+        self._over = threading.Event()
+        self._listeners: list[threading.Thread] = []
+        self.memory = memory.create(config, epoch)
+        arrays = self.memory.arrays
+        self.engine = arrays["engine_status"][0]
+        self.rows = arrays["worker_status"]
+        self._bells = arrays["control"]
+        self._cursors = arrays["cursors"]
+        self._checked_ns = time.monotonic_ns()
+        self._describe()
+
+    def _describe(self) -> None:
+        """Say in the control segment what this is, for everybody who looks."""
+        config, engine = self.config, self.engine
+        for k, worker in enumerate(self.workers):
+            row = self.rows[k]
+            row["stages"], row["shards"] = stage_masks(worker)
+            row["cpu"] = -1 if worker.cpu is None else worker.cpu
+            put_text(row["name"], worker.name)
+        engine["epoch"], engine["pid"] = self.epoch, os.getpid()
+        engine["workers"], engine["shards"] = len(self.workers), config.shards
+        engine["sequencer"] = next(k for k, w in enumerate(self.workers) if "sequence" in w.stages)
+        for ring in ("commands", "matches", "reports", "ingress"):
+            engine[ring] = getattr(config.rings, ring)
+        put_text(engine["data_dir"], str(Path(config.data_dir).resolve()))
+        engine["started_ns"] = time.time_ns()
+
+    @property
+    def phase(self) -> Phase:
+        return Phase(int(self.engine["phase"]))
+
+    def set_phase(self, phase: Phase) -> None:
+        self.engine["phase"] = phase
+
+    def log(self, level: str, event: str, **fields: Any) -> None:
+        self._log.write(level, event, epoch=self.epoch, **fields)
+
+    # ------------------------------------------------------------ processes
+
+    def spawn(self) -> None:
+        """Start every process; each attaches, loads its kernels and waits for its order."""
+        for k, worker in enumerate(self.workers):
+            now_ns = time.monotonic_ns()
+            task = Task(self.config, self.workers, k, self.epoch, os.getpid(), now_ns)
+            queue = Queue(1 << 18)
+            self.processes.append(start_process(work, (task, queue), worker.name))
+            listener = threading.Thread(target=self._listen, args=(queue,), daemon=True)
+            listener.start()
+            self._listeners.append(listener)
+
+    def _listen(self, queue: Queue) -> None:
+        """Pass on what a worker logs, until all are gone and its queue is empty."""
+        while True:
+            try:
+                for ts_ns, level, who, event, fields in queue.get_many(timeout=0.1):
+                    self._log.write(level, event, who=who, ts_ns=ts_ns, epoch=self.epoch, **fields)
+            except Empty:
+                if self._over.is_set():
+                    return
+
+    def check(self, timeout_seconds: float) -> None:
+        """Wait a little; raise WorkerDied as soon as one is gone, or hangs."""
+        alive = {p.sentinel: k for k, p in enumerate(self.processes) if p.exitcode is None}
+        if len(alive) == len(self.processes):
+            connection.wait(list(alive), timeout_seconds)
+        # Of several that died together, the one that says most about the cause.
+        dead = [k for k, p in enumerate(self.processes) if p.exitcode is not None]
+        if dead:
+            k = max(dead, key=lambda k: self.processes[k].exitcode or 0)
+            raise WorkerDied(self.workers[k].name, self._why(k))
+        now_ns = time.monotonic_ns()
+        slept_ns, self._checked_ns = now_ns - self._checked_ns, now_ns
+        if slept_ns > _SUSPENDED_NS:
+            return  # nobody had the processor: ask again when the workers have had it
+        for k, worker in enumerate(self.workers):
+            if int(self.rows[k]["state"]) in (WorkerState.RUNNING, WorkerState.DRAINED):
+                silent_ms = (now_ns - int(self._bells[doorbell(k) + HEARTBEAT_NS])) // 1_000_000
+                if silent_ms > self.config.heartbeat_timeout_ms:
+                    raise WorkerDied(worker.name, f"no heartbeat for {silent_ms} ms")
+
+    def count(self) -> None:
+        """Bring what the state counts itself to where everybody reads counters."""
+        arrays = self.memory.arrays
+        for counter, value in (
+            (Counter.SEQUENCER_COMMANDS, arrays["cursors"][cursors.SEQUENCED]),
+            (Counter.RISK_COMMANDS, arrays["cursors"][cursors.RISKED]),
+            (Counter.SETTLE_COMMANDS, arrays["cursors"][cursors.SETTLED]),
+            (Counter.SETTLE_REPORTS, arrays["cursors"][cursors.REPORTS_WRITTEN]),
+            (Counter.SETTLE_DEFICITS, arrays["venue"]["deficit_count"][0]),
+            (Counter.MATCH_FILLS, arrays["symbols"]["trade_count"].sum()),
+        ):
+            arrays["counters"][counter * COUNTER_CELLS] = value
+
+    def _why(self, k: int) -> str:
+        code = self.processes[k].exitcode
+        assert code is not None
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return f"exit {code}: {EXITS.get(code, 'unknown')}"
+
+    def kill(self) -> None:
+        """End every process at once and wait until they are gone."""
+        for process in self.processes:
+            if process.exitcode is None:
+                process.kill()
+        for process in self.processes:
+            process.join()
+        self._over.set()
+        for listener in self._listeners:
+            listener.join(1.0)  # one whose queue died locked is left behind
+
+    def remove(self) -> None:
+        """Kill what still runs, then remove memory and sockets."""
+        self.kill()
+        self.memory.unlink()
+        self.memory.close()
+        remove_sockets(self.config)
+
+    # ------------------------------------------------------------ starting
+
+    def resume_rings(self) -> None:
+        """Let every producer go on above the last number that recovery knows of."""
+        known = self.memory.arrays["producers"]["last_number"]
+        for producer in self.config.producers:
+            last = (producer.id << PRODUCER_SHIFT) + int(known[producer.id])
+            self.memory.arrays[segment_name(producer.name)][LAST_REQUEST] = last
+
+    def until_ready(self, stop_asked: Callable[[], bool]) -> None:
+        """Return when every worker has attached and loaded its kernels."""
+        until = time.monotonic() + READY_SECONDS
+        while any(int(r["state"]) < WorkerState.READY for r in self.rows[: len(self.workers)]):
+            self.check(0.005)
+            if stop_asked():
+                raise StopAsked
+            if time.monotonic() > until:
+                raise WorkerDied(self._waiting_for(WorkerState.READY), "is not ready in time")
+
+    def _waiting_for(self, state: WorkerState) -> str:
+        late = [w.name for k, w in enumerate(self.workers) if int(self.rows[k]["state"]) < state]
+        return ", ".join(late)
+
+    def release(self) -> None:
+        """Let the workers run, readers before writers, the sequencer last."""
+        for k in sorted(
+            range(len(self.workers)),
+            key=lambda k: max(
+                STARTS_LAST.index(stage.partition(":")[0]) for stage in self.workers[k].stages
+            ),
+        ):
+            self._order(k, Order.RUN, WorkerState.RUNNING)
+
+    def _order(self, k: int, order: Order, wanted: WorkerState) -> None:
+        """Give a worker an order and wait until it says that it has followed it."""
+        until = time.monotonic() + READY_SECONDS
+        self.rows[k]["order"] = order
+        while int(self.rows[k]["state"]) < wanted:
+            self.check(0.001)
+            if time.monotonic() > until:
+                raise WorkerDied(self.workers[k].name, f"did not follow order {order.name}")
+
+    # ------------------------------------------------------------ stopping
+
+    def drain(self) -> bool:
+        """Take no more commands and finish those that were taken; whether all of it was done."""
+        self.set_phase(Phase.DRAINING)
+        self._until(self._ingress_left, INGRESS_SECONDS)
+        for k in range(len(self.workers)):
+            if int(self.rows[k]["stages"]) & SEQUENCE:
+                self._order(k, Order.DRAIN, WorkerState.DRAINED)
+        left = self._until(self._work_left, STEP_SECONDS)
+        for what, count in left.items():
+            self.log("error", "not drained", what=what, left=count)
+        return not left
+
+    def _until(self, left: Callable[[], dict[str, int]], seconds: float) -> dict[str, int]:
+        """Wait until nothing is left, or nothing has moved for some time; what then is left."""
+        before: dict[str, int] = {}
+        until = time.monotonic() + seconds
+        while now := left():
+            if now != before:
+                before, until = now, time.monotonic() + seconds
+            if time.monotonic() > until:
+                return now
+            self.check(0.002)
+        return {}
+
+    def _ingress_left(self) -> dict[str, int]:
+        """Commands handed over and not taken, by producer."""
+        left = {}
+        for producer in self.config.producers:
+            ring = self.memory.arrays[segment_name(producer.name)]
+            if count := int(ring[TAIL]) - int(ring[HEAD]):
+                left[producer.name] = count
+        return left
+
+    def _work_left(self) -> dict[str, int]:
+        """Commands and reports that some stage has not done with."""
+        at = self._cursors
+        sequenced, written = int(at[cursors.SEQUENCED]), int(at[cursors.REPORTS_WRITTEN])
+        last = self.memory.arrays["commands"][sequenced & (self.config.rings.commands - 1)]
+        left = {
+            "closed": int(last["kind"] != Kind.CHECKPOINT),
+            "settled": sequenced - int(at[cursors.SETTLED]),
+            "journaled": sequenced - int(at[cursors.JOURNALED]),
+            "reports journaled": written - int(at[cursors.REPORTS_JOURNALED]),
+            "published": sequenced - int(at[cursors.PUBLISHED]),
+        }
+        return {what: count for what, count in left.items() if count}
+
+    def stop(self) -> bool:
+        """Tell the workers to end, in pipeline order, and wait; whether all of them did so well."""
+        well = True
+        for k, worker in enumerate(self.workers):
+            request_stop(table(self._bells), k)
+            self.processes[k].join(STEP_SECONDS)
+            if self.processes[k].exitcode is None:
+                self.log("error", "does not stop", worker=worker.name)
+                self.processes[k].kill()
+                self.processes[k].join()
+            if self.processes[k].exitcode != EXIT_CLEAN:
+                self.log("error", "ended badly", worker=worker.name, why=self._why(k))
+                well = False
+        return well
+
+
+class Supervisor:
+    """Runs an engine until it is asked to stop. Use from the main thread: it handles signals."""
+
+    def __init__(
+        self,
+        config: Config,
+        workers: tuple[Worker, ...],
+        log: Log,
+        *,
+        restarts_max: int = RESTARTS_MAX,
+        on_running: Callable[[Group], None] | None = None,
+        on_tick: Callable[[Group], None] | None = None,
+        on_stopping: Callable[[], None] | None = None,
+    ) -> None:
+        """Hooks for `perpcore up`.
+
+        restarts_max    how often within a minute the group is started again; 0 under systemd
+        on_running      after each start          on_tick     about every second while it runs
+        on_stopping     before the engine stops taking commands
+        """
+        self.config = config
+        self.workers = workers
+        self.log = log
+        self.group: Group | None = None
+        self._restarts_max = restarts_max
+        self._on_running = on_running
+        self._on_tick = on_tick
+        self._on_stopping = on_stopping
+        self._signals = 0
+        self._deaths: deque[float] = deque()
+        self._restarts = 0
+
+    # ------------------------------------------------------------ being told
+
+    def request_stop(self) -> None:
+        """Stop in order as soon as possible."""
+        self._signals = max(self._signals, 1)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            return
+        # Asked twice: end at once. What was acknowledged is in the WAL.
+        for process in self.group.processes if self.group is not None else ():
+            process.kill()
+        for info in list_segments(self.config.instance):
+            if info.pid == os.getpid():
+                remove_segments(self.config.instance, dead_only=False)
+                break
+        remove_sockets(self.config)
+        self.log.write("warning", "forced stop", signal=signal.Signals(number).name)
+        os._exit(EXIT_FORCED)
+
+    def stop_asked(self) -> bool:
+        if self.group is not None and int(self.group.engine["stop_asked"]):
+            self._signals = max(self._signals, 1)
+        return self._signals > 0
+
+    # ------------------------------------------------------------ running
+
+    def run(self) -> int:
+        """Start, watch, start again, stop; returns the exit code.
+
+        raises      files.DataError, segment.SegmentError: what the operator must put right first
+        """
+        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        data = Path(self.config.data_dir)
+        files.make_folders(data)
+        try:
+            with files.lock_data(data):
+                return self._run()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _run(self) -> int:
+        data = Path(self.config.data_dir)
+        for name in remove_segments(self.config.instance):
+            self.log.write("info", "removed segment of a dead engine", segment=name)
+        while True:
+            known = files.manifest_path(data).exists()
+            epoch = (files.read_manifest(data).epoch if known else 0) + 1
+            group = self.group = Group(self.config, self.workers, epoch, self.log)
+            group.engine["restarts"] = self._restarts
+            try:
+                self._start(group)
+                self._watch(group)
+                return self._stop(group)
+            except StopAsked:
+                self.log.write("info", "stopped while starting", epoch=epoch)
+                return EXIT_CLEAN
+            except WorkerDied as death:
+                group.log("error", "worker died", worker=death.worker, why=death.why)
+                if group.phase >= Phase.DRAINING or self.stop_asked():
+                    return EXIT_UNCLEAN
+                if not self._may_start_again(group):
+                    return EXIT_FAILED
+            finally:
+                if group.phase != Phase.STOPPED:
+                    group.set_phase(Phase.DEAD)
+                group.remove()
+                self.group = None
+
+    def _may_start_again(self, group: Group) -> bool:
+        """Count a death; whether another start may cure it."""
+        now = time.monotonic()
+        self._deaths.append(now)
+        while now - self._deaths[0] > RESTARTS_SECONDS:
+            self._deaths.popleft()
+        if len(self._deaths) > self._restarts_max:
+            group.log("error", "not started again", deaths=len(self._deaths), within_s=60)
+            return False
+        self._restarts += 1
+        notify(f"STATUS=restarting after a worker died (epoch {group.epoch})")
+        return True
+
+    # ------------------------------------------------------------ one start
+
+    def _start(self, group: Group) -> None:
+        """Workers load their kernels while this process recovers; then all are let go."""
+        from engine import pipeline, recovery
+
+        notify("STATUS=starting")
+        begun_ns = time.monotonic_ns()
+        # One process compiles what the cache lacks, before several would do so at once.
+        pipeline.compile_all(lambda text: self.log.write("info", "compiling", what=text))
+        compiled_ns = time.monotonic_ns()
+        if self.stop_asked():
+            raise StopAsked
+        group.spawn()
+        group.set_phase(Phase.RECOVERING)
+        found = recovery.recover(self.config, group.memory.arrays)
+        assert found.epoch == group.epoch
+        group.resume_rings()
+        recovered_ns = time.monotonic_ns()
+        group.engine["recovered_seq"] = found.seq
+        group.engine["recovered_us"] = (recovered_ns - compiled_ns) // 1000
+        group.until_ready(self.stop_asked)
+        ready_ns = time.monotonic_ns()
+        group.release()
+        group.engine["running_ns"] = time.time_ns()
+        group.set_phase(Phase.RUNNING)
+        running_ns = time.monotonic_ns()
+        group.log(
+            "info",
+            "running",
+            workers={w.name: p.pid for w, p in zip(self.workers, group.processes, strict=True)},
+            recovered_seq=found.seq,
+            load_ms=(compiled_ns - begun_ns) // 1_000_000,
+            recover_ms=(recovered_ns - compiled_ns) // 1_000_000,
+            workers_ms=(ready_ns - recovered_ns) // 1_000_000,
+            release_ms=(running_ns - ready_ns) // 1_000_000,
+            start_ms=(running_ns - begun_ns) // 1_000_000,
+        )
+        notify(f"READY=1\nSTATUS=running, epoch {group.epoch}")
+        if self._on_running is not None:
+            self._on_running(group)
+
+    def _watch(self, group: Group) -> None:
+        """Return when a stop is asked for; raise WorkerDied when a worker is gone."""
+        next_ns = time.monotonic_ns() + TICK_NS
+        while not self.stop_asked():
+            group.check(POLL_SECONDS)
+            if time.monotonic_ns() >= next_ns:
+                next_ns += TICK_NS
+                notify("WATCHDOG=1")
+                group.count()
+                if self._on_tick is not None:
+                    self._on_tick(group)
+
+    def _stop(self, group: Group) -> int:
+        """Stop in order; returns the exit code."""
+        notify("STOPPING=1\nSTATUS=stopping")
+        begun_ns = time.monotonic_ns()
+        if self._on_stopping is not None:
+            self._on_stopping()
+        drained = group.drain()
+        stopped = group.stop()
+        group.set_phase(Phase.STOPPED)
+        sequenced = int(group.memory.arrays["cursors"][cursors.SEQUENCED])
+        stop_ms = (time.monotonic_ns() - begun_ns) // 1_000_000
+        group.log("info", "stopped", seq=sequenced, drained=drained, stop_ms=stop_ms)
+        return EXIT_CLEAN if drained and stopped else EXIT_UNCLEAN

@@ -1,0 +1,259 @@
+"""One worker process: attach, load kernels, say so, then run its stages until told to stop.
+
+    supervisor            worker
+    spawns             -> attaches, asks the host for core, scheduling, memory; loads kernels
+                       <- READY
+    recovers, RUN      -> loops over its stages, beats its heart           <- RUNNING
+    DRAIN              -> the same, but takes no more commands             <- DRAINED
+    stop word          -> leaves the loop, closes files                    <- STOPPED, exit 0
+
+Reads   orders and the stop word from the control segment.
+Writes  its state there; log records into a queue of its own.
+Never   handles a fault: an assert, an exception or a failed sync ends the process with a code that
+        says which, and the supervisor starts the whole group again from the WAL.
+
+Signals: SIGINT is ignored (Ctrl-C reaches the whole group; stopping is the supervisor's business).
+SIGTERM asks the supervisor to stop everything in order. Handlers run only between two slices of a
+kernel, at most SLICE_NS apart. When the supervisor dies the kernel kills us (PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+from faster_fifo import Full, Queue
+
+from shm.config import Config, Worker
+from shm.control import STAGES, Order, Wish, WorkerState
+from shm.cursors import EPOCH, STOP, WORKER_PID, doorbell
+from shm.segment import SegmentError
+
+SLICE_NS: Final = 50_000_000
+
+EXIT_STOPPED: Final = 0
+EXIT_ATTACH: Final = 69  # memory, data directory or endpoints would not have us
+EXIT_BUG: Final = 70  # an assert or exception of ours
+EXIT_DISK: Final = 74  # a write or sync failed
+EXITS: Final = {
+    EXIT_STOPPED: "stopped without being asked",
+    EXIT_ATTACH: "could not attach",
+    EXIT_BUG: "a bug, its traceback is in the log",
+    EXIT_DISK: "a write or sync failed",
+}
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NAME: Final = 15
+_MCL_CURRENT_AND_FUTURE: Final = 3
+
+
+class Stage(Protocol):
+    """A stage that runs as Python: the journal and the publisher."""
+
+    def step(self) -> int:
+        """Do what there is to do; returns how much it was. Never waits for more."""
+
+    def close(self) -> None:
+        """Finish: nothing more will come."""
+
+
+class Task(NamedTuple):
+    """What a worker is started with."""
+
+    config: Config
+    workers: tuple[Worker, ...]  # all of them
+    index: int  # which one this is
+    epoch: int
+    supervisor: int  # pid
+    spawned_ns: int  # CLOCK_MONOTONIC
+
+
+def stage_masks(worker: Worker) -> tuple[int, int]:
+    """(bit k: stage k of STAGES, bit k: matching shard k)."""
+    stages = shards = 0
+    for stage in worker.stages:
+        name, _, shard = stage.partition(":")
+        stages |= 1 << STAGES.index(name)
+        if shard:
+            shards |= 1 << int(shard)
+    return stages, shards
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when the thread that spawned it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(EXIT_ATTACH)  # it died before we could ask
+
+
+def name_process(name: str) -> None:
+    """What ps and top call this process; 15 bytes count."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def ask_host(worker: Worker) -> list[tuple[Wish, str]]:
+    """Ask for core, scheduling and locked memory; returns what was refused, and why."""
+    refused = []
+    if worker.cpu is not None:
+        try:
+            os.sched_setaffinity(0, {worker.cpu})
+        except OSError as error:
+            refused.append((Wish.CPU, f"cpu = {worker.cpu}: {error.strerror}"))
+    kind, _, number = worker.scheduler.partition(":")
+    try:
+        if kind == "fifo":
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(int(number)))
+        elif kind == "nice":
+            os.setpriority(os.PRIO_PROCESS, 0, int(number))
+    except OSError as error:
+        refused.append((Wish.SCHEDULER, f'scheduler = "{worker.scheduler}": {error.strerror}'))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if worker.lock_memory and libc.mlockall(_MCL_CURRENT_AND_FUTURE) != 0:
+        why = os.strerror(ctypes.get_errno())
+        refused.append((Wish.LOCK_MEMORY, f"lock_memory = true: {why} (see ulimit -l)"))
+    return refused
+
+
+class QueueHandler(logging.Handler):
+    """Log records of this process on their way to the supervisor; none is waited for."""
+
+    def __init__(self, queue: Queue, who: str) -> None:
+        super().__init__()
+        self._queue = queue
+        self._who = who
+
+    def put(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        with suppress(Full):
+            self._queue.put_nowait((time.time_ns(), level, self._who, event, fields))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = record.levelname.lower()
+        self.put("error" if level == "critical" else level, record.getMessage(), {})
+
+
+def work(task: Task, queue: Queue) -> None:
+    """Entry of the process."""
+    die_with(task.supervisor)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    worker = task.workers[task.index]
+    name_process(f"pc-{worker.name}")
+    faulthandler.enable()
+    log = QueueHandler(queue, worker.name)
+    logging.basicConfig(level=task.config.log_level.upper(), handlers=[log])
+    try:
+        code = _work(task, worker, log)
+    except (SegmentError, OSError) as error:
+        log.put("error", "cannot run", {"error": str(error)})
+        code = EXIT_DISK if isinstance(error, OSError) else EXIT_ATTACH
+    except BaseException as error:
+        log.put("error", "bug", {"error": repr(error), "traceback": traceback.format_exc()})
+        traceback.print_exc()
+        code = EXIT_BUG
+    sys.stderr.flush()
+    # Not sys.exit: the helper threads of a stage that failed must not keep the process.
+    os._exit(code)
+
+
+def _work(task: Task, worker: Worker, log: QueueHandler) -> int:
+    """Attach, get ready, run, close."""
+    from engine import memory, pipeline
+    from shm.pointers import table
+    from shm.wait import FOR_EVER, beat, others, policy_of, rest
+
+    config, me = task.config, task.index
+    mapped = memory.attach(config, task.epoch)
+    arrays = mapped.arrays
+    row = arrays["worker_status"][me]
+    engine_status = arrays["engine_status"][0]
+    cells, bell = arrays["control"], doorbell(me)
+    bells = table(cells)
+    row["pid"] = cells[bell + WORKER_PID] = os.getpid()
+    row["state"] = WorkerState.SPAWNED
+
+    def ask_stop(_signal: int, _frame: Any) -> None:
+        engine_status["stop_asked"] = 1
+
+    signal.signal(signal.SIGTERM, ask_stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    for wish, why in ask_host(worker):
+        row["refused"] |= wish
+        log.put("warning", "refused by the host", {"what": why})
+
+    stages, shards = stage_masks(worker)
+    in_python = stages & (pipeline.Stage.JOURNAL | pipeline.Stage.PUBLISH)
+    in_kernels = int(stages & ~in_python)
+    pipeline.compile_all(None)
+    beat(bells, me, 0)
+    row["ready_us"] = (time.monotonic_ns() - task.spawned_ns) // 1000
+    row["state"] = WorkerState.READY
+    log.put("debug", "ready", {"ms": int(row["ready_us"]) // 1000})
+    while row["order"] == Order.HOLD:
+        time.sleep(0.001)
+        if cells[bell + STOP]:
+            return EXIT_STOPPED
+
+    # Only now: recovery has filled the tables that the stages look at when they begin.
+    peers = others(len(task.workers), me)
+    policy = policy_of(config.wait)
+    engine = pipeline.engine_of(
+        arrays,
+        memory.limits_of(config),
+        shards=config.shards,
+        checkpoint_every=config.checkpoint_every,
+        rings=tuple(arrays[name] for name in memory.ring_names(config)),
+    )
+    python_stages: list[Stage] = []
+    if in_python & pipeline.Stage.JOURNAL:
+        from engine.journal import Journal
+
+        names = ("cursors", "commands", "reports")
+        python_stages.append(
+            Journal(
+                Path(config.data_dir),
+                *(arrays[name] for name in names),
+                config.wal,
+                bells=cells,
+                wake=peers,
+                counters=arrays["counters"],
+                histograms=arrays["histograms"],
+            )
+        )
+    if in_python & pipeline.Stage.PUBLISH:
+        from engine.publisher import Publisher
+
+        python_stages.append(Publisher(config, arrays, task.epoch))
+    cells[bell + EPOCH] = task.epoch
+    beat(bells, me, 0)
+    row["state"] = WorkerState.RUNNING
+
+    turns = 0
+    while not cells[bell + STOP]:
+        if row["order"] == Order.DRAIN and row["state"] != WorkerState.DRAINED:
+            in_kernels |= pipeline.Stage.CLOSE
+            row["state"] = WorkerState.DRAINED
+        if not python_stages:
+            pipeline.run(engine, in_kernels, shards, me, peers, *policy, SLICE_NS)
+            continue
+        did = 0
+        if in_kernels:
+            # A few turns without sleeping, so that the other stages have theirs.
+            did += pipeline.run(engine, in_kernels, shards, me, peers, 0, FOR_EVER, 0, 0)
+        for stage in python_stages:
+            did += stage.step()
+        beat(bells, me, did)
+        turns = rest(bells, me, did, turns, *policy)
+    for stage in python_stages:
+        stage.close()
+    row["state"] = WorkerState.STOPPED
+    return EXIT_STOPPED

@@ -1,0 +1,462 @@
+"""`perpcore up`, `status` and `stop`: an exchange in the foreground, and a look at it from outside.
+
+Reads   shared memory of a running engine; nothing of it depends on that engine's configuration.
+Writes  what is going on, once a second; with --json, everything for scripts.
+Never   imports numba for `status` and `stop`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from shm import cursors
+from shm.config import Config, workers_for
+from shm.control import Phase, View, text_of
+from shm.counters import Counter, Counters, Timing
+from shm.histogram import percentiles
+from shm.segment import SegmentError, list_segments, process_start
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+    from engine.supervisor import Group
+
+HEADER_EVERY: Final = 20  # lines
+INTERVAL_SECONDS: Final = 0.5  # over which `status` measures rates
+
+STAGE_CURSORS: Final = (
+    ("risked", cursors.RISKED),
+    ("settled", cursors.SETTLED),
+    ("journaled", cursors.JOURNALED),
+    ("published", cursors.PUBLISHED),
+)
+
+
+# ---------------------------------------------------------------- what is going on
+
+
+class Sample:
+    """Cursors, counters and histograms of one moment."""
+
+    def __init__(self, cells: Any, counters: Counters, shards: int) -> None:
+        self.ns = time.monotonic_ns()
+        self.sequenced = int(cells[cursors.SEQUENCED])
+        at = {name: int(cells[cell]) for name, cell in STAGE_CURSORS}
+        matched = [int(cells[cursors.matched(k)]) for k in range(shards)]
+        self.at = {"sequenced": self.sequenced, **at, "matched": min(matched)}
+        self.reports = int(cells[cursors.REPORTS_WRITTEN])
+        self.fills = int(counters.cells[Counter.MATCH_FILLS * 8])
+        self.sync = counters.histogram(Timing.SYNC).copy()
+        self.durable = counters.histogram(Timing.SEQUENCED_TO_DURABLE).copy()
+
+    def backlog(self) -> dict[str, int]:
+        """How many commands each stage is behind the sequencer."""
+        return {name: self.sequenced - at for name, at in self.at.items() if name != "sequenced"}
+
+    def since(self, before: Sample) -> dict[str, Any]:
+        """Rates a second, and times in µs, between two moments; None where nothing was timed."""
+        seconds = max((self.ns - before.ns) / 1e9, 1e-9)
+        sync, durable = self.sync - before.sync, self.durable - before.durable
+        # The largest value is not a sum; percentiles only use it as a limit.
+        sync[0], durable[0] = self.sync[0], self.durable[0]
+        sync_p50, sync_p99 = (ns / 1000 for ns in percentiles(sync, (50, 99)))
+        p50, p99 = (ns / 1000 for ns in percentiles(durable, (50, 99)))
+        return {
+            "commands_per_s": round((self.sequenced - before.sequenced) / seconds),
+            "fills_per_s": round((self.fills - before.fills) / seconds),
+            "reports_per_s": round((self.reports - before.reports) / seconds),
+            "sync_p50_us": sync_p50 or None,
+            "sync_p99_us": sync_p99 or None,
+            "durable_p50_us": p50 or None,
+            "durable_p99_us": p99 or None,
+        }
+
+
+_COLUMNS: Final = (
+    ("time", 8),
+    ("commands/s", 11),
+    ("fills/s", 9),
+    ("reports/s", 10),
+    ("behind: risk", 13),
+    ("match", 6),
+    ("settle", 7),
+    ("journal", 8),
+    ("publish", 8),
+    ("sync p50/p99 µs", 17),
+    ("durable p50/p99 µs", 20),
+)
+
+
+def _line(cells: list[str]) -> str:
+    return " ".join(cell.rjust(width) for cell, (_, width) in zip(cells, _COLUMNS, strict=True))
+
+
+def _pair(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{low:,.0f} / {high:,.0f}"
+
+
+def _row(now: Sample, before: Sample) -> str:
+    rates, behind = now.since(before), now.backlog()
+    return _line(
+        [
+            f"{datetime.now():%H:%M:%S}",
+            *(f"{rates[name]:,}" for name in ("commands_per_s", "fills_per_s", "reports_per_s")),
+            *(
+                f"{behind[name]:,}"
+                for name in ("risked", "matched", "settled", "journaled", "published")
+            ),
+            _pair(rates["sync_p50_us"], rates["sync_p99_us"]),
+            _pair(rates["durable_p50_us"], rates["durable_p99_us"]),
+        ]
+    )
+
+
+# ---------------------------------------------------------------- up
+
+
+class _Up:
+    """The foreground of a running exchange: its demo, and what is printed."""
+
+    def __init__(self, config: Config, demo_rate: int, demo_seed: int, seconds: float | None):
+        self.config = config
+        self.demo_rate = demo_rate
+        self.demo_seed = demo_seed
+        self.until = None if seconds is None else time.monotonic() + seconds
+        self.show = demo_rate > 0 or sys.stdout.isatty()
+        self.demo: SpawnProcess | None = None
+        self.lines = 0
+        self.before: Sample | None = None
+
+    def say(self, text: str = "") -> None:
+        with suppress(BrokenPipeError):  # whoever reads us may go; the exchange stays
+            print(text, flush=True)
+
+    def hear(self, record: dict[str, Any]) -> None:
+        """A log record, for the person in front of the screen."""
+        more = {k: v for k, v in record.items() if k not in ("ts", "level", "who", "event")}
+        if record["event"] == "compiling":
+            self.say(f"  compiling {record['what']} (once; kept for the next start)")
+        elif record["level"] in ("warning", "error"):
+            details = ", ".join(f"{name} {value}" for name, value in more.items())
+            print(f"{record['level']}: {record['who']}: {record['event']}: {details}",
+                  file=sys.stderr, flush=True)  # fmt: skip
+
+    def running(self, group: Group) -> None:
+        """The engine has come up, for the first time or again."""
+        config, engine = self.config, group.engine
+        self.say(
+            f"perpcore {config.instance}: running, epoch {group.epoch}, "
+            f"data {text_of(engine['data_dir'])}"
+        )
+        for worker, process in zip(group.workers, group.processes, strict=True):
+            stages = " ".join(worker.stages)
+            cpu = "" if worker.cpu is None else f", core {worker.cpu}"
+            self.say(f"  {worker.name:<10} pid {process.pid:<8} {stages}{cpu}")
+        self.say(f"  reports    {' '.join(config.publisher_endpoints)}")
+        self.say(f"  missed     {' '.join(config.range_endpoints)}")
+        recovered = int(engine["recovered_seq"])
+        if recovered:
+            seconds = int(engine["recovered_us"]) / 1e6
+            self.say(f"  recovered  {recovered:,} commands in {seconds:.2f} s")
+        self.before = self._sample(group)
+        self.lines = 0
+        if self.demo_rate and (self.demo is None or not self.demo.is_alive()):
+            self._start_demo()
+            self.say(f"  demo       {self.demo_rate:,} commands a second, seed {self.demo_seed}")
+        self.say("Ctrl-C stops it cleanly.")
+
+    def _start_demo(self) -> None:
+        from engine.supervisor import start_process
+        from tools import demo
+
+        args = (self.config.instance, self.demo_rate, self.demo_seed, os.getpid())
+        self.demo = start_process(demo.main, args, "demo")
+
+    def _sample(self, group: Group) -> Sample:
+        arrays = group.memory.arrays
+        return Sample(arrays["cursors"], Counters(arrays), self.config.shards)
+
+    def tick(self, group: Group) -> None:
+        """About a second has passed."""
+        now = self._sample(group)
+        if self.show and self.before is not None:
+            if self.lines % HEADER_EVERY == 0:
+                self.say(_line([title for title, _ in _COLUMNS]))
+            self.say(_row(now, self.before))
+            self.lines += 1
+        self.before = now
+        if self.demo is not None and not self.demo.is_alive():
+            print(f"warning: the demo ended with {self.demo.exitcode}, starting it again",
+                  file=sys.stderr, flush=True)  # fmt: skip
+            self._start_demo()
+
+    def time_is_up(self) -> bool:
+        return self.until is not None and time.monotonic() >= self.until
+
+    def stopping(self) -> None:
+        """Before the engine stops taking commands."""
+        self.say("stopping: finishing what was taken (Ctrl-C again ends at once)")
+        self.end_demo()
+
+    def end_demo(self) -> None:
+        if self.demo is not None:
+            self.demo.terminate()
+            self.demo.join(2.0)
+            self.demo.kill()
+            self.demo.join()
+            self.demo = None
+
+
+def usable_cores() -> int:
+    """Physical cores this process may use."""
+    import psutil
+
+    mine = len(os.sched_getaffinity(0))
+    return min(mine, psutil.cpu_count(logical=False) or mine)
+
+
+def up(
+    config: Config,
+    *,
+    demo: bool = False,
+    seconds: float | None = None,
+    demo_rate: int = 0,
+    demo_seed: int = 1,
+    restart: bool = True,
+) -> int:
+    """Start an exchange and stay with it; returns the exit code.
+
+    demo        send it traffic, demo_rate commands a second (0: the usual rate)
+    seconds     stop after so long
+    restart     start the group again when a worker dies; False leaves that to systemd
+    """
+    from engine.supervisor import (
+        EXIT_CLEAN,
+        EXIT_FAILED,
+        EXIT_UNCLEAN,
+        RESTARTS_MAX,
+        Log,
+        Supervisor,
+    )
+
+    rate = 0
+    if demo or demo_rate:
+        from tools import demo as traffic
+
+        rate = demo_rate or traffic.RATE
+    front = _Up(config, rate, demo_seed, seconds)
+    if sys.stderr.isatty():
+        data = Path(config.data_dir)
+        data.mkdir(mode=0o750, parents=True, exist_ok=True)
+        stream = open(data / "engine.log", "a")  # noqa: SIM115 - for as long as we run
+        sink = front.hear
+    else:
+        stream, sink = sys.stderr, None
+    log = Log(stream, config.log_level, sink)
+
+    def tick(group: Group) -> None:
+        front.tick(group)
+        if front.time_is_up():
+            supervisor.request_stop()
+
+    supervisor = Supervisor(
+        config,
+        workers_for(config, usable_cores()),
+        log,
+        restarts_max=RESTARTS_MAX if restart else 0,
+        on_running=front.running,
+        on_tick=tick,
+        on_stopping=front.stopping,
+    )
+    try:
+        code = supervisor.run()
+    finally:
+        front.end_demo()
+    front.say(
+        {
+            EXIT_CLEAN: "stopped: everything taken is durable and published, nothing left behind",
+            EXIT_UNCLEAN: "stopped, but not in order: the next start recovers from the WAL",
+            EXIT_FAILED: "ended: a worker died; the next start recovers from the WAL",
+        }[code]
+    )
+    return code
+
+
+# ---------------------------------------------------------------- status
+
+
+def _others(instance: str) -> str:
+    live = sorted({s.instance for s in list_segments() if s.state == "live"} - {instance})
+    return f". Running on this host: {', '.join(live)}" if live else ""
+
+
+def _attach(instance: str) -> View | None:
+    """Look at an instance, or say on stderr why there is nothing to look at."""
+    try:
+        return View(instance)
+    except SegmentError as error:
+        print(f"perpcore {instance}: not running: {error}{_others(instance)}", file=sys.stderr)
+        return None
+
+
+def status(instance: str, *, as_json: bool = False) -> int:
+    """Print how a running exchange does; returns 1 when none runs."""
+    import psutil
+
+    view = _attach(instance)
+    if view is None:
+        return 1
+    try:
+        counters = Counters.attach(instance, writable=False)
+    except SegmentError as error:
+        print(f"perpcore {instance}: {error}", file=sys.stderr)
+        return 1
+    engine, shards = view.engine, int(view.engine["shards"])
+    processes = {}
+    for worker in view.workers():
+        with suppress(psutil.Error):
+            processes[worker.pid] = process = psutil.Process(worker.pid)
+            process.cpu_percent()
+    before = Sample(view.cells, counters, shards)
+    time.sleep(INTERVAL_SECONDS)
+    now = Sample(view.cells, counters, shards)
+    workers = []
+    for worker in view.workers():
+        cpu_percent = rss_bytes = None
+        with suppress(psutil.Error, KeyError):
+            cpu_percent = processes[worker.pid].cpu_percent()
+            rss_bytes = processes[worker.pid].memory_info().rss
+        workers.append(
+            {
+                "name": worker.name,
+                "pid": worker.pid,
+                "alive": worker.pid != 0 and process_start(worker.pid) != 0,
+                "state": worker.state.name,
+                "stages": worker.stages,
+                "cpu": worker.cpu if worker.cpu >= 0 else None,
+                "refused": [wish.name for wish in worker.refused],
+                "ready_ms": worker.ready_us / 1000,
+                "heartbeat_age_ms": round((time.monotonic_ns() - worker.heartbeat_ns) / 1e6, 1),
+                "sleeps": worker.sleeps,
+                "cpu_percent": cpu_percent,
+                "rss_bytes": rss_bytes,
+            }
+        )
+    running_ns = int(engine["running_ns"])
+    found = {
+        "instance": instance,
+        "phase": view.phase.name,
+        "epoch": view.epoch,
+        "pid": view.pid,
+        "data_dir": text_of(engine["data_dir"]),
+        "running_s": round((time.time_ns() - running_ns) / 1e9, 1) if running_ns else None,
+        "restarts": int(engine["restarts"]),
+        "recovered_seq": int(engine["recovered_seq"]),
+        "recovered_ms": int(engine["recovered_us"]) / 1000,
+        "workers": workers,
+        "cursors": {
+            **now.at,
+            "matched": [view.cursor(cursors.matched(k)) for k in range(shards)],
+            "reports_written": now.reports,
+            "reports_journaled": view.cursor(cursors.REPORTS_JOURNALED),
+            "reports_logged": view.cursor(cursors.REPORTS_READ),
+        },
+        "behind": now.backlog(),
+        "rings": {
+            name: int(engine[name]) for name in ("commands", "matches", "reports", "ingress")
+        },
+        "cut": bool(view.cursor(cursors.CUT)),
+        "rates": now.since(before),
+        "counters": {name: value for name, (value, _) in counters.read().items()},
+    }
+    view.close()
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _print_status(found)
+    return 0
+
+
+def _print_status(found: dict[str, Any]) -> None:
+    rates, behind = found["rates"], found["behind"]
+    since = "" if found["running_s"] is None else f" for {found['running_s']:,.0f} s"
+    print(
+        f"perpcore {found['instance']}: {found['phase'].lower()}{since}, epoch {found['epoch']}, "
+        f"pid {found['pid']}, data {found['data_dir']}"
+    )
+    if found["cut"]:
+        print("  CANCEL ONLY: the disk is nearly full")
+    if found["restarts"]:
+        print(f"  started again {found['restarts']} times after a fault")
+    print(f"  recovered {found['recovered_seq']:,} commands in {found['recovered_ms']:,.0f} ms")
+    print(
+        f"  {rates['commands_per_s']:,} commands/s  {rates['fills_per_s']:,} fills/s  "
+        f"{rates['reports_per_s']:,} reports/s   "
+        f"sync {_pair(rates['sync_p50_us'], rates['sync_p99_us'])} µs   "
+        f"durable {_pair(rates['durable_p50_us'], rates['durable_p99_us'])} µs (p50 / p99)"
+    )
+    print(
+        f"  command {found['cursors']['sequenced']:,}; behind it: "
+        + ", ".join(f"{name} {count:,}" for name, count in behind.items())
+    )
+    for worker in found["workers"]:
+        load = "" if worker["cpu_percent"] is None else f"{worker['cpu_percent']:5.1f} %"
+        memory = "" if worker["rss_bytes"] is None else f"{worker['rss_bytes'] >> 20:,} MiB"
+        refused = f"  refused: {', '.join(worker['refused'])}" if worker["refused"] else ""
+        alive = worker["state"].lower() if worker["alive"] else "DEAD"
+        print(
+            f"  {worker['name']:<10} pid {worker['pid']:<8} {alive:<8} {load:>8} {memory:>8}  "
+            f"heartbeat {worker['heartbeat_age_ms']:.0f} ms ago  {' '.join(worker['stages'])}"
+            f"{refused}"
+        )
+
+
+# ---------------------------------------------------------------- stop
+
+
+def stop(instance: str, *, seconds: float = 30.0) -> int:
+    """Ask a running exchange to stop in order, wait until it has; returns 0 when it did so."""
+    view = _attach(instance)
+    if view is None:
+        return 1
+    pid, begun = view.pid, time.monotonic()
+    start = process_start(pid)
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        print(f"perpcore {instance}: pid {pid} ended just now", file=sys.stderr)
+        return 1
+    except PermissionError:
+        print(
+            f"perpcore {instance}: pid {pid} belongs to another user; stop it as that user or root",
+            file=sys.stderr,
+        )
+        return 1
+    while process_start(pid) == start:
+        if time.monotonic() - begun > seconds:
+            print(
+                f"perpcore {instance}: pid {pid} is {view.phase.name.lower()} after {seconds:.0f} s"
+                f" and goes on stopping; to end it at once: kill -TERM {pid} (again)",
+                file=sys.stderr,
+            )
+            return 1
+        time.sleep(0.01)
+    took = time.monotonic() - begun
+    if view.phase != Phase.STOPPED:
+        print(
+            f"perpcore {instance}: ended after {took:.2f} s, but not in order. "
+            "The next start recovers everything acknowledged",
+            file=sys.stderr,
+        )
+        return 1
+    taken = view.cursor(cursors.SEQUENCED)
+    print(f"perpcore {instance}: stopped in {took:.2f} s; {taken:,} commands, all durable")
+    return 0
