@@ -34,11 +34,20 @@ from engine.setup import (
     TRIE,
     setup_cells,
 )
-from engine.state import Books, Limits, Risk, books_of, risk_of
+from engine.state import (
+    Books,
+    Limits,
+    Risk,
+    allocate,
+    books_of,
+    risk_of,
+    risk_tables,
+    shard_tables,
+    shared_book_tables,
+)
 from shm import records
-from shm.atomics import CLOCK_MONOTONIC, clock_ns, load_acquire
+from shm.atomics import CLOCK_MONOTONIC, clock_ns
 from shm.codes import State
-from shm.cursors import RISKED
 from shm.jit import inlined, kernel
 from shm.pointers import Cells, Rows, rows_from, table
 from shm.units import NIL, SYSTEM_ACCOUNTS
@@ -252,21 +261,15 @@ def run(
 
 
 @kernel
-def replay_turn(e: Engine, shards: int, until_seq: int) -> int:
+def replay_turn(e: Engine, shards: int, upto: int) -> int:
     """Risk, match and settle what lies in the commands ring, interleaved as the slots say.
 
-    Settlement goes no further than the next command to be decided was decided after; behind the
-    last one it goes to `until_seq`.
+    upto    settlement goes no further: what the next command to be decided was decided after
     """
     did = _risk(e, True, BATCH)
     for shard in range(shards):
         did += _match(e, shard, BATCH)
-    v = e.risk.venue[0]
-    upto = min(v["risked_seq"], until_seq)
-    following = v["risked_seq"] + 1
-    if following <= load_acquire(e.cursors, 0):
-        upto = min(upto, e.commands.base[following & e.setup[COMMAND_MASK]]["settled_seq"])
-    did += _settle(e, upto, SETTLE_BATCH)
+    did += _settle(e, min(e.risk.venue[0]["risked_seq"], upto), SETTLE_BATCH)
     # Nobody proposes in a replay: marks stay in state, and are proposed when it is over.
     e.risk.proposals[proposals.TAKEN] = e.risk.proposals[proposals.PUT]
     return did
@@ -357,8 +360,6 @@ def policy_cells(policy: Policy) -> tuple[int, int, int]:
 
 def shard_arrays(arrays: Arrays, limits: Limits, shard: int, shards: int) -> Arrays:
     """The arrays with the per-shard tables cut down to one shard's rows."""
-    from engine.state import shard_tables
-
     cut = dict(arrays)
     for spec in shard_tables(limits):
         cut[spec.name] = arrays[spec.name][shard * spec.rows : (shard + 1) * spec.rows]
@@ -396,9 +397,28 @@ def allocate_rings(
     }
 
 
-def risked(e: Engine) -> int:
-    """Highest command decided; for those who look on."""
-    return int(load_acquire(e.cursors, RISKED))
+def compile_all(progress: Callable[[str], None] | None) -> None:
+    """Compile, or load from the cache, every kernel an engine runs; `progress` hears each step.
 
+    One process does this before workers start: numba's cache takes care of the rest.
+    """
+    from engine import journal, replay
+    from shm import ingress
 
-Progress = Callable[[str], None]
+    say = progress or (lambda _text: None)
+    limits = Limits(accounts=32, symbols=2, positions=32, orders=64, clients=64, leaves=8, trie=8)
+    arrays = allocate_rings(commands=64, matches=64, reports=1024)
+    for specs in (risk_tables(limits), shared_book_tables(limits), shard_tables(limits)):
+        arrays.update(allocate(specs))
+    initialise(arrays, limits)
+    e = engine_of(arrays, limits)
+    say("stages")
+    run(e, 0, 0, 0, 0, 0, 0, 0, 0)
+    say("replay")
+    replay.Replayer(arrays, limits).feed(np.zeros(0, records.COMMAND.dtype), end=True)
+    say("journal")
+    journal.compile_kernels()
+    say("ingress")
+    ring = np.zeros(ingress.SLOTS + 16 * ingress.SLOT_WORDS, np.int64)
+    ingress.push_many(table(ring), 16, table(np.zeros(32, np.int64)), 0, 0)
+    say("done")

@@ -80,9 +80,10 @@ def has_client_id(words: Cells, at: int) -> bool:
 def _line_1_is_clean(words: Cells, at: int) -> bool:
     """The client id is 36 bytes from its first byte on, and nothing stands where zero must."""
     base = at * _WORDS
-    if words[base + 8] == 0 and (
-        words[base + 9] | words[base + 10] | words[base + 11] | words[base + 12]
-    ) != 0:
+    if (
+        words[base + 8] == 0
+        and (words[base + 9] | words[base + 10] | words[base + 11] | words[base + 12]) != 0
+    ):
         return False
     return (words[base + 12] >> 32) == 0 and (words[base + 14] | words[base + 15]) == 0
 
@@ -227,7 +228,9 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
     lots = c["qty_lots"]
     if lots < s["qty_lots_min"] or lots > s["qty_lots_max"]:
         return Reason.BAD_QTY
-    if (tif == Tif.GTD) != (c["expire_ns"] != 0) or (tif == Tif.GTD and c["expire_ns"] <= c["ts_ns"]):
+    if (tif == Tif.GTD) != (c["expire_ns"] != 0) or (
+        tif == Tif.GTD and c["expire_ns"] <= c["ts_ns"]
+    ):
         return Reason.BAD_EXPIRY
 
     # The worst price it may trade at, and the price its hold is reckoned at.
@@ -576,9 +579,7 @@ def decide_transfer(
             return Reason.BAD_AMOUNT
     else:
         w = r.wallets[wallet]
-        free = available(
-            r.accounts, r.wallets, r.symbols, r.positions, account, wallet, False
-        )
+        free = available(r.accounts, r.wallets, r.symbols, r.positions, account, wallet, False)
         if amount > free or amount > w["wallet_quanta"]:
             return Reason.INSUFFICIENT_BALANCE
     if has_client_id(words, at):
@@ -739,9 +740,7 @@ def decide_leverage(r: Risk, setup: Cells, commands: Rows, leverages: Rows, at: 
     before = p["leverage"]
     p["leverage"] = leverage
     if leverage < before and p["lots"] != 0:
-        free = available(
-            r.accounts, r.wallets, r.symbols, r.positions, account, p["wallet"], True
-        )
+        free = available(r.accounts, r.wallets, r.symbols, r.positions, account, p["wallet"], True)
         if free < 0:
             p["leverage"] = before
             return Reason.INSUFFICIENT_MARGIN
@@ -907,6 +906,12 @@ def risk_commands(
         assert c["seq"] == seq
         if replaying:
             if c["settled_seq"] != v["settled_seq"]:
+                break
+            if c["kind"] == Kind.CHECKPOINT and (
+                checkpoints[at]["reports_digest"] != v["reports_digest"]
+                or checkpoints[at]["reports_count"] != v["reports_count"]
+            ):
+                v["diverged_seq"] = seq
                 break
         else:
             if c["kind"] == Kind.CHECKPOINT and v["settled_seq"] != seq - 1:

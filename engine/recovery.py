@@ -1,0 +1,474 @@
+"""Snapshots and recovery: a state is what the newest sound snapshot and the WAL after it say.
+
+    recover     newest sound snapshot + WAL -> the arrays of an instance, ready for its workers
+    take        replay the WAL from the newest snapshot to the last CHECKPOINT, write a snapshot
+    verify      replay a whole data directory, compare digests and the report log byte by byte
+
+Reads   <data>/snapshots, <data>/wal, <data>/reports.
+Writes  state tables, cursors, the report log where it is short, snapshots.
+Never   runs beside what it recovers into; `take` and `verify` only read, in a process of their own.
+
+A snapshot at S is the state just before a CHECKPOINT S + 1: risk decides that one only when
+settlement has caught up, so nothing is between them, and the CHECKPOINT says what the digest of
+all reports must be. It keeps the tables marked `kept` in engine/state.py up to the last row ever
+used; indexes, price tries and queues of proposals are made again.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine import book, hashmap, proposals
+from engine.clients import client_key
+from engine.files import DataError, Manifest, lock_data, read_manifest
+from engine.memory import limits_of
+from engine.pipeline import Arrays, allocate_rings, initialise, shard_arrays
+from engine.replay import Diverged, Replayer
+from engine.reportlog import ReportLog, ReportLogReader, sync_reports, truncate_after
+from engine.risk import position_key
+from engine.setup import CLIENT_BITS, ORDER_BITS, POSITION_BITS, setup_cells
+from engine.snapshotfile import (
+    load_snapshot,
+    newest_sound,
+    prune_snapshots,
+    snapshot_path,
+    snapshot_paths,
+    write_snapshot,
+)
+from engine.state import (
+    Limits,
+    Risk,
+    allocate,
+    books_of,
+    risk_of,
+    risk_tables,
+    shard_tables,
+    shared_book_tables,
+)
+from engine.wal import WalReader, begin_epoch, open_wal, read_commands, recover_wal, scan_wal
+from shm.codes import Kind
+from shm.config import Config
+from shm.cursors import (
+    JOURNALED,
+    PUBLISHED,
+    REPORTS_CLAIMED,
+    REPORTS_JOURNALED,
+    REPORTS_READ,
+    REPORTS_WRITTEN,
+)
+from shm.hashing import SEED, hash_words
+from shm.jit import kernel
+from shm.pointers import Cells, table
+from shm.records import CHECKPOINT_COMMAND, REPORT
+
+
+class Recovered(NamedTuple):
+    """Where a recovery ended."""
+
+    seq: int  # last command
+    ts_ns: int  # its time
+    epoch: int
+    snapshot_seq: int  # 0: no snapshot, replay from the beginning
+    replayed: int  # commands
+    reports: int  # reports ever made
+    cut_bytes: int  # of a torn tail
+    notes: tuple[str, ...]  # snapshots that were passed over, and why
+
+
+# ---------------------------------------------------------------- what a snapshot keeps
+
+
+def _used(arrays: Arrays, limits: Limits) -> dict[str, int]:
+    """Rows of each kept table up to the last one ever used."""
+    v = arrays["venue"][0]
+    accounts, claims = int(v["accounts_used"]), int(v["claims_used"])
+    return {
+        "venue": 1,
+        "accounts": accounts,
+        "assets": limits.assets,
+        "wallets": accounts * limits.assets,
+        "symbols": limits.symbols,
+        "positions": int(v["positions_used"]),
+        "claims": claims,
+        "clients": int(v["clients_used"]),
+        "producers": len(arrays["producers"]),
+        "heap": int(v["heap_count"]),
+        "nodes": claims,
+        "books": limits.symbols,
+    }
+
+
+def kept_tables(arrays: Arrays, limits: Limits) -> dict[str, np.ndarray[Any, Any]]:
+    """The state proper, as views: the same on every topology and for every number of shards."""
+    return {name: arrays[name][:rows] for name, rows in _used(arrays, limits).items()}
+
+
+def state_digest(arrays: Arrays, limits: Limits) -> int:
+    """Hash of the whole state proper."""
+    digest = SEED
+    for rows in kept_tables(arrays, limits).values():
+        if len(rows):
+            words = np.ascontiguousarray(rows).view(np.int64)
+            digest = int(hash_words(table(words), 0, len(words), digest))
+    return digest
+
+
+def restore(
+    arrays: Arrays, limits: Limits, sections: dict[str, np.ndarray[Any, Any]], shards: int
+) -> None:
+    """Lay the sections of a snapshot into initialised arrays and make again what they leave out."""
+    for name, rows in sections.items():
+        if name == "wallets" and len(sections["accounts"]):
+            kept = len(rows) // len(sections["accounts"])
+            if kept != limits.assets:
+                raise DataError(
+                    f"limits.assets = {limits.assets}, but the snapshot was taken with {kept}. "
+                    "The number of assets is fixed when a data directory is made"
+                )
+        if len(rows) > len(arrays[name]):
+            raise DataError(
+                f"limits: table {name} has {len(arrays[name])} rows, the snapshot needs "
+                f"{len(rows)}. Limits may grow but not shrink below what is in use"
+            )
+        arrays[name][: len(rows)] = rows
+    setup = setup_cells(limits, commands=1, matches=1, reports=1)
+    _reindex(risk_of(arrays), table(setup))
+    shared = books_of(shard_arrays(arrays, limits, 0, shards))
+    book.rebuild_shared(shared, limits)
+    for shard in range(shards):
+        cut = books_of(shard_arrays(arrays, limits, shard, shards))
+        book.rebuild_shard(cut, limits, shard, shards)
+
+
+@kernel
+def _reindex(r: Risk, setup: Cells) -> None:
+    """The three hash indexes from the rows they index; they are empty before."""
+    v = r.venue[0]
+    for slot in range(v["claims_used"]):
+        c = r.claims[slot]
+        if c["order_id"] != 0 and c["done"] == 0:
+            hashmap.put(r.order_index, setup[ORDER_BITS], c["order_id"], slot)
+    for row in range(v["positions_used"]):
+        p = r.positions[row]
+        key = position_key(p["account"], p["symbol"])
+        hashmap.put(r.position_index, setup[POSITION_BITS], key, row)
+    for row in range(v["clients_used"]):
+        if r.clients[row]["order_id"] != 0:
+            key = client_key(r.clients[row]["account"], r.client_words, row * 8)
+            hashmap.put(r.client_index, setup[CLIENT_BITS], key, row)
+
+
+@kernel
+def _refill(r: Risk, setup: Cells) -> None:
+    proposals.refill(r.venue, r.accounts, r.symbols, r.claims, r.proposals, setup)
+
+
+def fresh_arrays(limits: Limits, *, commands: int = 32768, reports: int = 65536) -> Arrays:
+    """Private arrays for a replay: one shard, and a ring for any lag a WAL can hold."""
+    arrays = allocate_rings(commands=commands, matches=16384, reports=reports)
+    for specs in (risk_tables(limits), shared_book_tables(limits), shard_tables(limits)):
+        arrays.update(allocate(specs))
+    initialise(arrays, limits)
+    return arrays
+
+
+def wal_name(manifest: Manifest) -> str:
+    """The WAL's own name, 32 hex digits."""
+    return f"{manifest.wal_hi & _MASK:016x}{manifest.wal_lo & _MASK:016x}"
+
+
+def _load_newest(
+    data: Path, manifest: Manifest
+) -> tuple[dict[str, Any] | None, dict[str, np.ndarray[Any, Any]], list[str]]:
+    """(meta, sections) of the newest sound snapshot, or (None, {}); why newer ones were not."""
+    found = newest_sound(data)
+    if found is None:
+        return None, {}, []
+    path, meta, sections, damaged = found
+    if meta["wal"] != wal_name(manifest):
+        raise DataError(
+            f"{path}: a snapshot of WAL {meta['wal']}, the directory has {wal_name(manifest)}. "
+            "Move it away, or copy back the WAL it belongs to"
+        )
+    return meta, sections, [str(d) for d in damaged]
+
+
+_MASK = (1 << 64) - 1
+
+
+# ---------------------------------------------------------------- recover
+
+
+class _Overlap:
+    """Sink of a recovery: compares with the report log where it has them, and writes the rest."""
+
+    def __init__(self, data: Path, manifest: Manifest, first: int) -> None:
+        self.reader = ReportLogReader(data, manifest)
+        self.end = self.reader.find_end()
+        self.data, self.manifest = data, manifest
+        self.first_index = max(self.reader.first_index, first)
+        self.log: ReportLog | None = None
+        self.count = first
+
+    def __call__(self, index: int, reports: np.ndarray[Any, Any]) -> None:
+        self.count = index + len(reports)
+        known = min(self.count, self.end)
+        at = max(index, self.first_index)
+        while at < known:
+            logged = self.reader.read(at, known - at)[: known - at]
+            derived = reports[at - index : at - index + len(logged)]
+            if logged.tobytes() != derived.tobytes():
+                bad = at + int(np.flatnonzero(logged != derived)[0])
+                raise Diverged(
+                    f"{self.data}/reports: report {bad} is another one than the WAL gives "
+                    f"(command {int(reports[bad - index]['seq'])}). The log is damaged, or was "
+                    "written by another release: move its segments away, and recovery derives them"
+                )
+            at += len(logged)
+        if self.count > self.end:
+            if self.log is None:
+                begin = max(index, self.end)
+                truncate_after(self.data, self.manifest, begin)
+                self.log = ReportLog(self.data, self.manifest, begin)
+            self.log.append(reports[max(self.end, index) - index :].copy())
+            self.end = self.log.logged
+
+    def finish(self) -> None:
+        """Cut what the engine never made, and make the rest durable."""
+        self.reader.close()
+        if self.log is not None:
+            self.log.sync()
+            self.log.close()
+        elif self.end > self.count:
+            truncate_after(self.data, self.manifest, self.count)
+
+
+def recover(config: Config, arrays: Arrays) -> Recovered:
+    """Bring the arrays of an instance to the end of its WAL, and begin the next epoch.
+
+    arrays    zeroed tables, rings and cursors of a new start (engine/memory.py)
+    raises    DataError and WalDamage: what was acknowledged cannot be had; Diverged
+    """
+    data = Path(config.data_dir)
+    limits = limits_of(config)
+    shards = config.shards
+    manifest = open_wal(data, config.wal.segment_bytes)
+    meta, sections, notes = _load_newest(data, manifest)
+    snapshot_seq = int(meta["seq"]) if meta else 0
+    initialise(arrays, limits, shards)
+    if meta:
+        restore(arrays, limits, sections, shards)
+    end = recover_wal(data, snapshot_seq)
+    sink = _Overlap(data, manifest, int(arrays["venue"]["reports_count"][0]))
+    replayer = Replayer(arrays, limits, shards, sink)
+    if end.seq > snapshot_seq:
+        for rows in read_commands(data, snapshot_seq, end.seq):
+            replayer.feed(rows)
+    replayer.feed(_NOTHING, end=True)
+    sink.finish()
+    _refill(risk_of(arrays), replayer.engine.setup)
+    manifest = begin_epoch(data, end)
+    v = arrays["venue"][0]
+    cursors = arrays["cursors"]
+    for cell in (JOURNALED, PUBLISHED):
+        cursors[cell] = end.seq
+    for cell in (REPORTS_CLAIMED, REPORTS_WRITTEN, REPORTS_READ, REPORTS_JOURNALED):
+        cursors[cell] = int(v["reports_count"])
+    assert replayer.seq == end.seq
+    return Recovered(
+        seq=end.seq,
+        ts_ns=int(v["ts_ns"]),
+        epoch=manifest.epoch,
+        snapshot_seq=snapshot_seq,
+        replayed=end.seq - snapshot_seq,
+        reports=int(v["reports_count"]),
+        cut_bytes=end.cut_bytes,
+        notes=tuple(notes),
+    )
+
+
+_NOTHING = np.zeros(0, CHECKPOINT_COMMAND.dtype)
+
+
+# ---------------------------------------------------------------- snapshots
+
+
+class Taken(NamedTuple):
+    """A snapshot that was written, or why none was."""
+
+    path: Path | None
+    seq: int
+    replayed: int
+    seconds: float
+    why: str
+
+
+def take(data: Path, limits: Limits, keep: int = 2) -> Taken:
+    """Write a snapshot at the last CHECKPOINT of the WAL, by replay from the newest one before it.
+
+    Runs beside the engine, in a process of its own. A digest that differs from the CHECKPOINT's
+    raises Diverged and writes nothing.
+    """
+    begun = time.monotonic()
+    manifest = read_manifest(data)
+    meta, sections, _notes = _load_newest(data, manifest)
+    first = int(meta["seq"]) if meta else 0
+    target, block_hash = _last_checkpoint(data, first)
+    if target is None or target - 1 <= first:
+        return Taken(None, first, 0, 0.0, "no CHECKPOINT after the newest snapshot yet")
+    arrays = fresh_arrays(limits)
+    if meta:
+        restore(arrays, limits, sections, 1)
+    replayer = Replayer(arrays, limits)
+    for rows in read_commands(data, first, target):
+        replayer.feed(rows[rows["seq"] < target])
+        if int(rows["seq"][-1]) == target:
+            checkpoint = rows[-1:].view(CHECKPOINT_COMMAND.dtype)[0].copy()
+    replayer.feed(_NOTHING, end=True)
+    v = arrays["venue"][0]
+    if (v["reports_digest"], v["reports_count"]) != (
+        checkpoint["reports_digest"],
+        checkpoint["reports_count"],
+    ):
+        raise Diverged(f"{data}: the state at {target - 1} is not the one CHECKPOINT {target} saw")
+    sync_reports(data, manifest, int(v["reports_count"]))
+    path = snapshot_path(data, target - 1)
+    write_snapshot(
+        path,
+        {
+            "seq": target - 1,
+            "ts_ns": int(v["ts_ns"]),
+            "wal": wal_name(manifest),
+            "epoch": manifest.epoch,
+            "block_hash": block_hash,
+            "reports_count": int(v["reports_count"]),
+            "reports_digest": int(v["reports_digest"]),
+            "state_digest": state_digest(arrays, limits),
+            "limits": dict(limits._asdict()),
+        },
+        kept_tables(arrays, limits),
+    )
+    prune_snapshots(data, keep)
+    return Taken(path, target - 1, target - 1 - first, time.monotonic() - begun, "")
+
+
+def _last_checkpoint(data: Path, after_seq: int) -> tuple[int | None, int]:
+    """(sequence of the last CHECKPOINT that is in the WAL, hash of its block)."""
+    reader = WalReader(data, after_seq)
+    found, block_hash = None, 0
+    try:
+        while len(rows := reader.read((1 << 63) - 1)):
+            seqs = rows["seq"][rows["kind"] == Kind.CHECKPOINT]
+            if len(seqs):
+                found, block_hash = int(seqs[-1]), reader.block_hash
+    finally:
+        reader.close()
+    return found, block_hash
+
+
+# ---------------------------------------------------------------- verify
+
+
+class Verified(NamedTuple):
+    """What a proof of a data directory covered."""
+
+    first_seq: int
+    seq: int
+    checkpoints: int
+    reports: int
+    compared: int  # reports found in the log and equal
+    snapshots: int
+    state_digest: int
+    seconds: float
+    notes: tuple[str, ...]
+
+
+def verify(data: Path, limits: Limits) -> Verified:
+    """Prove a data directory: the log is whole, and replay gives what it says it gave.
+
+    Every segment's chain and hashes; every snapshot's hashes, and the state it holds against the
+    state replay reaches there; every CHECKPOINT's digest; every report in the log, byte by byte.
+    """
+    begun = time.monotonic()
+    notes: list[str] = []
+    with lock_data(data):
+        manifest = read_manifest(data)
+        end = scan_wal(data)
+        arrays = fresh_arrays(limits)
+        compare = _Compare(data, manifest)
+        replayer = Replayer(arrays, limits, sink=compare)
+        snapshots = {}
+        for path in snapshot_paths(data):
+            meta, sections = load_snapshot(path)
+            snapshots[int(meta["seq"])] = (path, meta, sections)
+        checkpoints = 0
+        for rows in read_commands(data, 0, end.seq):
+            start = 0
+            for at in np.flatnonzero(rows["kind"] == Kind.CHECKPOINT):
+                checkpoints += 1
+                seq = int(rows["seq"][at]) - 1
+                if seq in snapshots:
+                    replayer.feed(rows[start:at])
+                    replayer.feed(_NOTHING, end=True)
+                    start = int(at)
+                    path, meta, _sections = snapshots[seq]
+                    if state_digest(arrays, limits) != meta["state_digest"]:
+                        raise Diverged(f"{path}: replay reaches another state at {seq}")
+            replayer.feed(rows[start:])
+        replayer.feed(_NOTHING, end=True)
+        compare.finish()
+        v = arrays["venue"][0]
+        return Verified(
+            first_seq=1,
+            seq=end.seq,
+            checkpoints=checkpoints,
+            reports=int(v["reports_count"]),
+            compared=compare.compared,
+            snapshots=len(snapshots),
+            state_digest=state_digest(arrays, limits),
+            seconds=time.monotonic() - begun,
+            notes=tuple(notes),
+        )
+
+
+class _Compare:
+    """Sink of a proof: every report the log has must be the one replay gives."""
+
+    def __init__(self, data: Path, manifest: Manifest) -> None:
+        self.data = data
+        self.reader = ReportLogReader(data, manifest)
+        self.end = self.reader.find_end()
+        self.compared = 0
+        self.count = 0
+
+    def __call__(self, index: int, reports: np.ndarray[Any, Any]) -> None:
+        self.count = index + len(reports)
+        at, stop = max(index, self.reader.first_index), min(self.count, self.end)
+        while at < stop:
+            logged = self.reader.read(at, stop - at)[: stop - at]
+            derived = reports[at - index : at - index + len(logged)]
+            if logged.tobytes() != derived.tobytes():
+                bad = at + int(np.flatnonzero(logged != derived)[0])
+                raise Diverged(
+                    f"{self.data}/reports: report {bad} differs from what the WAL gives "
+                    f"(command {int(reports[bad - index]['seq'])})"
+                )
+            at += len(logged)
+            self.compared += len(logged)
+
+    def finish(self) -> None:
+        end = self.reader.sound_end(self.reader.first_index, self.end)
+        self.reader.close()
+        if end < self.end:
+            raise Diverged(f"{self.data}/reports: the hash over report {end} and after is wrong")
+        if self.end > self.count:
+            raise Diverged(
+                f"{self.data}/reports: {self.end} reports in the log, the WAL gives {self.count}"
+            )
+
+
+__all__ = ["REPORT", "Recovered", "Taken", "Verified", "recover", "take", "verify"]
