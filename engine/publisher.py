@@ -257,7 +257,10 @@ class Publisher:
             wanted = "wanted msgpack {first_index: integer >= 0, count: integer > 0}"
             return [msgpack.packb({**self._head, "error": f"malformed request, {wanted}"})]
         try:
-            reports = self._answers.read(first, min(count, ANSWER_RECORDS))
+            # Asked for what may be any number, the kernel takes 64 bits of it: no further than news.
+            reports = self._answers.read(
+                min(first, self._answers.end()), min(count, ANSWER_RECORDS)
+            )
         except files.DataError as error:
             return [msgpack.packb({**self._head, "error": str(error)})]
         last_seq = int(reports[-1]["seq"]) if len(reports) else self._last_seq
