@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -183,7 +185,19 @@ def _print_json(data: Any) -> None:
 @click.option("--topology", type=TOPOLOGY, help="Which stages share a process; default auto.")
 @click.option("--demo", is_flag=True, help="Send it orders of many accounts, and show the market.")
 @click.option(
+    "--demo-rate",
+    type=click.IntRange(min=1),
+    help="Commands a second of the demo; default a modest number.",
+)
+@click.option("--demo-seed", type=int, default=1, show_default=True, help="Of its random walk.")
+@click.option(
     "--seconds", type=click.FloatRange(min=0), help="Stop by itself after this long; default never."
+)
+@click.option(
+    "--restart/--no-restart",
+    default=True,
+    show_default=True,
+    help="When a worker dies, start the engine again from the WAL; without, end with 70.",
 )
 def up(
     config_path: Path | None,
@@ -192,7 +206,10 @@ def up(
     data_dir: str | None,
     topology: str | None,
     demo: bool,
+    demo_rate: int | None,
+    demo_seed: int,
     seconds: float | None,
+    restart: bool,
 ) -> None:
     """Start an exchange, and stay with it until Ctrl-C or `stop`.
 
@@ -202,7 +219,15 @@ def up(
     config = _config(config_path, settings, instance=instance, data_dir=data_dir, topology=topology)
     from tools import run
 
-    sys.exit(run.up(config, demo=demo, seconds=seconds))
+    code = run.up(
+        config,
+        demo=demo,
+        demo_rate=demo_rate or 0,
+        demo_seed=demo_seed,
+        seconds=seconds,
+        restart=restart,
+    )
+    sys.exit(code)
 
 
 @main.command(
@@ -442,22 +467,35 @@ def compile_kernels(quiet: bool) -> None:
     Every later start loads them from the cache. That is in ~/.cache/perpcore, or where
     PERPCORE_CACHE says, and is made anew for every change of the program, of numba or of Python.
     """
-    from engine import pipeline
+    begun, done, terminal = time.monotonic(), threading.Event(), sys.stderr.isatty()
+    step = "loading"
 
-    shown = 0
+    def show() -> None:
+        if not quiet:
+            text = f"perpcore: compiling kernels, {time.monotonic() - begun:3.0f} s: {step}"
+            # On a terminal one line, written over and over.
+            click.echo(f"\r{text:<72}" if terminal else text, nl=not terminal, err=True)
 
-    def progress(done: int, total: int, name: str) -> None:
-        nonlocal shown
-        text = f"compiling kernels {done}/{total} {name}"
-        if not quiet and sys.stderr.isatty():
-            click.echo(f"\r{text:<{shown}}", nl=False, err=True)
-            shown = len(text)
-        elif not quiet and (done == total or done % 10 == 0):
-            click.echo(text, err=True)
+    def progress(text: str) -> None:
+        nonlocal step
+        step = text
+        show()
 
-    pipeline.compile_all(progress)
-    if shown:
-        click.echo(err=True)
+    def tick() -> None:  # a step may take a minute
+        while not done.wait(1.0):
+            show()
+
+    if terminal:
+        threading.Thread(target=tick, daemon=True).start()
+    show()
+    try:
+        from engine import pipeline
+
+        pipeline.compile_all(progress)
+    finally:
+        done.set()
+        if terminal and not quiet:
+            click.echo(err=True)
 
 
 @main.group(cls=Commands)

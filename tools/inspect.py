@@ -307,6 +307,56 @@ def report_items(path: Path, wanted: Wanted = ALL) -> Iterator[Item]:
             number += 1
 
 
+def snapshot_items(path: Path, wanted: Wanted = ALL) -> Iterator[Item]:
+    """Head, text and tables of a snapshot, or the rows of one table that are not all zeros."""
+    from engine.files import row_from
+    from engine.snapshotfile import SnapshotDamage, verify_snapshot
+
+    try:
+        verify_snapshot(path)
+        state = "sound"
+    except SnapshotDamage as damage:
+        state = "damaged"
+        yield Item("damage", {"what": str(damage)})
+    content = np.memmap(path, np.uint8, "r")
+    head = row_from(content[:64].tobytes(), records.SNAPSHOT_HEADER)[0]
+    yield row_item(records.SNAPSHOT_HEADER, head, byte=0, state=state)
+    at = records.SNAPSHOT_HEADER.dtype.itemsize
+    text = content[at : at + int(head["meta_bytes"])].tobytes().rstrip(b"\0")
+    try:
+        meta = json.loads(text)
+    except ValueError:
+        meta = {"what": "no JSON text"}
+    yield Item("meta", meta if isinstance(meta, dict) else {"text": meta})
+    at += int(head["meta_bytes"])
+    size = int(head["section_count"]) * records.SNAPSHOT_SECTION.dtype.itemsize
+    sections = np.frombuffer(content[at : at + size].tobytes(), records.SNAPSHOT_SECTION.dtype)
+    names = []
+    for section in sections:
+        item = row_item(records.SNAPSHOT_SECTION, section)
+        names.append(item.values["name"])
+        if not wanted.table:
+            yield item
+        elif names[-1] == wanted.table:
+            first = int(section["offset"])
+            yield from _table_items(item, content[first : first + int(section["bytes"])])
+    if wanted.table and wanted.table not in names:
+        raise InspectError(f"{path}: no table {wanted.table!r}; there are {', '.join(names)}")
+
+
+def _table_items(section: Item, content: Array) -> Iterator[Item]:
+    layout = records.RECORDS.get(section.values["type"])
+    if layout is None:
+        cells = np.frombuffer(content.tobytes(), section.values["type"])
+        for row in np.flatnonzero(cells):
+            yield Item(section.values["name"], {"row": int(row), "value": int(cells[row])})
+        return
+    rows = np.frombuffer(content.tobytes(), layout.dtype)
+    used = content.reshape(len(rows), -1).any(axis=1)
+    for row in np.flatnonzero(used):
+        yield row_item(layout, rows[row], row=int(row))
+
+
 def _words_at(fd: int, at: int, size: int) -> Array:
     return np.frombuffer(bytearray(os.pread(fd, size, at).ljust(size, b"\0")), np.int64)
 
@@ -326,6 +376,7 @@ def _blank_until(fd: int, at: int, size: int) -> int:
 _READERS: Final[dict[bytes, Reader]] = {
     b"PERPWAL1": wal_items,
     b"PERPREP1": report_items,
+    b"PERPSNP1": snapshot_items,
     b"PERPFOL1": _page_items(records.FOLLOWER, 0),
     b"PERPMAN1": _page_items(records.WAL_MANIFEST, 0),
     b"PERPMRK1": _page_items(records.WATERMARK, 4096),
