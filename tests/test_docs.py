@@ -51,9 +51,12 @@ def parse_only(line: str) -> tuple[str, ...]:
 def command_lines() -> list[str]:
     """Every command line in README's code blocks, without prompt and comment."""
     lines = []
-    for block in re.findall(r"^```(?:sh|console|bash)?\n(.*?)^```", README, re.M | re.S):
-        for line in block.replace("\\\n", " ").splitlines():
-            line = line.strip().removeprefix("$ ").partition(" | ")[0].strip()
+    inside = ""
+    for line in README.splitlines():
+        if line.startswith("```"):
+            inside = "" if inside else line.removeprefix("```") or "text"
+        elif inside == "sh":
+            line = line.strip().removeprefix("$ ").partition(" | ")[0]
             line = re.sub(r"^(\.venv/bin/|[A-Z_]+=\S+ )+(?=perpcore )", "", line)
             if line.startswith(("perpcore ", "./tools/")):
                 lines.append(line)
