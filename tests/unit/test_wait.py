@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -114,6 +115,20 @@ def test_the_policy_is_what_the_configuration_says() -> None:
     assert wait.policy_of(Wait()) == (0, 200, 50 * MS)
     assert wait.policy_of(Wait(spins=7, yields=9, sleep_ms=1)) == (7, 9, MS)
     assert wait.policy_of(Wait(policy="spin")).spins == wait.FOR_EVER
+
+
+@pytest.mark.skipif(PLAIN, reason="there is no compiled code in the plain build")
+def test_both_sides_fence_between_their_store_and_their_load() -> None:
+    """What invariant 1 rests on; too rare to provoke. Numba cannot show code from its cache."""
+    cells = table(np.zeros(DOORBELL_CELLS, np.int64))
+    for function, arguments in (
+        (wait._rest_slowly, (cells, 0, 0, 0, 1)),
+        (ring_doorbells, (cells, 0)),
+    ):
+        fresh = numba.njit(function.py_func)
+        fresh(*arguments)
+        (code,) = fresh.inspect_llvm().values()
+        assert "fence seq_cst" in code and "load atomic i64" in code
 
 
 def test_what_all_read_and_what_one_writes_are_not_on_neighbouring_lines() -> None:
