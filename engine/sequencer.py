@@ -60,7 +60,9 @@ def _room(cursors: Cells, setup: Cells, own: Cells, seq: int) -> bool:
 
 
 @inlined
-def _blank(commands: Rows, words: Cells, setup: Cells, own: Cells, seq: int, kind: int, now: int) -> int:
+def _blank(
+    commands: Rows, words: Cells, setup: Cells, own: Cells, seq: int, kind: int, now: int
+) -> int:
     """A command of the engine's own in the slot of `seq`; returns the slot."""
     at = seq & setup[COMMAND_MASK]
     for k in range(24):
@@ -70,7 +72,8 @@ def _blank(commands: Rows, words: Cells, setup: Cells, own: Cells, seq: int, kin
     c["ts_ns"] = now
     c["symbol"] = NO_SYMBOL
     c["kind"] = kind
-    c["lines"] = 1
+    # Only what `lines` says reaches the WAL, and a CHECKPOINT's digest stands in line 1.
+    c["lines"] = 2 if kind == Kind.CHECKPOINT else 1
     own[LAST_KIND] = kind
     return at
 
