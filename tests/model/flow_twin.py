@@ -19,18 +19,17 @@ class FlowTwin:
         self.resting: list[list[int]] = []
         self.fills: list[tuple[int, int, int, int, int]] = []
 
-    def queue(self, side: int) -> list[list[int]]:
-        """A side as it would trade: best price first, then first come."""
+    def queue(self, side: int, limit: int | None = None) -> list[list[int]]:
+        """A side as it would trade: best price first, then first come; none worse than `limit`."""
         sign = -1 if side == Side.BUY else 1
-        return sorted((o for o in self.resting if o[1] == side), key=lambda o: sign * o[2])
+        orders = (o for o in self.resting if o[1] == side)
+        if limit is not None:
+            orders = (o for o in orders if sign * o[2] <= sign * limit)
+        return sorted(orders, key=lambda o: sign * o[2])
 
     def makers(self, side: int, price: int | None) -> list[list[int]]:
         """Orders on the other side that an order of `side` at `price` (None: any) would meet."""
-        return [
-            o
-            for o in self.queue(1 - side)
-            if price is None or (o[2] <= price if side == Side.BUY else o[2] >= price)
-        ]
+        return self.queue(1 - side, price)
 
     def match(self, order_id: int, side: int, price: int | None, lots: int) -> int:
         """Trade as far as it goes; returns what is left."""

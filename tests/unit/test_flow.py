@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shm.codes import Reason, Side, Status
+from tests.model.flow_twin import FlowTwin
 from tools import flow
 from tools.flow import FLOW, NO_SIDE, Cmd, Expected
 
@@ -215,3 +216,18 @@ def test_recorded_day_is_read_whole(recorded: Path) -> None:
     assert len(rows) == 79_954
     assert np.array_equal(rows["file_seq"], np.arange(len(rows)))
     assert int((rows["expected"] == Expected.REJECT).sum()) == 47_530
+
+
+def test_slow_twin_makes_the_trades_of_the_recorded_day(recorded: Path, long_run: bool) -> None:
+    if not long_run:
+        pytest.skip("takes a minute; --long runs it")
+    day = recorded / "bitstamp_btcusd_l3"
+    twin = FlowTwin()
+    for row in flow.load_flow(day / "commands.csv.gz"):
+        answer = Expected.OK if twin.apply(row) else Expected.REJECT
+        assert row["expected"] in (Expected.NOTHING, answer), row
+    lines = (day / "expected_trades.csv").read_text().splitlines()[1:]
+    assert [
+        f"{n},{taker},{maker},{('buy', 'sell')[side]},{price},{lots}"
+        for n, (taker, maker, side, price, lots) in enumerate(twin.fills)
+    ] == lines
