@@ -15,6 +15,7 @@ A table of plain int64 cells is indexed the same way: `cells[i] = cells[i] + 1`.
 from __future__ import annotations
 
 import operator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,13 @@ Cells = Any  # a table of plain integers: cells[i]
 class Table:
     """An array on its way into a kernel as a bare pointer; keeps the array alive."""
 
-    __slots__ = ("address", "array")
+    __slots__ = ("address", "array", "kind")
 
     def __init__(self, array: np.ndarray[Any, Any]) -> None:
         assert array.ndim == 1 and array.flags.c_contiguous and array.flags.writeable
         self.array = array
         self.address = array.ctypes.data
+        self.kind = _rows_type(array.dtype)
 
 
 def table(array: np.ndarray[Any, Any]) -> Any:
@@ -73,9 +75,15 @@ class _RowsModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(dmm, fe_type, dmm.lookup(fe_type.row).get_data_type().as_pointer())
 
 
+@cache
+def _rows_type(dtype: np.dtype[Any]) -> RowsType:
+    # numba takes up to 0.7 ms to make a type of a record, and asks at every call of a kernel.
+    return RowsType(from_dtype(dtype))
+
+
 @typeof_impl.register(Table)  # type: ignore[untyped-decorator]
 def _typeof_table(value: Table, _context: Any) -> RowsType:
-    return RowsType(from_dtype(value.array.dtype))
+    return value.kind
 
 
 @unbox(RowsType)  # type: ignore[untyped-decorator]
