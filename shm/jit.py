@@ -27,17 +27,24 @@ R = TypeVar("R")
 
 BOUNDSCHECK = os.environ.get("PERPCORE_BOUNDSCHECK") == "1"
 PLAIN = os.environ.get("NUMBA_DISABLE_JIT", "0") == "1"
-KERNEL_PACKAGES = ("shm", "ledger", "engine", "bench")
+KERNEL_PACKAGES = ("shm", "ledger", "engine")
+CONSTANTS = ("codes.py", "cursors.py", "records.py", "setup.py", "state.py", "units.py")
 
 
 def code_digest() -> str:
-    """Name of this build's machine code: 16 hex digits over sources, options and versions."""
+    """Name of this build's machine code: 16 hex digits over sources, options and versions.
+
+    Of the sources, those with kernels and those whose constants kernels freeze. A kernel elsewhere
+    (bench, tests) may call these, and is itself kept by numba under its own file's stamp.
+    """
     root = Path(__file__).parent.parent
     stamp = f"{numba.__version__} {sys.version} {BOUNDSCHECK}"
     digest = hashlib.blake2s(stamp.encode(), digest_size=8)
     for package in KERNEL_PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
-            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+            source = path.read_bytes()
+            if b"shm.jit" in source or path.name in CONSTANTS:
+                digest.update(str(path.relative_to(root)).encode() + b"\0" + source)
     return digest.hexdigest()
 
 
