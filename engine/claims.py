@@ -158,7 +158,9 @@ def flip_excess(r: Risk, setup: Cells, position: int, allowed: int, thief: int, 
         older = r.claims[slot]["prev_closer"]
         # A reduce-only newcomer robs plain closers first; its own kind stands.
         if slot != keep and not (keep != NIL and r.claims[slot]["flags"] & _REDUCE_ONLY):
-            flip_to_open(r, setup, slot, min(p["close_lots"] - allowed, r.claims[slot]["close_lots"]))
+            flip_to_open(
+                r, setup, slot, min(p["close_lots"] - allowed, r.claims[slot]["close_lots"])
+            )
             count += 1
         slot = older
     return count
@@ -174,9 +176,7 @@ def flip_to_open(r: Risk, setup: Cells, slot: int, lots: int) -> None:
         proposals.mark_order(r.claims, r.proposals, setup, slot, Reason.REDUCE_ONLY)
         return
     need = order_hold(r.symbols, c["symbol"], c["side"], c["price_ticks"], lots, p["leverage"])
-    free = available(
-        r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"], True
-    )
+    free = available(r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"], True)
     if need <= free:
         change_hold(r, slot, c["hold_quanta"] + need)
     else:
@@ -199,14 +199,19 @@ def consume(r: Risk, slot: int, lots: int, closing: int) -> None:
     if from_open > opens:
         from_close += from_open - opens
         from_open = opens
-    c["open_lots"] -= lots
-    r.positions[c["position"]]["order_lots"] -= lots
+    p = r.positions[c["position"]]
+    left = c["open_lots"] - lots
+    exposure = muldiv_down(c["exposure_quanta"], left, c["open_lots"]) if left > 0 else 0
+    p["exposure_quanta"] += exposure - c["exposure_quanta"]
+    c["exposure_quanta"] = exposure
+    c["open_lots"] = left
+    p["order_lots"] -= lots
     if from_close != 0:
         change_close(r, slot, close - from_close)
     if from_open != 0 and c["hold_quanta"] != 0:
-        left = opens - from_open
+        rest = opens - from_open
         # Rounded down: what remains held never exceeds what was held for it.
-        change_hold(r, slot, muldiv_down(c["hold_quanta"], left, opens) if left > 0 else 0)
+        change_hold(r, slot, muldiv_down(c["hold_quanta"], rest, opens) if rest > 0 else 0)
 
 
 @inlined
@@ -217,6 +222,7 @@ def open_order(r: Risk, setup: Cells, slot: int) -> None:
     hashmap.put(r.order_index, setup[ORDER_BITS], c["order_id"], slot)
     p["open_orders"] += 1
     p["order_lots"] += c["open_lots"]
+    p["exposure_quanta"] += c["exposure_quanta"]
     r.accounts[c["account"]]["open_orders"] += 1
     r.venue[0]["live_orders"] += 1
     if c["expire_ns"] != 0:
@@ -232,6 +238,8 @@ def end_order(r: Risk, setup: Cells, slot: int) -> None:
     change_close(r, slot, 0)
     change_hold(r, slot, 0)
     p["order_lots"] -= c["open_lots"]
+    p["exposure_quanta"] -= c["exposure_quanta"]
+    c["exposure_quanta"] = 0
     p["open_orders"] -= 1
     r.accounts[c["account"]]["open_orders"] -= 1
     r.venue[0]["live_orders"] -= 1

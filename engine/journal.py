@@ -27,6 +27,7 @@ import logging
 import mmap
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -58,7 +59,7 @@ from engine.reportlog import (
     no_space,
     pump,
 )
-from engine.snapshotfile import read_meta, list_snapshots
+from engine.snapshotfile import list_snapshots, read_meta
 from engine.wal import (
     COMMAND_WORDS,
     DATA,
@@ -66,9 +67,12 @@ from engine.wal import (
     HEARTBEAT,
     SEAL,
     Buffer,
+    begin_epoch,
+    create_wal,
     finish_block,
     make_segment,
     pack_commands,
+    recover_wal,
 )
 from shm.atomics import (
     CLOCK_MONOTONIC,
@@ -82,13 +86,21 @@ from shm.atomics import (
 )
 from shm.config import Wal
 from shm.counters import COUNTER_CELLS, COUNTERS_MAX, TIMINGS_MAX, Counter, Timing
-from shm.cursors import CUT, DOORBELL_CELLS, JOURNALED, REPORTS_JOURNALED, REPORTS_WRITTEN, RISKED
+from shm.cursors import (
+    CURSOR_CELLS,
+    CUT,
+    DOORBELL_CELLS,
+    JOURNALED,
+    REPORTS_JOURNALED,
+    REPORTS_WRITTEN,
+    RISKED,
+)
 from shm.hashing import hash_words
 from shm.histogram import HISTOGRAM_CELLS
 from shm.jit import PLAIN, inlined, kernel
 from shm.measure import count, record
 from shm.pointers import Cells, Rows, table
-from shm.records import COMMAND, WAL_BLOCK, WATERMARK
+from shm.records import COMMAND, REPORT, WAL_BLOCK, WATERMARK
 from shm.wait import ring_doorbells
 
 log = logging.getLogger(__name__)
@@ -417,6 +429,10 @@ class Journal:
         self._cursors = table(cursors)
         self._failed = failed
         self._segment_map: mmap.mmap | None = None
+        self._buffer = Buffer(config.block_bytes_max + PAGE_BYTES)
+        self._memory: tuple[Any, ...] = ()
+        self._args: tuple[Any, ...] = ()
+        self._warned = False
         self._mark_fd = -1
         self.cells[J_FD] = -1
         self._lock: Lock = lock_wal(data)
@@ -543,10 +559,6 @@ class Journal:
         cells[J_LAST_NS] = time.monotonic_ns()
         cells[J_SAID] = manifest.seq
         cells[J_MAPPED] = 1 if config.io == "mmap" else 0
-        self._buffer = Buffer(config.block_bytes_max + PAGE_BYTES)
-        self._memory: tuple[Any, ...] = ()
-        self._args: tuple[Any, ...] = ()
-        self._warned = False
         if not wal_segment_path(self.data, manifest.segment).exists():
             make_segment(self.data, manifest.segment, manifest.segment_bytes)
 
@@ -717,3 +729,19 @@ def stop_beside(beside: Cells) -> None:
     fence()
     store_release(beside, B_SLEEP, 0)
     futex_wake(beside, B_SLEEP, 1)
+
+
+def compile_kernels() -> None:
+    """Compile every kernel of the stage, on a WAL of its own in a temporary directory."""
+    rings = (
+        np.zeros(CURSOR_CELLS, np.int64),
+        np.zeros(8, COMMAND.dtype),
+        np.zeros(64, REPORT.dtype),
+    )
+    with tempfile.TemporaryDirectory(prefix="perpcore-compile-") as folder:
+        data = Path(folder)
+        create_wal(data, 1 << 20)
+        begin_epoch(data, recover_wal(data))
+        journal = Journal(data, *rings, Wal(segment_bytes=1 << 20, preallocate=1))
+        journal.step()
+        journal.close()

@@ -416,8 +416,10 @@ def compile_all(progress: Callable[[str], None] | None) -> None:
     run(e, 0, 0, 0, 0, 0, 0, 0, 0)
     say("replay")
     replay.Replayer(arrays, limits).feed(np.zeros(0, records.COMMAND.dtype), end=True)
-    say("journal")
-    journal.compile_kernels()
+    if progress is not None:
+        # The journal's kernels need files: only the process that compiles for all makes some.
+        say("journal")
+        journal.compile_kernels()
     say("ingress")
     ring = np.zeros(ingress.SLOTS + 16 * ingress.SLOT_WORDS, np.int64)
     ingress.push_many(table(ring), 16, table(np.zeros(32, np.int64)), 0, 0)

@@ -3,12 +3,13 @@
 Reads and writes  trie_bits, trie_children, leaf_bits and the scalars of `matcher`, of one shard.
 Never             looks at an order: a level's queue is engine/book.py's.
 
-    price   29..24 | 23..18 | 17..12 | 11..6 | 5..0
-            root     inner    inner    inner   leaf: one bit, one LEVEL row per price
+    price   41..36 | 35..30 | 29..24 | 23..18 | 17..12 | 11..6 | 5..0
+            root     inner    inner    inner    inner    inner   leaf: one bit, one LEVEL row
+                                                                 per price
 
 A leaf is LEVEL rows leaf * 64 .. + 63 and one word of bits, so the next price inside it is one
-instruction away. Nodes and leaves exist while something rests below them: 10^9 ticks cost only
-what is used. The finger cache remembers where leaves are, so that the walk from the root is rare.
+instruction away. Nodes and leaves exist while something rests below them: 4 * 10^12 ticks cost
+only what is used. The finger cache remembers where leaves are, so that the walk from the root is rare.
 
 Layout of `matcher`: scalars, then FINGERS pairs (key, leaf), then a root per (symbol, side).
 
@@ -45,6 +46,11 @@ READ_SEEN: Final = 8  # records settlement had read when this shard last looked
 
 _FINGER_CELLS: Final = MATCHER_CELLS
 ROOTS: Final = MATCHER_CELLS + 2 * FINGERS
+
+INNER: Final = 6  # inner nodes between a root and a leaf, root included
+_TOP: Final = 6 * (INNER - 1)  # bits of a part below the root's digit
+_KEY_BITS: Final = 6 * INNER
+assert 1 << (_KEY_BITS + 6) == PRICE_TICKS_MAX + 1
 
 NO_BID: Final = 0
 NO_ASK: Final = PRICE_TICKS_MAX + 1
@@ -143,7 +149,7 @@ def _walk_to_leaf(
     returns     leaf; NIL when it is missing, or cannot be built because nodes or leaves are out
     """
     node = matcher[ROOTS + row]
-    shift = 18
+    shift = _TOP
     while node != NIL:
         digit = (part >> shift) & 63
         if trie_bits[node] & bit(digit) == 0:
@@ -155,7 +161,7 @@ def _walk_to_leaf(
     if make == 0:
         return NIL
     # What is missing: a leaf, and an inner node for every step below the one reached, or for all.
-    missing = 4 if node == NIL else shift // 6
+    missing = INNER if node == NIL else shift // 6
     if matcher[LEAF_LEFT] < 1 or matcher[TRIE_LEFT] < missing:
         return NIL
     if node == NIL:
@@ -189,7 +195,7 @@ def _look_up_leaf(
     leaf = _walk_to_leaf(matcher, trie_bits, trie_children, leaf_bits, row, part, make)
     if leaf != NIL:
         finger = _finger(row, part)
-        matcher[finger] = (row << 24) | part
+        matcher[finger] = (row << _KEY_BITS) | part
         matcher[finger + 1] = leaf
     return leaf
 
@@ -211,7 +217,7 @@ def leaf_of(
     """
     part = price_ticks >> 6
     finger = _finger(row, part)
-    if matcher[finger] == ((row << 24) | part):
+    if matcher[finger] == ((row << _KEY_BITS) | part):
         return matcher[finger + 1]
     return _look_up_leaf(matcher, trie_bits, trie_children, leaf_bits, row, part, make)
 
@@ -228,18 +234,19 @@ def drop_leaf(
     """Free the leaf of a price, which has no bits left, and every node this leaves empty."""
     part = price_ticks >> 6
     root = matcher[ROOTS + row]
-    top = trie_children[root * 64 + ((part >> 18) & 63)]
-    middle = trie_children[top * 64 + ((part >> 12) & 63)]
-    node = trie_children[middle * 64 + ((part >> 6) & 63)]
+    node = root
+    shift = _TOP
+    while shift > 0:
+        node = trie_children[node * 64 + ((part >> shift) & 63)]
+        shift -= 6
     leaf = trie_children[node * 64 + (part & 63)]
     assert leaf_bits[leaf] == 0
     leaf_bits[leaf] = matcher[LEAF_FREE]
     matcher[LEAF_FREE] = leaf
     matcher[LEAF_LEFT] += 1
     finger = _finger(row, part)
-    if matcher[finger] == ((row << 24) | part):
+    if matcher[finger] == ((row << _KEY_BITS) | part):
         matcher[finger] = NIL
-    shift = 0
     while True:
         trie_bits[node] &= ~bit((part >> shift) & 63)
         if trie_bits[node] != 0:
@@ -250,8 +257,13 @@ def drop_leaf(
         if node == root:
             matcher[ROOTS + row] = NIL
             return
-        node = middle if shift == 0 else top if shift == 6 else root
+        # Its parent, by the same walk from the root, which stands as long as this one did.
         shift += 6
+        node = root
+        step = _TOP
+        while step > shift:
+            node = trie_children[node * 64 + ((part >> step) & 63)]
+            step -= 6
 
 
 @kernel
@@ -264,7 +276,7 @@ def best_price(
     if node == NIL:
         return NO_BID if side == Side.BUY else NO_ASK
     part = 0
-    for _ in range(4):
+    for _ in range(INNER):
         digit = best_of(trie_bits[node], side)
         part = (part << 6) | digit
         node = trie_children[node * 64 + digit]
@@ -288,10 +300,10 @@ def next_price(
     if rest != 0:
         return (part << 6) | best_of(rest, side)
     shift = 0
-    while shift <= 18:
+    while shift <= _TOP:
         # The node `shift` bits above the leaf, by the same walk from the root.
         node = matcher[ROOTS + row]
-        step = 18
+        step = _TOP
         while step > shift:
             node = trie_children[node * 64 + ((part >> step) & 63)]
             step -= 6

@@ -36,7 +36,7 @@ from engine.snapshotfile import (
     newest_sound,
     prune_snapshots,
     snapshot_path,
-    snapshot_paths,
+    list_snapshots,
     write_snapshot,
 )
 from engine.state import (
@@ -402,7 +402,7 @@ def verify(data: Path, limits: Limits) -> Verified:
         compare = _Compare(data, manifest)
         replayer = Replayer(arrays, limits, sink=compare)
         snapshots = {}
-        for path in snapshot_paths(data):
+        for path in list_snapshots(data):
             meta, sections = load_snapshot(path)
             snapshots[int(meta["seq"])] = (path, meta, sections)
         checkpoints = 0

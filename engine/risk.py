@@ -19,7 +19,6 @@ from engine.setup import (
     ACCOUNTS,
     ASSETS,
     CLIENT_BITS,
-    CLIENTS,
     COMMAND_MASK,
     ORDER_BITS,
     ORDERS,
@@ -31,12 +30,13 @@ from engine.state import Risk
 from shm.arithmetic import product_exceeds
 from shm.atomics import load_acquire, store_release
 from shm.codes import Flag, Kind, Reason, Route, Side, State, Stp, Tif, Type
-from shm.cursors import CUT, RISKED, SEQUENCED
+from shm.cursors import RISKED, SEQUENCED
 from shm.jit import inlined, kernel
 from shm.margin import available, order_hold
 from shm.pointers import Cells, Rows
 from shm.records import NO_SYMBOL
 from shm.units import (
+    EXPOSURE_QUANTA_MAX,
     MONEY_QUANTA_MAX,
     NIL,
     NOTIONAL_QUANTA_MAX,
@@ -58,7 +58,6 @@ _TO_BACK: Final = int(Flag.TO_BACK)
 _UPSERT: Final = int(Flag.UPSERT)
 
 KNOWN_FLAGS = 0x7F
-POSITION_QUANTA_MAX = 1 << 61  # of one account in one symbol, at the symbol's highest price
 RATE_PPM_MAX = 10 * PPM
 LEVERAGE_MAX = 1000
 _WORDS = 32  # of a COMMAND slot; its client id starts at word 8
@@ -174,6 +173,14 @@ def _band_reason(s: Rows, price: int) -> int:
     return Reason.NONE
 
 
+@inlined
+def _worst_ticks(s: Rows, side: int, limit: int) -> int:
+    """The worst price an order may trade at: a taking sell may get more than it asked for."""
+    if side == Side.BUY:
+        return limit
+    return max(limit, s["high_bid_ticks"])
+
+
 @kernel
 def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -> int:
     """PLACE: every check, then claim and hold. Returns a Reason; NONE has opened the claim."""
@@ -253,16 +260,25 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
             hold_price = limit
     reduce_only = (flags & _REDUCE_ONLY) != 0
     if not reduce_only and s["notional_quanta_min"] > 0:
-        if hold_price * lots * s["tick_lot_quanta"] < s["notional_quanta_min"]:
+        if not product_exceeds(
+            hold_price, lots * s["tick_lot_quanta"], s["notional_quanta_min"] - 1
+        ):
             return Reason.NOTIONAL_TOO_SMALL
 
     position = hashmap.get(r.position_index, setup[POSITION_BITS], position_key(account, symbol))
     leverage = s["leverage_default"]
     claimable = 0
+    if market and s["market_ppm"] == 0 and side == Side.BUY:
+        # Unbounded, but for where the arithmetic of its cost would end.
+        limit = min(limit, s["ticks_lots_max"] // lots)
+    worst = _worst_ticks(s, side, limit)
+    if product_exceeds(worst, lots, s["ticks_lots_max"]):
+        return Reason.NOTIONAL_TOO_LARGE
+    exposure = worst * lots * s["tick_lot_quanta"]
     if position != NIL:
         p = r.positions[position]
-        size = p["lots"] if p["lots"] > 0 else -p["lots"]
-        if size + p["order_lots"] + lots > s["position_lots_max"]:
+        cost = p["entry_quanta"] if p["entry_quanta"] >= 0 else -p["entry_quanta"]
+        if cost + p["exposure_quanta"] + exposure > EXPOSURE_QUANTA_MAX:
             return Reason.NOTIONAL_TOO_LARGE
         if not market and _band_reason(s, price) != Reason.NONE:
             return Reason.PRICE_BAND
@@ -335,6 +351,10 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
     claim["position_side"] = 0
     claim["pending"] = 0
     claim["done"] = 0
+    claim["worst_ticks"] = worst
+    claim["exposure_quanta"] = worst * lots * s["tick_lot_quanta"]
+    if side == Side.BUY and not market:
+        s["high_bid_ticks"] = max(s["high_bid_ticks"], price)
     claims.open_order(r, setup, slot)
     claims.change_hold(r, slot, hold)
     if close > 0:
@@ -459,9 +479,15 @@ def decide_amend(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
     if not keep and (flags & _REMAINING) == 0:
         left = max(lots - (claim["qty_lots"] - claim["open_lots"]), 0)
     p = r.positions[claim["position"]]
-    size = p["lots"] if p["lots"] > 0 else -p["lots"]
     more = max(left - claim["open_lots"], 0)
-    if size + p["order_lots"] + more > s["position_lots_max"]:
+    # It may trade at either price until matching has answered, and then at the worse of the two.
+    worst = max(_worst_ticks(s, claim["side"], price), claim["worst_ticks"])
+    most = max(left, claim["open_lots"])
+    if product_exceeds(worst, most, s["ticks_lots_max"]):
+        return Reason.NOTIONAL_TOO_LARGE
+    exposure = worst * most * s["tick_lot_quanta"]
+    cost = p["entry_quanta"] if p["entry_quanta"] >= 0 else -p["entry_quanta"]
+    if cost + p["exposure_quanta"] - claim["exposure_quanta"] + exposure > EXPOSURE_QUANTA_MAX:
         return Reason.NOTIONAL_TOO_LARGE
     if _band_reason(s, price) != Reason.NONE:
         return Reason.PRICE_BAND
@@ -479,6 +505,11 @@ def decide_amend(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
             return Reason.INSUFFICIENT_MARGIN
         # Until matching has answered, the order may trade at either price: hold the larger.
         claims.change_hold(r, slot, hold)
+    p["exposure_quanta"] += exposure - claim["exposure_quanta"]
+    claim["exposure_quanta"] = exposure
+    claim["worst_ticks"] = worst
+    if claim["side"] == Side.BUY:
+        s["high_bid_ticks"] = max(s["high_bid_ticks"], price)
     c["decided_lots"] = lots
     c["limit_ticks"] = price
     _aim(r, commands, at, slot)
@@ -667,8 +698,8 @@ def decide_symbol(
         or d["qty_lots_min"] < 1
         or d["qty_lots_max"] < d["qty_lots_min"]
         or d["qty_lots_max"] > QTY_LOTS_MAX
-        or product_exceeds(high, d["qty_lots_max"], NOTIONAL_QUANTA_MAX)
-        or product_exceeds(high * d["qty_lots_max"], unit, NOTIONAL_QUANTA_MAX)
+        or product_exceeds(high, unit, NOTIONAL_QUANTA_MAX)
+        or product_exceeds(d["qty_lots_max"], unit, NOTIONAL_QUANTA_MAX)
         or d["notional_quanta_min"] < 0
         or d["notional_quanta_min"] > NOTIONAL_QUANTA_MAX
         or d["band_ppm"] < 0
@@ -691,7 +722,7 @@ def decide_symbol(
         s["tick_lot_quanta"] = unit
         s["asset"] = asset
         s["price_ticks_max"] = high
-        s["position_lots_max"] = POSITION_QUANTA_MAX // (high * unit)
+        s["ticks_lots_max"] = NOTIONAL_QUANTA_MAX // unit
     elif s["tick_lot_quanta"] != unit or s["asset"] != asset or s["price_ticks_max"] != high:
         return Reason.IN_USE
     s["state"] = d["state"]

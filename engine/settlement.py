@@ -144,6 +144,10 @@ def amend_claim(r: Risk, slot: int, price: int, total: int, left: int) -> None:
     c["open_lots"] = left
     c["qty_lots"] = total
     c["price_ticks"] = price
+    # At most what risk has counted: `left` is no more than it allowed for.
+    exposure = c["worst_ticks"] * left * r.symbols[c["symbol"]]["tick_lot_quanta"]
+    p["exposure_quanta"] += exposure - c["exposure_quanta"]
+    c["exposure_quanta"] = exposure
     claims.change_close(r, slot, min(close, left))
     new_opens = left - c["close_lots"]
     if (c["flags"] & _REDUCE_ONLY) != 0:
@@ -191,7 +195,11 @@ def settle_match(
             reason = x["reason"]
             if not (
                 kind == MatchKind.ENDED
-                and (reason == Reason.WOULD_TAKE or reason == Reason.FOK_UNFILLED or reason == Reason.BOOK_FULL)
+                and (
+                    reason == Reason.WOULD_TAKE
+                    or reason == Reason.FOK_UNFILLED
+                    or reason == Reason.BOOK_FULL
+                )
             ):
                 _born(r, out, setup, commands, words, at)
         elif c["kind"] == Kind.CANCEL_ALL or c["kind"] == Kind.CANCEL_SYMBOL:
@@ -214,20 +222,34 @@ def settle_match(
         slot = x["slot"]
         first = v["answered"] == 0 and slot == c["slot"]
         assert r.claims[slot]["open_lots"] == x["open_lots"]
-        reports.order(
-            r, out, setup, c, slot, _ended_status(x["reason"]), x["reason"], first
-        )
+        reports.order(r, out, setup, c, slot, _ended_status(x["reason"]), x["reason"], first)
         if first:
             if c["lines"] > 1:
                 reports.origin(
-                    r, out, setup, c, words, at * _WORDS, c["decided_order_id"], c["kind"] == Kind.PLACE
+                    r,
+                    out,
+                    setup,
+                    c,
+                    words,
+                    at * _WORDS,
+                    c["decided_order_id"],
+                    c["kind"] == Kind.PLACE,
                 )
             v["answered"] = 1
         claims.end_order(r, setup, slot)
     elif kind == MatchKind.AMENDED:
         slot = x["slot"]
         amend_claim(r, slot, x["price_ticks"], x["lots"], x["open_lots"])
-        reports.order(r, out, setup, c, slot, Status.AMENDED, c["end_reason"] if c["kind"] == Kind.EXPIRE else 0, True)
+        reports.order(
+            r,
+            out,
+            setup,
+            c,
+            slot,
+            Status.AMENDED,
+            c["end_reason"] if c["kind"] == Kind.EXPIRE else 0,
+            True,
+        )
         if c["lines"] > 1:
             reports.origin(r, out, setup, c, words, at * _WORDS, c["decided_order_id"], False)
         v["answered"] = 1
@@ -361,7 +383,9 @@ def _settle_tick(r: Risk, setup: Cells, ts_ns: int) -> None:
 
 
 @inlined
-def _next_record(cursors: Cells, commands: Rows, matches: Rows, setup: Cells, v: Rows, at: int) -> int:
+def _next_record(
+    cursors: Cells, commands: Rows, matches: Rows, setup: Cells, v: Rows, at: int
+) -> int:
     """Ring index shard of the next match record of the command in slot `at`, or NIL: not there yet.
 
     SHARD: the shard of its symbol. ALL_SHARDS: of the shards not done, the one whose next record

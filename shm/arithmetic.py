@@ -104,6 +104,22 @@ else:
         return high != _U(0) or low > _U(limit)
 
 
+if PLAIN:
+
+    def clamped_product(a: int, b: int, limit: int) -> int:
+        return min(int(a) * int(b), int(limit))
+
+else:
+
+    @inlined
+    def clamped_product(a: int, b: int, limit: int) -> int:
+        """min(a * b, limit) for a, b, limit >= 0, through 128 bits."""
+        high, low = multiply_high(_U(a), _U(b))
+        if high != _U(0) or low > _U(limit):
+            return limit
+        return np.int64(low)
+
+
 @inlined
 def ceil_div(a: int, b: int) -> int:
     """ceil(a / b) for b > 0."""

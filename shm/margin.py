@@ -10,13 +10,13 @@ far outside any balance, so that no number of positions can wrap them.
 
 from __future__ import annotations
 
-from shm.arithmetic import fee_of
+from shm.arithmetic import clamped_product, fee_of
 from shm.codes import Side
 from shm.jit import inlined, kernel
 from shm.pointers import Rows
-from shm.units import NIL
+from shm.units import EXPOSURE_QUANTA_MAX, NIL
 
-AVAILABLE_CLAMP = 1 << 61
+AVAILABLE_CLAMP = EXPOSURE_QUANTA_MAX
 
 
 @inlined
@@ -26,7 +26,9 @@ def clamp(quanta: int) -> int:
 
 
 @inlined
-def order_hold(symbols: Rows, symbol: int, side: int, price_ticks: int, lots: int, leverage: int) -> int:
+def order_hold(
+    symbols: Rows, symbol: int, side: int, price_ticks: int, lots: int, leverage: int
+) -> int:
     """What `lots` that may open at `price_ticks` hold.
 
     A sell may fill above its limit, so it is reckoned at the mark when that is higher. Opening
@@ -35,7 +37,6 @@ def order_hold(symbols: Rows, symbol: int, side: int, price_ticks: int, lots: in
     if lots <= 0:
         return 0
     s = symbols[symbol]
-    unit = s["tick_lot_quanta"]
     mark = s["mark_ticks"]
     price = price_ticks
     loss_ticks = 0
@@ -46,9 +47,12 @@ def order_hold(symbols: Rows, symbol: int, side: int, price_ticks: int, lots: in
         elif price < mark:
             loss_ticks = mark - price
             price = mark
-    notional = price * lots * unit
-    margin = -((-notional) // leverage)
-    return margin + loss_ticks * lots * unit + fee_of(notional, s["taker_fee_ppm"])
+    size = lots * s["tick_lot_quanta"]
+    notional = clamped_product(price, size, EXPOSURE_QUANTA_MAX)
+    hold = -((-notional) // leverage) + fee_of(notional, s["taker_fee_ppm"])
+    if loss_ticks > 0:
+        hold += clamped_product(loss_ticks, size, EXPOSURE_QUANTA_MAX)
+    return hold
 
 
 @inlined
@@ -61,9 +65,11 @@ def position_margin(symbols: Rows, p: Rows) -> tuple[int, int]:
     if mark == 0:
         cost = entry if entry >= 0 else -entry
         return -((-cost) // p["leverage"]), 0
-    value = lots * mark * s["tick_lot_quanta"]
-    size = value if value >= 0 else -value
-    return -((-size) // p["leverage"]), value - entry
+    unit = s["tick_lot_quanta"]
+    size = lots if lots >= 0 else -lots
+    value = clamped_product(size * unit, mark, EXPOSURE_QUANTA_MAX)
+    margin = -((-value) // p["leverage"])
+    return margin, (value if lots >= 0 else -value) - entry
 
 
 @kernel

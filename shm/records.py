@@ -529,15 +529,12 @@ SYMBOL = record(
         Field("last_ticks", "<i8", "0 before the first trade"),
         Field("open_lots", "<i8", "open interest: the sum of long positions"),
         Field("trade_count", "<i8", "trades so far"),
-        Field(
-            "position_lots_max",
-            "<i8",
-            "position and open orders of an account here: keeps cost in int64",
-        ),
+        Field("ticks_lots_max", "<i8", "largest price * lots of an order: keeps notional in int64"),
+        Field("high_bid_ticks", "<i8", "highest price a bid was ever accepted at"),
         Field(
             "pending", "<i8", "codes.Reason of a cancel of everything here that is proposed, or 0"
         ),
-        Field("reserved", "9i8", "zero"),
+        Field("reserved", "8i8", "zero"),
     ),
 )
 
@@ -554,6 +551,7 @@ POSITION = record(
         Field("hold_quanta", "<i8", "sum of the holds of live orders here"),
         Field("open_orders", "<i8", "live orders here"),
         Field("order_lots", "<i8", "sum of their open lots"),
+        Field("exposure_quanta", "<i8", "sum of what they could cost at the worst price"),
         Field("leverage", "<i8", "initial margin is notional / leverage"),
         Field("account", "<u4", "whose"),
         Field("symbol", "<u2", "of what"),
@@ -562,7 +560,7 @@ POSITION = record(
         Field("first_closer", "<i4", "oldest order with a close claim, or NIL"),
         Field("last_closer", "<i4", "newest order with a close claim, or NIL"),
         Field("wallet", "<i4", "its margin: row of the wallet table"),
-        Field("reserved2", "4i8", "zero"),
+        Field("reserved2", "3i8", "zero"),
     ),
 )
 
@@ -596,7 +594,9 @@ CLAIM = record(
         Field("pending", "u1", "codes.Reason of a cancel that settlement proposes, or 0"),
         Field("done", "u1", "1: ended, and waits for commands in flight"),
         Field("reserved", "6u1", "zero"),
-        Field("reserved2", "3i8", "zero"),
+        Field("exposure_quanta", "<i8", "what open_lots could cost at the worst price"),
+        Field("worst_ticks", "<i8", "that price"),
+        Field("reserved2", "<i8", "zero"),
     ),
 )
 

@@ -8,17 +8,24 @@
 
 A symbol says how many quanta one tick times one lot is worth (`tick_lot_quanta`), always a whole
 number, so notional and PnL are exact: notional_quanta = price_ticks * qty_lots * tick_lot_quanta.
-An order is refused when its notional could pass NOTIONAL_QUANTA_MAX, checked with a 128-bit
-product; sums over an account are checked against MONEY_QUANTA_MAX before they are stored.
+Products go through 128 bits where they could pass int64, and limits keep every stored sum inside:
+
+    an order         worst price * lots * unit <= NOTIONAL_QUANTA_MAX; the worst price of a sell
+                     that may take is the highest bid ever accepted in its symbol
+    a position       |cost| + that of its open orders <= EXPOSURE_QUANTA_MAX, checked when an order
+                     is accepted; a fill only moves from the second to the first
+    an asset         deposits - withdrawals <= MONEY_QUANTA_MAX over the whole venue
+    at a mark        values are clamped at EXPOSURE_QUANTA_MAX: nothing near it is affordable
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-PRICE_TICKS_MAX: Final = (1 << 30) - 1
-QTY_LOTS_MAX: Final = (1 << 40) - 1
-NOTIONAL_QUANTA_MAX: Final = 1 << 56
+PRICE_TICKS_MAX: Final = (1 << 42) - 1
+QTY_LOTS_MAX: Final = (1 << 46) - 1
+NOTIONAL_QUANTA_MAX: Final = 1 << 60
+EXPOSURE_QUANTA_MAX: Final = 1 << 61
 MONEY_QUANTA_MAX: Final = 1 << 60
 PPM: Final = 1_000_000
 SCALE_MAX: Final = 8
