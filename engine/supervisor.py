@@ -535,6 +535,7 @@ class Supervisor:
             release_ms=(running_ns - ready_ns) // 1_000_000,
             start_ms=(running_ns - begun_ns) // 1_000_000,
         )
+        group.count()
         notify(f"READY=1\nSTATUS=running, epoch {group.epoch}")
         if self._on_running is not None:
             self._on_running(group)

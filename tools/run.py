@@ -129,7 +129,8 @@ class _Up:
         self.config = config
         self.demo_rate = demo_rate
         self.demo_seed = demo_seed
-        self.until = None if seconds is None else time.monotonic() + seconds
+        self.seconds = seconds
+        self.until: float | None = None
         self.show = demo_rate > 0 or sys.stdout.isatty()
         self.demo: SpawnProcess | None = None
         self.lines = 0
@@ -166,6 +167,8 @@ class _Up:
         if recovered:
             seconds = int(engine["recovered_us"]) / 1e6
             self.say(f"  recovered  {recovered:,} commands in {seconds:.2f} s")
+        if self.seconds is not None and self.until is None:
+            self.until = time.monotonic() + self.seconds
         self.before = self._sample(group)
         self.lines = 0
         if self.demo_rate and (self.demo is None or not self.demo.is_alive()):

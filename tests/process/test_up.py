@@ -1,0 +1,248 @@
+"""`perpcore up`, `status` and `stop` as processes: what an operator sees, and what is left behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shm.control import Phase
+from tests.process.helpers import Venue, perpcore, status_of, wait_until
+
+
+class Venues:
+    """Makes venues, and ends whatever is left of them."""
+
+    def __init__(self, folder: Path, instance: str) -> None:
+        self._folder = folder
+        self._instance = instance
+        self._made: list[Venue] = []
+
+    def __call__(self, *arguments: str, **more: Any) -> Venue:
+        number = len(self._made)
+        folder = self._folder / str(number)
+        folder.mkdir()
+        venue = Venue(folder, f"{self._instance}-{number}", *arguments, **more)
+        self._made.append(venue)
+        return venue
+
+    def end(self) -> None:
+        for venue in self._made:
+            venue.end()
+
+
+@pytest.fixture
+def venues(tmp_path: Path, instance: str) -> Iterator[Venues]:
+    made = Venues(tmp_path, instance)
+    yield made
+    made.end()
+
+
+TOPOLOGIES = {
+    "fused": {"engine": ["sequence", "risk", "match:0", "settle"]},
+    "split": {"risk": ["risk", "settle"], "match1": ["match:1"]},
+}
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_up_status_stop_and_up_again(venues: Venues, topology: str) -> None:
+    shards = 2 if topology == "split" else 1
+    venue = venues("--topology", topology, "--demo-rate", "2000", settings={"shards": shards})
+    venue.start()
+    view = venue.until_running()
+    wait_until(lambda: view.cursor(0) > 1000, 30, "no commands")
+
+    found = status_of(venue.instance)
+    assert found["phase"] == "RUNNING" and found["epoch"] == 1 and found["pid"] == venue.pid
+    assert found["data_dir"] == str(venue.data)
+    workers = {w["name"]: w for w in found["workers"]}
+    for name, stages in TOPOLOGIES[topology].items():
+        assert workers[name]["stages"] == stages
+    assert all(w["alive"] and w["state"] == "RUNNING" for w in workers.values())
+    assert found["rates"]["commands_per_s"] > 0
+    text = perpcore("status", "--instance", venue.instance).stdout
+    assert f"perpcore {venue.instance}: running" in text and "commands/s" in text
+
+    stopped = perpcore("stop", "--instance", venue.instance)
+    assert stopped.returncode == 0 and "all durable" in stopped.stdout, stopped.stderr
+    assert venue.until_ended() == 0
+    assert view.phase == Phase.STOPPED
+    venue.check_nothing_left()
+    taken = view.cursor(0)
+
+    venue.start()
+    again = venue.until_running(epoch=2)
+    assert int(again.engine["recovered_seq"]) == taken
+    wait_until(lambda: again.cursor(0) > taken + 500, 30, "no commands after recovery")
+    assert venue.stop() == 0
+    venue.check_nothing_left()
+
+
+ONE_WORKER = """
+[[topology]]
+name = "all"
+stages = ["sequence", "risk", "match:*", "settle", "journal", "publish"]
+cpu = 4095
+scheduler = "nice:5"
+lock_memory = false
+"""
+
+
+def test_one_worker_may_do_everything_and_says_what_it_was_refused(
+    venues: Venues, tmp_path: Path
+) -> None:
+    config = tmp_path / "perpcore.toml"
+    config.write_text(ONE_WORKER)
+    venue = venues("--config", str(config), "--demo-rate", "1000")
+    venue.start()
+    view = venue.until_running()
+    wait_until(lambda: view.cursor(0) > 500, 30, "no commands")
+    (worker,) = status_of(venue.instance)["workers"]
+    assert worker["refused"] == ["CPU"]
+    assert os.getpriority(os.PRIO_PROCESS, worker["pid"]) == 5
+    assert "cpu = 4095: Invalid argument" in venue.said()
+    assert venue.stop() == 0
+    venue.check_nothing_left()
+
+
+def test_two_at_once_and_who_may_not_join_them(venues: Venues) -> None:
+    first, second = venues(), venues()
+    first.start()
+    second.start()
+    first.until_running()
+    second.until_running()
+
+    same_data = perpcore("up", "--instance", "other", "--data", str(first.data))
+    assert same_data.returncode == 1
+    assert f"{first.data}/lock: in use by an engine, pid {first.pid}" in same_data.stderr
+    same_name = perpcore(
+        *("up", "--instance", first.instance, "--data", str(first.data.parent / "new"))
+    )
+    assert same_name.returncode == 1
+    assert f"{first.instance}.control: in use, written by pid {first.pid}" in same_name.stderr
+
+    assert first.stop() == 0
+    first.check_nothing_left()
+    assert status_of(second.instance)["phase"] == "RUNNING", "its neighbour's end is not its own"
+    gone = perpcore("status", "--instance", first.instance)
+    assert gone.returncode == 1 and "not running" in gone.stderr
+    assert second.instance in gone.stderr, "what does run is named"
+    assert perpcore("stop", "--instance", first.instance).returncode == 1
+    assert second.stop() == 0
+    second.check_nothing_left()
+
+
+def test_control_c_reaches_the_whole_group(venues: Venues) -> None:
+    venue = venues("--demo-rate", "2000")
+    venue.start()
+    view = venue.until_running()
+    wait_until(lambda: view.cursor(0) > 500, 30, "no commands")
+    os.killpg(venue.pid, signal.SIGINT)
+    assert venue.until_ended() == 0
+    assert view.phase == Phase.STOPPED
+    assert "Traceback" not in venue.said()
+    assert "nothing left behind" in venue.said()
+    venue.check_nothing_left()
+
+
+def test_sigterm_to_a_worker_stops_all_in_order(venues: Venues) -> None:
+    venue = venues("--demo-rate", "2000")
+    venue.start()
+    view = venue.until_running()
+    os.kill(venue.worker("engine"), signal.SIGTERM)
+    assert venue.until_ended() == 0
+    assert view.phase == Phase.STOPPED
+    venue.check_nothing_left()
+
+
+def test_a_second_signal_ends_it_at_once(venues: Venues) -> None:
+    venue = venues("--demo-rate", "2000")
+    venue.start()
+    venue.until_running()
+    os.kill(venue.worker("journal"), signal.SIGSTOP)  # so that it can't finish
+    os.kill(venue.pid, signal.SIGTERM)
+    time.sleep(0.3)
+    assert venue.stop() == 130
+    venue.check_nothing_left()
+
+
+def test_a_worker_that_hangs_is_taken_for_dead(venues: Venues) -> None:
+    venue = venues("--demo-rate", "500", settings={"heartbeat_timeout_ms": 1500})
+    venue.start()
+    venue.until_running()
+    os.kill(venue.worker("engine"), signal.SIGSTOP)
+    venue.until_running(epoch=2)
+    assert "no heartbeat for" in venue.said()
+    assert venue.stop() == 0
+    venue.check_nothing_left()
+
+
+def test_without_restart_a_death_is_the_end(venues: Venues) -> None:
+    venue = venues("--no-restart")
+    venue.start()
+    venue.until_running()
+    os.kill(venue.worker("journal"), signal.SIGKILL)
+    assert venue.until_ended() == 70
+    assert "killed by SIGKILL" in venue.said()
+    venue.check_nothing_left()
+
+
+def test_the_supervisor_killed_takes_its_workers_along(venues: Venues) -> None:
+    venue = venues("--demo-rate", "2000")
+    venue.start()
+    view = venue.until_running()
+    wait_until(lambda: view.cursor(0) > 500, 30, "no commands")
+    os.kill(venue.pid, signal.SIGKILL)
+    assert venue.until_ended() == -signal.SIGKILL
+    wait_until(lambda: not venue.processes(), 5, "workers outlive their supervisor")
+    assert venue.segments(), "it had no time to clean up"
+    dead = perpcore("status", "--instance", venue.instance)
+    assert dead.returncode == 1 and "the process that made it is gone" in dead.stderr
+    venue.start()
+    again = venue.until_running(epoch=2)
+    assert int(again.engine["recovered_seq"]) > 0
+    assert venue.stop() == 0
+    venue.check_nothing_left()
+
+
+def test_systemd_is_told(venues: Venues, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        path = str(tmp_path / "notify")
+        heard.bind(path)
+        heard.settimeout(30)
+        venue = venues(environment={"NOTIFY_SOCKET": path})
+        venue.start()
+        venue.until_running()
+        assert venue.stop() == 0
+        said = []
+        while not said or "STOPPING=1" not in said[-1]:
+            said.append(heard.recv(4096).decode())
+    assert [s.splitlines()[0] for s in said if "=1" in s and "WATCHDOG" not in s] == [
+        "READY=1",
+        "STOPPING=1",
+    ]
+
+
+def test_stop_signals_at_any_moment(venues: Venues, long_run: bool) -> None:
+    """From the first instruction to well into running: it ends, and nothing is left."""
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    venue = venues("--demo-rate", "2000", "--topology", "fused")
+    for _ in range(60 if long_run else 10):
+        venue.start()
+        delay, number = dice.uniform(0, 4.0), dice.choice((signal.SIGTERM, signal.SIGINT))
+        time.sleep(delay)
+        code = venue.stop(number)
+        # Before it has its handlers, a signal does what it does to any Python.
+        early = (-signal.SIGTERM, -signal.SIGINT, 1, 130)
+        what = f"signal {number} after {delay:.3f} s: {code}\n{venue.said()[-3000:]}"
+        assert code == 0 or (delay < 1.5 and code in early), what
+        venue.check_nothing_left()
