@@ -14,6 +14,7 @@ import importlib
 import multiprocessing
 import os
 import resource
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -506,7 +507,8 @@ def mp_queue(many: int, count: int, rate: int) -> tuple[float, harness.Array]:
 def zeromq(many: int, count: int, rate: int) -> tuple[float, harness.Array]:
     import zmq
 
-    endpoint = f"ipc:///tmp/{INSTANCE}.sock"
+    folder = tempfile.TemporaryDirectory(prefix=INSTANCE)
+    endpoint = f"ipc://{folder.name}/hop"
     socket: Any = zmq.Context.instance().socket(zmq.PUSH)
     socket.set_hwm(0)
     socket.bind(endpoint)
@@ -517,6 +519,7 @@ def zeromq(many: int, count: int, rate: int) -> tuple[float, harness.Array]:
     finally:
         child.join()
         socket.close()
+        folder.cleanup()
 
 
 OTHERS: Final[list[tuple[str, Callable[..., tuple[float, harness.Array]], int, int]]] = [
