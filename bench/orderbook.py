@@ -44,6 +44,7 @@ from engine.state import (
     shared_book_tables,
     zeros,
 )
+from shm.atomics import prefetch
 from shm.codes import Flag, Kind, MatchKind, Reason, Route, Tif
 from shm.cursors import CURSOR_CELLS, RISKED, matched, matches_read, matches_written
 from shm.jit import BOUNDSCHECK, PLAIN, kernel
@@ -56,6 +57,7 @@ _MATCHES: Final = 1024
 _MATCHED: Final = matched(0)
 _WRITTEN: Final = matches_written(0)
 _READ: Final = matches_read(0)
+_AHEAD: Final = 8  # lines between asking for an id's hash entry and looking at it
 _MOVE: Final = int(Flag.KEEP_QTY | Flag.TO_BACK)
 
 # Cells of `state`: what the driver keeps between two calls.
@@ -94,8 +96,11 @@ def _ask(
 ) -> None:
     """Lines first .. first + count - 1 of the stream as commands that risk let through."""
     seq = cursors[RISKED]
-    for k in range(first, first + count):
+    end = first + count
+    for k in range(first, end):
         seq += 1
+        ahead = stream[min(k + _AHEAD, end - 1)]["id"]
+        prefetch(index, 2 * hashmap.home(ahead, bits))
         s = stream[k]
         c = commands[seq & (_BATCH - 1)]
         id_ = s["id"]

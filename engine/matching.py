@@ -26,7 +26,7 @@ import numpy as np
 from engine.book import best_against, crosses, join_mine, leave_mine, link, unlink
 from engine.prices import READ_SEEN, TAKING, TAKING_JOINED, leaf_of, next_price
 from engine.state import Books
-from shm.atomics import load_acquire, store_release
+from shm.atomics import load_acquire, prefetch, store_release
 from shm.codes import Flag, Kind, MatchKind, NodeState, Reason, Route, Side, Stp, Tif, Type
 from shm.cursors import RISKED
 from shm.jit import inlined, kernel
@@ -45,6 +45,10 @@ _KEEP_QTY: Final = int(Flag.KEEP_QTY)
 _STEP_RECORDS_MAX: Final = 4
 MATCHES_MIN: Final = 8  # least capacity of a matches ring
 _PUBLISH_EVERY: Final = 32  # commands between two looks of settlement at what is there
+
+# How many commands ahead rows are asked for. With a million orders resting a row is a cache miss,
+# and asking early takes a third off the cost of a command; with a thousand it costs nothing.
+_AHEAD: Final = 4
 
 # How taking ended.
 _LEFT: Final = 0  # nothing more within the limit; open_lots of the taker are left, > 0
@@ -390,6 +394,25 @@ def _place(nodes: Rows, c: Any, slot: int) -> None:
     o["state"] = NodeState.DEAD
 
 
+@inlined
+def _fetch_order(c: Any, nodes: Rows, node_levels: Cells) -> None:
+    """Ask for the row of the order a command names."""
+    # Asking for row NIL does no harm, and testing for it would cost more than it saves.
+    slot = np.int64(c["slot"])
+    prefetch(nodes, slot)
+    prefetch(node_levels, slot)
+
+
+@inlined
+def _fetch_queue(c: Any, nodes: Rows, node_levels: Cells, levels: Rows) -> None:
+    """Ask for the level and the neighbours of that order, whose row is here by now."""
+    slot = max(np.int64(c["slot"]), 0)
+    o = nodes[slot]
+    prefetch(levels, node_levels[slot])
+    prefetch(nodes, np.int64(o["prev"]))
+    prefetch(nodes, np.int64(o["next"]))
+
+
 @kernel
 def match_commands(
     cursors: Cells,
@@ -428,6 +451,11 @@ def match_commands(
     written = first_written
     capacity = matches_mask + 1
     while seq <= stop_seq:
+        if seq + _AHEAD <= stop_seq:
+            ahead = commands[(seq + _AHEAD) & commands_mask]
+            _fetch_order(ahead, nodes, node_levels)
+            ahead = commands[(seq + _AHEAD // 2) & commands_mask]
+            _fetch_queue(ahead, nodes, node_levels, levels)
         c = commands[seq & commands_mask]
         symbol = np.int64(c["symbol"])
         route = c["route"]
@@ -541,10 +569,14 @@ def match_commands(
             elif live:
                 o = nodes[slot]
                 was_lots = o["open_lots"]
-                stays = kind == Kind.REDUCE or kind == Kind.EXPIRE or (
-                    c["limit_ticks"] == o["price_ticks"]
-                    and open_lots <= was_lots
-                    and flags & _TO_BACK == 0
+                stays = (
+                    kind == Kind.REDUCE
+                    or kind == Kind.EXPIRE
+                    or (
+                        c["limit_ticks"] == o["price_ticks"]
+                        and open_lots <= was_lots
+                        and flags & _TO_BACK == 0
+                    )
                 )
                 if open_lots > 0 and stays:
                     levels[node_levels[slot]]["lots"] -= was_lots - open_lots

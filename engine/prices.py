@@ -9,7 +9,7 @@ Never             looks at an order: a level's queue is engine/book.py's.
 
 A leaf is LEVEL rows leaf * 64 .. + 63 and one word of bits, so the next price inside it is one
 instruction away. Nodes and leaves exist while something rests below them: 4 * 10^12 ticks cost
-only what is used. The finger cache remembers where leaves are, so that the walk from the root is rare.
+only what is used. The finger cache remembers where leaves are, so that walks from the root are rare.
 
 Layout of `matcher`: scalars, then FINGERS pairs (key, leaf), then a root per (symbol, side).
 

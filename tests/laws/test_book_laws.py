@@ -19,7 +19,7 @@ from shm.units import PRICE_TICKS_MAX
 from tests.model.book_rig import SMALL, Rig, check_laws, command, position_of
 from tests.model.book_twin import Event, Twin
 
-EDGE = [k << s for k in (1, 2, 63) for s in (6, 12, 18, 24)]
+EDGE = [k << s for k in (1, 2, 63) for s in range(6, PRICE_TICKS_MAX.bit_length() - 6, 6)]
 DENSE = st.integers(1000, 1006)
 EDGES = st.sampled_from(EDGE).flatmap(lambda p: st.integers(max(1, p - 1), p))
 SPARSE = st.integers(1, PRICE_TICKS_MAX)
@@ -32,7 +32,7 @@ PRICES = (
 
 CHOICES: dict[str, Sequence[Any]] = {
     "what": ["place"] * 60
-    + ["cancel", "reduce", "amend", "amend", "upsert"] * 5
+    + ["cancel", "expire", "reduce", "amend", "amend", "upsert"] * 5
     + ["cancel-all", "cancel-symbol", "nowhere"],
     "account": range(17, 21),
     "symbol": [0] * 6 + list(range(SMALL.symbols)),
@@ -114,7 +114,9 @@ class Writer:
             identity = pool[i["which"] % len(pool)]
         if what == "upsert":
             rules["flags"] |= int(Flag.UPSERT)
-        kind = {"cancel": Kind.CANCEL, "reduce": Kind.REDUCE}.get(what, Kind.AMEND)
+        if what == "expire" and i["which"] % 2:
+            rules["decided_lots"] = 0
+        kind = Kind.AMEND if what == "upsert" else Kind[what.upper()]
         return command(**{**identity, **rules, "kind": kind, "end_reason": Reason.USER_CANCEL})
 
 

@@ -40,10 +40,11 @@ from shm.codes import Kind, NodeState, Reason, Route, Side, Stp, Tif, Type
 from shm.cursors import CURSOR_CELLS, RISKED, matched, matches_read, matches_written
 from shm.pointers import table
 from shm.records import COMMAND, MATCH
-from shm.units import NIL
+from shm.units import NIL, PRICE_TICKS_MAX
 
 SMALL = Limits(accounts=32, symbols=6, positions=192, orders=512, leaves=600, trie=600)
 COMMANDS = 64  # slots of the commands ring
+INNER = PRICE_TICKS_MAX.bit_length() // 6 - 1  # steps of the trie above a leaf
 
 EVENT = (
     *("kind", "symbol", "slot", "price_ticks", "lots", "open_lots"),
@@ -197,7 +198,7 @@ def check_laws(rig: Rig) -> None:
                 continue
             leaves, inner = _trie(own, root)
             leaves_used += len(leaves)
-            found |= {(row << 24) | part: leaf for part, leaf in leaves.items()}
+            found |= {(row << 6 * INNER) | part: leaf for part, leaf in leaves.items()}
             nodes_used += inner
             slots = _side(rig, own, leaves, symbol, side)
             assert not slots & queued
@@ -226,7 +227,7 @@ def _trie(own: dict[str, Any], root: int) -> tuple[dict[int, int], int]:
     """({price >> 6: leaf}, inner nodes) below a root."""
     level = {0: root} if root != NIL else {}
     inner = 0
-    for _ in range(4):
+    for _ in range(INNER):
         inner += len(level)
         below: dict[int, int] = {}
         for part, node in level.items():

@@ -107,8 +107,13 @@ class Twin:
                 for m in self.side_of(c["symbol"], side):
                     self.end(m, c["end_reason"])
             self.say(MatchKind.DONE, c["symbol"], NIL)
-        elif kind in (Kind.CANCEL, Kind.EXPIRE) and live:
+        elif kind == Kind.CANCEL and live:
             self.end(o, c["end_reason"])
+        elif kind == Kind.EXPIRE and live:
+            if 0 < c["decided_lots"] < o.open:
+                self.amend(o, o.price, o.open - c["decided_lots"])
+            else:
+                self.end(o, c["end_reason"])
         elif kind == Kind.REDUCE and live:
             if c["decided_lots"] >= o.open:
                 self.end(o, Reason.USER_CANCEL)

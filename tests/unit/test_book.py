@@ -81,7 +81,7 @@ PRICES = {
     "one leaf": [4096, 4097, 4130, 4159],
     "edges of leaves": [63, 64, 127, 128, 129],
     "edges of inner nodes": [4095, 4096, (1 << 18) - 1, 1 << 18, (1 << 24) - 1, 1 << 24],
-    "the whole range": [1, 1 << 29, PRICE_TICKS_MAX - 64, PRICE_TICKS_MAX],
+    "the whole range": [1, 1 << 29, PRICE_TICKS_MAX // 2, PRICE_TICKS_MAX - 64, PRICE_TICKS_MAX],
 }
 
 

@@ -74,6 +74,12 @@ TABLES = {
         expire a GTD_EXPIRED        | end a 5 GTD_EXPIRED      |               |
         expire a GTD_EXPIRED        | refused a                |               |
     """,
+    "what settlement takes off a reduce-only order leaves it its place": """
+        a: Ann buy 5 @100           | rest a 5                 | 100 a5        |
+        b: Bob buy 5 @100           | rest b 5                 | 100 a5 b5     |
+        expire a FLIP 2             | amend a 3 open 3         | 100 a3 b5     |
+        expire a FLIP 3             | end a 3 FLIP             | 100 b5        |
+    """,
     "MARKET trades to its bound, and the rest is gone": """
         x: Cat buy 5 @1000 MARKET   | end x 5 MARKET_REMAINDER |               |
         a: Ann sell 5 @100          | rest a 5                 |               | 100 a5
@@ -244,8 +250,8 @@ class Reader:
         if words[0] in ("cancel", "expire", "reduce", "amend") and words[2:3] != ["new"]:
             more["kind"] = Kind[words[0].upper()]
             more["end_reason"] = Reason[words[2]] if words[0] == "expire" else Reason.USER_CANCEL
-            if words[0] in ("reduce", "amend"):
-                more["decided_lots"] = int(words[2])
+            numbers = [int(w) for w in words[2:4] if w.isdecimal()]
+            more["decided_lots"] = numbers[0] if numbers else 0
             return {**self.letters[words[1]], **more}
         kind = Kind.AMEND if words[0] == "amend" else Kind.PLACE
         words = [f"{words[3]}:", words[1], *words[4:]] if kind == Kind.AMEND else words
