@@ -329,6 +329,13 @@ class Segment:
             os.unlink(FOLDER / self._file)
 
 
+def _foreign(header: Any, label: str) -> SegmentError:
+    return SegmentError(
+        f"segment {label}: magic {_digest(header['magic'])} != {_digest(MAGIC)} of this build. "
+        f"{RESET} --force"
+    )
+
+
 def _verify(fd: int, label: str, parts: Sequence[Part], epoch: int | None, dead: bool) -> None:
     """Raise SegmentError unless what is behind `fd` is the segment that the caller means."""
     header = _read_header(fd)
@@ -336,10 +343,7 @@ def _verify(fd: int, label: str, parts: Sequence[Part], epoch: int | None, dead:
     if state == "unfinished":
         raise SegmentError(f"segment {label}: unfinished, its maker died. {RESET}")
     if state == "foreign":
-        raise SegmentError(
-            f"segment {label}: magic {_digest(header['magic'])} != "
-            f"{_digest(MAGIC)} of this build. {RESET}"
-        )
+        raise _foreign(header, label)
     by = _written_by(header)
     for what, got, wanted in (
         ("layout", _digest(header["layouts"]), layouts_digest()),
@@ -374,6 +378,8 @@ def _remove_dead(file: str, label: str) -> None:
             if os.fstat(fd).st_nlink == 0:
                 return
             header = _read_header(fd)
+            if _state(header) == "foreign":  # of a release whose owner we cannot make out
+                raise _foreign(header, label)
             if _state(header) == "live":
                 raise SegmentError(
                     f"segment {label}: in use, {_written_by(header)}, epoch "
@@ -432,6 +438,6 @@ def remove_segments(instance: str, dead_only: bool = True) -> list[str]:
         except FileNotFoundError:
             continue
         except SegmentError:
-            continue  # its owner lives, or is making it now
+            continue  # its owner lives, may live, or is making it now
         removed.append(info.name)
     return removed

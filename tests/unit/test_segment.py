@@ -119,6 +119,15 @@ def test_one_that_its_maker_never_finished_is_refused_and_replaced(instance: str
         Segment.create(instance, "ring", PARTS, epoch=1).unlink()
 
 
+def test_one_of_a_release_we_cannot_read_is_left_to_the_operator(instance: str) -> None:
+    Segment.create(instance, "ring", PARTS, epoch=7)
+    poke(instance, "ring", "magic", 2)
+    with pytest.raises(SegmentError, match="of this build. Stop .* perpcore shm reset --force"):
+        Segment.create(instance, "ring", PARTS, epoch=8)
+    assert remove_segments(instance) == []
+    assert remove_segments(instance, dead_only=False) == ["ring"]
+
+
 def test_other_parts_are_refused(instance: str) -> None:
     Segment.create(instance, "ring", PARTS, epoch=7)
     for parts in (PARTS[:2], (PARTS[0], PARTS[1], Part("bytes", "u1", 5001)), PARTS[::-1]):
