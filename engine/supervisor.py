@@ -141,7 +141,7 @@ def start_process(target: Callable[..., None], args: tuple[Any, ...], name: str)
 
 def remove_sockets(config: Config) -> None:
     """Remove what a killed publisher left in the file system."""
-    for endpoint in config.publisher_endpoints:
+    for endpoint in (*config.publisher_endpoints, *config.range_endpoints):
         if endpoint.startswith("ipc://"):
             with suppress(FileNotFoundError):
                 os.unlink(endpoint.removeprefix("ipc://"))
