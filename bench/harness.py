@@ -17,9 +17,11 @@ and its latency counts from when it was due. A generator that falls behind does 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -300,6 +302,20 @@ def apart(from_ns: Array, to_ns: Array, *stalls: Array) -> Array:
     return hit
 
 
+def with_backlog(hit: Array, from_ns: Array, to_ns: Array) -> Array:
+    """`hit`, and every span that queued behind one: due before its predecessor was through.
+
+    Spans are in order, one served after the other. At a rate near saturation that is nearly all
+    of them; the count of what is left says so.
+    """
+    idle = np.ones(len(hit), bool)
+    idle[1:] = from_ns[1:] >= to_ns[:-1]  # nobody was being served: a new busy period begins
+    begins = np.maximum.accumulate(np.where(idle, np.arange(len(hit)), 0))
+    hits = np.concatenate([[0], np.cumsum(hit)])
+    queued: Array = hits[1:] > hits[begins]
+    return queued
+
+
 # ---------------------------------------------------------------- processes
 
 
@@ -312,6 +328,11 @@ def pin(cpu: int | None) -> str:
     except OSError as error:
         return f"could not pin process {os.getpid()} to cpu {cpu}: {error}"
     return ""
+
+
+def die_with_parent() -> None:
+    """End this process when its parent does, also in the middle of a kernel."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def cores() -> list[int]:

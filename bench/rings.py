@@ -238,6 +238,7 @@ class Mapped:
     """What a child process sees of the segment that its parent made."""
 
     def __init__(self, instance: str, cpu: int | None) -> None:
+        harness.die_with_parent()
         harness.pin(cpu)
         self.segment = Segment.attach(instance, "rings", PARTS)
         self.a = self.segment.arrays
@@ -365,7 +366,7 @@ def hop_latency(report: harness.Report, smoke: bool, cpus: tuple[int, int]) -> N
             check("hop", int(arena.a["results"][0]), sums_to(count, from_word=1))
             due, received = arena.a["samples"][: 2 * count].reshape(-1, 2).T
             stalls = [harness.stalls_of(arena.a[f"{who}_stalls"]) for who in ("sender", "receiver")]
-            stalled = harness.apart(due, received, *stalls)
+            stalled = harness.with_backlog(harness.apart(due, received, *stalls), due, received)
             every = harness.histogram_of(received - due)
             quiet = harness.histogram_of((received - due)[~stalled])
         rows.append(harness.latency_row("ring, spin, all", every, rate=rate))
@@ -374,7 +375,7 @@ def hop_latency(report: harness.Report, smoke: bool, cpus: tuple[int, int]) -> N
     report.table("One-way latency between two pinned processes", rows)
     report.note(
         f"stalls: gaps over {STALL_NS} ns that sender or receiver, both always looking at the "
-        "clock, saw on their own cores"
+        "clock, saw on their own cores; with them goes what queued behind what they held up"
     )
 
 
@@ -416,6 +417,7 @@ PAYLOAD_WORDS: Final = np.arange(WORDS, dtype=np.int64)
 
 def child_queue(queue: Any, many: int, count: int, back: Connection) -> None:
     """Take records from a faster_fifo or multiprocessing queue; sums and latencies."""
+    harness.die_with_parent()
     back.send("ready")
     total, late = 0, []
     taken = 0
@@ -433,6 +435,7 @@ def child_queue(queue: Any, many: int, count: int, back: Connection) -> None:
 def child_zmq(endpoint: str, count: int, back: Connection) -> None:
     import zmq
 
+    harness.die_with_parent()
     socket: Any = zmq.Context.instance().socket(zmq.PULL)
     socket.set_hwm(0)
     socket.connect(endpoint)

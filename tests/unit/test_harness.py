@@ -55,6 +55,28 @@ def test_a_span_that_overlaps_a_stall_is_set_apart(row: str) -> None:
     assert not harness.apart(begin, end, none)[0]
 
 
+BACKLOG = """
+  due  | through | set apart
+   0   |    9    | yes          held up by a stall
+   2   |   10    | yes          queued behind it
+   9   |   11    | yes          and behind that
+   11  |   12    | no           nobody was there any more
+   11  |   13    | no
+   20  |   30    | yes          another one
+   30  |   31    | no
+"""
+
+
+def test_what_queued_behind_a_stall_is_set_apart_with_it() -> None:
+    rows = [[cell.split()[0] for cell in row.split("|")] for row in BACKLOG.split("\n")[2:-1]]
+    due, through = (np.array([int(row[k]) for row in rows]) for k in (0, 1))
+    hit = np.isin(np.arange(len(rows)), [0, 5])
+    got = harness.with_backlog(hit, due, through)
+    assert got.tolist() == [row[2] == "yes" for row in rows]
+    assert not harness.with_backlog(hit & False, due, through).any()
+    assert len(harness.with_backlog(hit[:0], due[:0], through[:0])) == 0
+
+
 def test_a_witness_notes_gaps_and_survives_more_than_it_can_keep() -> None:
     cells = np.zeros(harness.witness_cells(2), np.int64)
     for k in range(4):
