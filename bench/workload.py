@@ -25,7 +25,6 @@ import numpy as np
 
 from shm.codes import Side
 from shm.jit import cache_root
-from shm.records import Field, record
 
 Stream = np.ndarray[Any, np.dtype[np.void]]
 
@@ -41,19 +40,17 @@ class Ask(IntEnum):
     MOVE = 5  # to `price_ticks`, keeping what is left; always to the back, may trade
 
 
-STREAM = record(
-    "BENCH_STREAM",
-    "one line of a benchmark's order stream",
-    size_bytes=32,
-    fields=(
-        Field("id", "<i8", "the order, from 1"),
-        Field("price_ticks", "<i8", "limit; 0 where none belongs"),
-        Field("lots", "<i8", "quantity; 0 where none belongs"),
-        Field("account", "<u4", "whose, from 1"),
-        Field("ask", "u1", "bench.workload.Ask"),
-        Field("side", "u1", "codes.Side"),
-        Field("reserved", "<u2", "zero"),
-    ),
+# One line of a stream. No record of shm/records.py: it is stored and sent nowhere.
+STREAM = np.dtype(
+    [
+        ("id", "<i8"),  # the order, from 1
+        ("price_ticks", "<i8"),  # limit; 0 where none belongs
+        ("lots", "<i8"),  # quantity; 0 where none belongs
+        ("account", "<u4"),  # whose, from 1
+        ("ask", "u1"),  # Ask
+        ("side", "u1"),  # codes.Side
+        ("reserved", "<u2"),
+    ]
 )
 
 SEED = 101572685
@@ -297,7 +294,7 @@ def exchange_core(count: int = COMMANDS, fill: int = FILL, seed: int = SEED) -> 
 
     def make() -> Stream:
         lines = Generator(0, seed, fill, USERS).lines(count, fill)
-        return np.array([(*line, 0) for line in lines], STREAM.dtype)
+        return np.array([(*line, 0) for line in lines], STREAM)
 
     return _kept(f"exchange_core-{count}-{fill}-{seed}", make)
 
@@ -312,7 +309,7 @@ def many_resting(resting: int, count: int, ticks: int, seed: int = 1) -> Stream:
 
     rng = np.random.default_rng(seed)
     middle = 1 << 24
-    out = np.zeros(resting + count, STREAM.dtype)
+    out = np.zeros(resting + count, STREAM)
     out["account"] = rng.integers(1, USERS + 1, len(out))
     out["side"] = rng.integers(0, 2, len(out))
     out["lots"] = rng.integers(1, 100, len(out))
