@@ -16,6 +16,7 @@ used; indexes, price tries and queues of proposals are made again.
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ import numpy as np
 
 from engine import book, hashmap, proposals
 from engine.clients import client_key
-from engine.files import DataError, Manifest, lock_data, read_manifest
+from engine.files import DataError, Manifest, lock_data, read_manifest, replace_file
 from engine.memory import limits_of
 from engine.pipeline import Arrays, allocate_rings, initialise, shard_arrays
 from engine.replay import Diverged, Replayer
@@ -64,6 +65,9 @@ from shm.hashing import SEED, hash_words
 from shm.jit import kernel
 from shm.pointers import Cells, table
 from shm.records import CHECKPOINT_COMMAND, REPORT
+
+
+LIMITS_FILE = "limits.json"
 
 
 class Recovered(NamedTuple):
@@ -257,6 +261,8 @@ def recover(config: Config, arrays: Arrays) -> Recovered:
     limits = limits_of(config)
     shards = config.shards
     manifest = open_wal(data, config.wal.segment_bytes)
+    # For tools that replay this directory in a process of their own.
+    replace_file(data / LIMITS_FILE, json.dumps(limits._asdict()).encode())
     meta, sections, notes = _load_newest(data, manifest)
     snapshot_seq = int(meta["seq"]) if meta else 0
     initialise(arrays, limits, shards)

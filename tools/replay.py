@@ -147,7 +147,7 @@ def configure(plan: Plan, topology: str, data: Path) -> Config:
             "instance": f"replay-{os.getpid()}",
             "data_dir": str(data),
             "topology": topology,
-            "log_level": "warning",
+            "log_level": "info",
             "limits.accounts": SYSTEM_ACCOUNTS + plan.accounts,
             "limits.assets": 1,
             "limits.symbols": 1,
