@@ -56,7 +56,6 @@ EXIT_UNCLEAN: Final = 1  # stopped, but not in order; the WAL has everything ack
 EXIT_FAILED: Final = 70  # a worker died, and starting again is off or was tried enough
 EXIT_FORCED: Final = 130
 
-RESTARTS_MAX: Final = 5  # within RESTARTS_SECONDS; then something is wrong that no restart cures
 RESTARTS_SECONDS: Final = 60.0
 READY_SECONDS: Final = 300.0  # a cold compile on a slow host
 STEP_SECONDS: Final = 10.0  # how long a stop may see no progress before it goes on without
@@ -390,14 +389,14 @@ class Supervisor:
         workers: tuple[Worker, ...],
         log: Log,
         *,
-        restarts_max: int = RESTARTS_MAX,
+        restarts_max: int | None = None,
         on_running: Callable[[Group], None] | None = None,
         on_tick: Callable[[Group], None] | None = None,
         on_stopping: Callable[[], None] | None = None,
     ) -> None:
         """Hooks for `perpcore up`.
 
-        restarts_max    how often within a minute the group is started again; 0 under systemd
+        restarts_max    instead of the configuration's; 0 leaves restarting to systemd
         on_running      after each start          on_tick     about every second while it runs
         on_stopping     before the engine stops taking commands
         """
@@ -405,7 +404,7 @@ class Supervisor:
         self.workers = workers
         self.log = log
         self.group: Group | None = None
-        self._restarts_max = restarts_max
+        self._restarts_max = config.restarts_max if restarts_max is None else restarts_max
         self._on_running = on_running
         self._on_tick = on_tick
         self._on_stopping = on_stopping

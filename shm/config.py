@@ -147,6 +147,7 @@ class Config(_Table, frozen=True):
     shards: int = 1
     checkpoint_every: int = 65536  # commands between two digests in the WAL
     heartbeat_timeout_ms: int = 5000  # a worker silent for longer is taken for dead
+    restarts_max: int = 5  # starts after a worker's death within a minute; then the engine ends
     log_level: str = "info"
     wait: Wait = Wait()
     rings: Rings = Rings()
@@ -265,6 +266,7 @@ def _problems(config: Config) -> Iterator[Problem]:
     yield from _range("shards", config.shards, 1, SHARDS_MAX)
     yield from _range("checkpoint_every", config.checkpoint_every, 256, 1 << 40)
     yield from _range("heartbeat_timeout_ms", config.heartbeat_timeout_ms, 200, 600_000)
+    yield from _range("restarts_max", config.restarts_max, 0, 1000)
     yield from _one_of("log_level", config.log_level, ("debug", "info", "warning", "error"))
     yield from _one_of("wait.policy", config.wait.policy, ("spin", "futex"))
     yield from _range("wait.spins", config.wait.spins, 0, 1_000_000)

@@ -245,7 +245,6 @@ def up(
         EXIT_CLEAN,
         EXIT_FAILED,
         EXIT_UNCLEAN,
-        RESTARTS_MAX,
         Log,
         Supervisor,
     )
@@ -274,7 +273,7 @@ def up(
         config,
         workers_for(config, usable_cores()),
         log,
-        restarts_max=RESTARTS_MAX if restart else 0,
+        restarts_max=None if restart else 0,
         on_running=front.running,
         on_tick=tick,
         on_stopping=front.stopping,
