@@ -83,6 +83,7 @@ class Plan(NamedTuple):
     commands: Array  # COMMAND rows, `request` counted from 0
     rows: Array  # which row of the flow each command answers; -1: none
     price_max: int
+    shift: int  # added to every price of the file
     accounts: int
     orders: int
     leaves: int
@@ -92,7 +93,10 @@ def plan(flow: Array, accounts: int) -> Plan:
     """Translate a flow. REPLACE_BACK is a cancel and a new order of the same name."""
     cmd = flow["cmd"]
     placing = np.isin(cmd, [int(c) for c in _PLACING])
-    price_max = int(min(max(flow["price"].max(initial=1), 1), PRICE_TICKS_MAX))
+    # The engine's prices begin at 1; recorded ones may be 0 (a sell at any price) or below.
+    priced = ~np.isin(cmd, (int(Cmd.CANCEL), int(Cmd.REDUCE), int(Cmd.MARKET)))
+    shift = max(1 - int(flow["price"][priced].min(initial=1)), 0)
+    price_max = int(min(max(flow["price"].max(initial=1) + shift, 1), PRICE_TICKS_MAX))
     # What an account may have open is bounded by its cost; more accounts if all of it were open.
     cost = (flow["price"][placing].astype(np.float64) * flow["qty"][placing]).sum()
     accounts = min(max(accounts, int(2 * cost / EXPOSURE_QUANTA_MAX) + 1), ACCOUNTS_MAX)
@@ -109,7 +113,9 @@ def plan(flow: Array, accounts: int) -> Plan:
     rows["kind"][cancels] = int(Kind.CANCEL)
     rows["kind"][what == int(Cmd.REDUCE)] = int(Kind.REDUCE)
     rows["side"] = np.where(places, flow["side"][at], 0)
-    rows["price_ticks"] = np.where(cancels | (what == int(Cmd.REDUCE)), 0, flow["price"][at])
+    rows["price_ticks"] = np.where(
+        cancels | (what == int(Cmd.REDUCE)), 0, flow["price"][at] + shift
+    )
     rows["qty_lots"] = np.where(cancels | (what == int(Cmd.MOVE)), 0, flow["qty"][at])
     rows["flags"][places] = int(Flag.TAKE_NAME)
     rows["flags"][what == int(Cmd.SNAP)] |= int(Flag.NO_MATCH)
@@ -132,9 +138,10 @@ def plan(flow: Array, accounts: int) -> Plan:
         rows,
         np.where(first & twice[at], -1, at),
         price_max,
+        shift,
         accounts,
         int(placing.sum()),
-        len(np.unique(flow["price"] >> 6)),
+        len(np.unique((flow["price"] + shift) >> 6)),
     )
 
 
@@ -356,7 +363,7 @@ def read_outcome(flow: Array, plan: Plan, reports: Array, base: int) -> Outcome:
         ids[np.searchsorted(seqs, takers["order_id"])],
         ids[np.searchsorted(seqs, makers["order_id"])],
         takers["status"] >> 1,
-        takers["price_ticks"],
+        takers["price_ticks"] - plan.shift,
         takers["lots"],
         seqs,
         ids,
@@ -396,7 +403,7 @@ def run(
         reports, seconds = session.send(made.commands, rate) if len(flow) else (_NO_REPORTS, 0.0)
         outcome = read_outcome(flow, made, reports, base) if len(flow) else None
         if book is not None:
-            _write_book(book, session.nodes(), outcome)
+            _write_book(book, session.nodes(), outcome, made.shift)
     finally:
         if session is not None:
             session.close()
@@ -416,7 +423,7 @@ def run(
 _NO_REPORTS = np.zeros(0, REPORT.dtype)
 
 
-def _write_book(path: Path, nodes: Array, outcome: Outcome | None) -> None:
+def _write_book(path: Path, nodes: Array, outcome: Outcome | None, shift: int) -> None:
     from engine.book import resting
 
     slots = list(resting(nodes, 0))
@@ -425,7 +432,7 @@ def _write_book(path: Path, nodes: Array, outcome: Outcome | None) -> None:
     ids = rows["order_id"]
     if outcome is not None and len(ids):
         ids = outcome.ids[np.searchsorted(outcome.seqs, ids)]
-    write_book(path, sides, rows["price_ticks"], ids, rows["open_lots"])
+    write_book(path, sides, rows["price_ticks"] - shift, ids, rows["open_lots"])
 
 
 def _summary(flow: Array, outcome: Outcome, seconds: float, as_json: bool) -> int:
