@@ -137,12 +137,12 @@ if PLAIN:
         import ctypes
 
         memory = (ctypes.c_int64 * int(count)).from_address(int(address))
-        return np.frombuffer(memory, np.int64)
+        return np.frombuffer(memory, np.int64)  # type: ignore[call-overload]
 
 elif BOUNDSCHECK:
     from numba import carray, njit
 
-    @njit
+    @njit  # type: ignore[untyped-decorator]
     def rows_from(rows: Rows, first: int) -> Rows:
         return rows[first:]
 
@@ -153,7 +153,7 @@ elif BOUNDSCHECK:
 
         return types.CPointer(types.int64)(types.int64), codegen
 
-    @njit
+    @njit  # type: ignore[untyped-decorator]
     def cells_at(address: int, count: int) -> Cells:
         return carray(_pointer(address), (count,))
 
