@@ -110,12 +110,13 @@ def send_when_due(
 ) -> None:
     """Open loop: record i is sent at start + i / rate, or as soon after as possible."""
     start = clock_ns(CLOCK_MONOTONIC) + 1_000_000
+    free = 0  # as in `send`: the receiver's line is asked for once a lap
     for i in range(count):
         due = due_ns(start, i, rate)
         while witness(seen, seen_count, STALL_NS) < due:
-            pause()
-        while i + 1 - load_acquire(cursors, STRIDE) > CAPACITY:
-            pause()
+            pass
+        while i + 1 - free > CAPACITY:
+            free = load_acquire(cursors, STRIDE)
         at = (i & (CAPACITY - 1)) * WORDS
         for w in range(WORDS):
             words[at + w] = i + w
@@ -141,6 +142,24 @@ def receive_when_due(
         samples[2 * i + 1] = witness(seen, seen_count, STALL_NS)
         store_release(cursors, STRIDE, i + 1)
     return total
+
+
+@kernel
+def bounce(cursors: Cells, me: int, count: int, samples: Cells) -> None:
+    """One cache line to the other core and back: what the hardware asks for, whatever we do."""
+    mine, other = me * STRIDE, (1 - me) * STRIDE
+    since = clock_ns(CLOCK_MONOTONIC)
+    for i in range(1, count + 1):
+        if me == 0:
+            store_release(cursors, mine, i)
+        while load_acquire(cursors, other) < i:
+            pass
+        if me == 1:
+            store_release(cursors, mine, i)
+        elif i % 64 == 0:
+            now = clock_ns(CLOCK_MONOTONIC)
+            samples[i // 64] = (now - since) // 128
+            since = now
 
 
 @kernel
@@ -278,6 +297,13 @@ def child_receive_when_due(instance: str, cpu: int | None, count: int) -> None:
         m.ready(1)
 
 
+def child_bounce(instance: str, cpu: int | None, count: int) -> None:
+    m = Mapped(instance, cpu)
+    for n in (0, count):
+        bounce(m.t["cursors"], 1, n, m.t["samples"])
+        m.ready(1)
+
+
 def child_be_woken(instance: str, cpu: int | None, count: int) -> None:
     m = Mapped(instance, cpu)
     for n in (0, count):
@@ -323,6 +349,7 @@ def warm() -> None:
     receive(cursors, words, 0, 1, 1)
     send_when_due(cursors, words, 0, 1, arrays["sender_stalls"], 8)
     receive_when_due(cursors, words, 0, arrays["samples"], arrays["receiver_stalls"], 8)
+    bounce(cursors, 0, 0, arrays["samples"])
     stage(0, cursors, bells, words, 0, 0, arrays["histogram"], *YIELD)
     idle_until(bells, 0, 0, *YIELD)
     wake_often(cursors, bells, 0, 0)
@@ -343,23 +370,38 @@ class Arena:
     def __exit__(self, *_: object) -> None:
         self.segment.unlink()
 
-    def wait_for(self, processes: int) -> None:
-        """Until that many children have loaded their kernels: one that is late is no latency."""
-        while self.a["ready"].sum() < processes:
+    def wait_for(self, *children: Any) -> None:
+        """Until all children have loaded their kernels: one that is late is no latency."""
+        while self.a["ready"].sum() < len(children):
+            if not all(child.is_alive() for child in children):
+                raise SystemExit("bench.rings: a process failed; what it said is above")
             time.sleep(0.001)
 
 
 # ---------------------------------------------------------------- our rings
 
 
+def bare_line(smoke: bool, cpus: tuple[int, int]) -> Row:
+    """Half a round trip of one cache line between the two cores."""
+    count = 6_400 if smoke else 640_000
+    with Arena() as arena:
+        child = started(child_bounce, INSTANCE, cpus[1], count)
+        harness.pin(cpus[0])
+        arena.wait_for(child)
+        bounce(arena.t["cursors"], 0, count, arena.t["samples"])
+        child.join()
+        taken = arena.a["samples"][1 : count // 64 + 1]
+    return harness.latency_row("one cache line, no ring", harness.histogram_of(taken))
+
+
 def hop_latency(report: harness.Report, smoke: bool, cpus: tuple[int, int]) -> None:
-    rows = []
+    rows = [bare_line(smoke, cpus)]
     for rate in (100_000,) if smoke else (10_000, 100_000, 1_000_000):
-        count = min(2_000 if smoke else rate * 5, SAMPLES_MAX)
+        count = min(20_000 if smoke else rate * 5, SAMPLES_MAX)
         with Arena() as arena:
             child = started(child_receive_when_due, INSTANCE, cpus[1], count)
             harness.pin(cpus[0])
-            arena.wait_for(1)
+            arena.wait_for(child)
             t, cells = arena.t, harness.witness_cells()
             send_when_due(t["cursors"], t["words"], count, rate, t["sender_stalls"], cells)
             child.join()
@@ -374,6 +416,10 @@ def hop_latency(report: harness.Report, smoke: bool, cpus: tuple[int, int]) -> N
         report.latency(f"ring hop at {rate:,}/s, stalls apart", quiet)
     report.table("One-way latency between two pinned processes", rows)
     report.note(
+        "one cache line: half a round trip, averages of 64; what two cores ask for on this host at "
+        "this moment. A hop moves two lines, cursor and record, and the clock is read twice"
+    )
+    report.note(
         f"stalls: gaps over {STALL_NS} ns that sender or receiver, both always looking at the "
         "clock, saw on their own cores; with them goes what queued behind what they held up"
     )
@@ -386,7 +432,7 @@ def ring_throughput(smoke: bool, cpus: tuple[int, int]) -> list[Row]:
             rounds = [(k * count, count, batch) for k in range(runs)]
             child = started(child_receive, INSTANCE, cpus[1], rounds)
             harness.pin(cpus[0])
-            arena.wait_for(1)
+            arena.wait_for(child)
             rates = []
             for k, (first, _, _) in enumerate(rounds):
                 begin = time.perf_counter()
@@ -559,7 +605,7 @@ def wake_up(smoke: bool, cpus: tuple[int, int]) -> list[Row]:
         with Arena() as arena:
             child = started(child_be_woken, INSTANCE, cpu, count)
             harness.pin(cpus[0])
-            arena.wait_for(1)
+            arena.wait_for(child)
             wake_often(arena.t["cursors"], arena.t["bells"], count, 2_000_000)
             child.join()
             rows.append(harness.latency_row(case, arena.a["histogram"]))
@@ -589,7 +635,7 @@ def run_stages(count: int, rate: int, how: Policy) -> tuple[float, harness.Array
         children = [
             started(child_stage, INSTANCE, me, count, rate, tuple(how)) for me in range(1, STAGES)
         ]
-        arena.wait_for(STAGES - 1)
+        arena.wait_for(*children)
         begin = time.perf_counter()
         total = run_stage(arena.t, 0, count, rate, how)
         while arena.a["cursors"][(STAGES - 1) * STRIDE] < count:
