@@ -33,6 +33,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Final
 
+import numba
 from faster_fifo import Empty, Queue
 
 from engine import files, memory
@@ -505,7 +506,9 @@ class Supervisor:
         notify("STATUS=starting")
         begun_ns = time.monotonic_ns()
         # One process compiles what the cache lacks, before several would do so at once.
-        pipeline.compile_all(lambda text: self.log.write("info", "compiling", what=text))
+        cold = not Path(numba.config.CACHE_DIR).exists()
+        level = "info" if cold else "debug"
+        pipeline.compile_all(lambda text: self.log.write(level, "compiling", what=text))
         compiled_ns = time.monotonic_ns()
         if self.stop_asked():
             raise StopAsked

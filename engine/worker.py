@@ -40,6 +40,9 @@ from shm.segment import SegmentError
 
 SLICE_NS: Final = 50_000_000
 
+JOURNAL: Final = 1 << STAGES.index("journal")
+PUBLISH: Final = 1 << STAGES.index("publish")
+
 EXIT_STOPPED: Final = 0
 EXIT_ATTACH: Final = 69  # memory, data directory or endpoints would not have us
 EXIT_BUG: Final = 70  # an assert or exception of ours
@@ -73,7 +76,7 @@ class Task(NamedTuple):
 
     config: Config
     workers: tuple[Worker, ...]  # all of them
-    index: int  # which one this is
+    me: int  # which one this is
     epoch: int
     supervisor: int  # pid
     spawned_ns: int  # CLOCK_MONOTONIC
@@ -146,7 +149,7 @@ def work(task: Task, queue: Queue) -> None:
     """Entry of the process."""
     die_with(task.supervisor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    worker = task.workers[task.index]
+    worker = task.workers[task.me]
     name_process(f"pc-{worker.name}")
     faulthandler.enable()
     log = QueueHandler(queue, worker.name)
@@ -167,11 +170,11 @@ def work(task: Task, queue: Queue) -> None:
 
 def _work(task: Task, worker: Worker, log: QueueHandler) -> int:
     """Attach, get ready, run, close."""
-    from engine import memory, pipeline
+    from engine import memory
     from shm.pointers import table
     from shm.wait import FOR_EVER, beat, others, policy_of, rest
 
-    config, me = task.config, task.index
+    config, me = task.config, task.me
     mapped = memory.attach(config, task.epoch)
     arrays = mapped.arrays
     row = arrays["worker_status"][me]
@@ -191,9 +194,15 @@ def _work(task: Task, worker: Worker, log: QueueHandler) -> int:
         log.put("warning", "refused by the host", {"what": why})
 
     stages, shards = stage_masks(worker)
-    in_python = stages & (pipeline.Stage.JOURNAL | pipeline.Stage.PUBLISH)
-    in_kernels = int(stages & ~in_python)
-    pipeline.compile_all(None)
+    in_kernels = stages & ~(JOURNAL | PUBLISH)
+    if in_kernels:
+        from engine import pipeline
+
+        pipeline.compile_all(None)
+    if stages & JOURNAL:
+        from engine.journal import Journal
+    if stages & PUBLISH:
+        from engine.publisher import Publisher
     beat(bells, me, 0)
     row["ready_us"] = (time.monotonic_ns() - task.spawned_ns) // 1000
     row["state"] = WorkerState.READY
@@ -206,22 +215,22 @@ def _work(task: Task, worker: Worker, log: QueueHandler) -> int:
     # Only now: recovery has filled the tables that the stages look at when they begin.
     peers = others(len(task.workers), me)
     policy = policy_of(config.wait)
-    engine = pipeline.engine_of(
-        arrays,
-        memory.limits_of(config),
-        shards=config.shards,
-        checkpoint_every=config.checkpoint_every,
-        rings=tuple(arrays[name] for name in memory.ring_names(config)),
-    )
+    if in_kernels:
+        engine = pipeline.engine_of(
+            arrays,
+            memory.limits_of(config),
+            shards=config.shards,
+            checkpoint_every=config.checkpoint_every,
+            rings=tuple(arrays[name] for name in memory.ring_names(config)),
+        )
     python_stages: list[Stage] = []
-    if in_python & pipeline.Stage.JOURNAL:
-        from engine.journal import Journal
-
-        names = ("cursors", "commands", "reports")
+    if stages & JOURNAL:
         python_stages.append(
             Journal(
                 Path(config.data_dir),
-                *(arrays[name] for name in names),
+                arrays["cursors"],
+                arrays["commands"],
+                arrays["reports"],
                 config.wal,
                 bells=cells,
                 wake=peers,
@@ -229,9 +238,7 @@ def _work(task: Task, worker: Worker, log: QueueHandler) -> int:
                 histograms=arrays["histograms"],
             )
         )
-    if in_python & pipeline.Stage.PUBLISH:
-        from engine.publisher import Publisher
-
+    if stages & PUBLISH:
         python_stages.append(Publisher(config, arrays, task.epoch))
     cells[bell + EPOCH] = task.epoch
     beat(bells, me, 0)
@@ -240,7 +247,7 @@ def _work(task: Task, worker: Worker, log: QueueHandler) -> int:
     turns = 0
     while not cells[bell + STOP]:
         if row["order"] == Order.DRAIN and row["state"] != WorkerState.DRAINED:
-            in_kernels |= pipeline.Stage.CLOSE
+            in_kernels |= int(pipeline.Stage.CLOSE)  # and end with a CHECKPOINT
             row["state"] = WorkerState.DRAINED
         if not python_stages:
             pipeline.run(engine, in_kernels, shards, me, peers, *policy, SLICE_NS)

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from shm import cursors
 from shm.config import Config, workers_for
@@ -132,6 +132,7 @@ class _Up:
         self.seconds = seconds
         self.until: float | None = None
         self.show = demo_rate > 0 or sys.stdout.isatty()
+        self.seen_by_people = sys.stderr.isatty()  # else log records go there, as JSON
         self.demo: SpawnProcess | None = None
         self.lines = 0
         self.before: Sample | None = None
@@ -141,11 +142,11 @@ class _Up:
             print(text, flush=True)
 
     def hear(self, record: dict[str, Any]) -> None:
-        """A log record, for the person in front of the screen."""
+        """A log record; the person in front of the screen sees those that matter."""
         more = {k: v for k, v in record.items() if k not in ("ts", "level", "who", "event")}
         if record["event"] == "compiling":
             self.say(f"  compiling {record['what']} (once; kept for the next start)")
-        elif record["level"] in ("warning", "error"):
+        elif self.seen_by_people and record["level"] in ("warning", "error"):
             details = ", ".join(f"{name} {value}" for name, value in more.items())
             print(f"{record['level']}: {record['who']}: {record['event']}: {details}",
                   file=sys.stderr, flush=True)  # fmt: skip
@@ -255,14 +256,12 @@ def up(
 
         rate = demo_rate or traffic.RATE
     front = _Up(config, rate, demo_seed, seconds)
-    if sys.stderr.isatty():
+    stream: TextIO = sys.stderr
+    if front.seen_by_people:
         data = Path(config.data_dir)
         data.mkdir(mode=0o750, parents=True, exist_ok=True)
         stream = open(data / "engine.log", "a")  # noqa: SIM115 - for as long as we run
-        sink = front.hear
-    else:
-        stream, sink = sys.stderr, None
-    log = Log(stream, config.log_level, sink)
+    log = Log(stream, config.log_level, front.hear)
 
     def tick(group: Group) -> None:
         front.tick(group)
