@@ -181,7 +181,7 @@ def serve(config: Config, cores: int) -> None:
 class Session:
     """A started exchange and the way in and out of it."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, producer: str = "replay") -> None:
         from engine.publisher import Feed
         from shm.door import Door
 
@@ -190,7 +190,7 @@ class Session:
         self.process = context.Process(target=serve, args=(config, os.cpu_count() or 1))
         self.process.start()
         self._await_running()
-        self.door = Door(config.instance, "replay")
+        self.door = Door(config.instance, producer)
         view = self.door.view
         slots = int(view.engine["reports"])
         self._cursors = Segment.attach(config.instance, CURSORS, CURSOR_PARTS, view.epoch)
