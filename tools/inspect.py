@@ -51,7 +51,12 @@ REPORT_RECORDS: Final[dict[int, Record]] = {
     ReportKind.SYMBOL: records.SYMBOL_REPORT,
 }
 # `status` of a report means what its kind says; "" is a plain number.
-_STATUS: Final = {"REPORT": "Status", "ANSWER_REPORT": "Kind", "WALLET_REPORT": "Kind"}
+_STATUS: Final = {
+    "REPORT": "Status",
+    "ANSWER_REPORT": "Kind",
+    "WALLET_REPORT": "Kind",
+    "FLIP_REPORT": "Flip",
+}
 _HEX: Final = re.compile(r"(.*_)?(hash|hi|lo|layouts?|parts|magic|digest)")
 
 
