@@ -467,13 +467,16 @@ class Journal:
         self._bind()
         self._news = threading.Event()
         self._log_lock = threading.Lock()
+        self._ahead_lock = threading.Lock()
         self._stop = False
         self._threads: list[threading.Thread] = []
         if not threads:
             self.make_ahead()
         else:
             for name, body in (("beside", self._run_beside), ("ahead", self._run_ahead)):
-                thread = threading.Thread(target=body, name=f"journal-{name}", daemon=True)
+                thread = threading.Thread(
+                    target=self._guarded, args=(body,), name=f"journal-{name}", daemon=True
+                )
                 self._threads.append(thread)
                 thread.start()
 
@@ -611,11 +614,16 @@ class Journal:
 
     def make_ahead(self) -> bool:
         """Make the segments that will be needed next; sets or clears CUT. False: no room."""
+        with self._ahead_lock:
+            return self._make_ahead()
+
+    def _make_ahead(self) -> bool:
         cut = int(self.cursors[CUT]) != 0
         try:
-            while (ahead := self.segments_ahead()) < self.config.preallocate and not self._stop:
-                number = int(self.cells[J_SEGMENT]) + ahead + 1
-                make_segment(self.data, number, self.manifest.segment_bytes)
+            first, present = int(self.cells[J_SEGMENT]), set(segment_numbers(self.data))
+            for number in range(first, first + self.config.preallocate + 1):
+                if number not in present and not self._stop:
+                    make_segment(self.data, number, self.manifest.segment_bytes)
             with self._log_lock:
                 self.log.prepare()
         except OSError as error:
@@ -666,6 +674,14 @@ class Journal:
             if result == SEGMENT_FULL and not self._roll_log():
                 return
 
+    def _guarded(self, body: Callable[[], None]) -> None:
+        """A thread that dies takes the journal with it: without it the engine would just stop."""
+        try:
+            body()
+        except BaseException as error:
+            log.exception("%s", threading.current_thread().name)
+            self._failed(JournalFailed(f"{threading.current_thread().name}: {error!r}"))
+
     def _run_beside(self) -> None:
         while True:
             result = beside_loop(*self._beside_args())
@@ -703,8 +719,8 @@ class Journal:
             JournalFailed(
                 f"{_CALLS.get(call, 'a call')} failed: {os.strerror(error)} (errno {error}), "
                 f"{wal_segment_path(self.data, int(self.cells[J_SEGMENT]))} near byte "
-                f"{int(self.cells[J_OFFSET])}; commands after {int(self.cells[J_SEQ])} were not "
-                "acknowledged. Check the disk, then start the engine: it recovers from the WAL"
+                f"{int(self.cells[J_OFFSET])}; commands after {int(self.cursors[JOURNALED])} "
+                "were not acknowledged. Check the disk, then start the engine: it recovers"
             )
         )
 

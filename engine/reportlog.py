@@ -22,6 +22,7 @@ import errno
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -273,13 +274,15 @@ def make_segment(data: Path, manifest: Manifest, first_index: int, record_count:
             fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
             try:
                 os.posix_fallocate(fd, 0, size)
-                os.pwrite(fd, content, 0)
+                if content:
+                    os.pwrite(fd, content, 0)
                 os.fsync(fd)
             finally:
                 os.close(fd)
     except OSError:
-        temporary.unlink(missing_ok=True)
-        segment.index_path.unlink(missing_ok=True)
+        for name in (temporary, segment.index_path):
+            with suppress(OSError):
+                name.unlink()
         raise
     os.rename(temporary, path)
     sync_folder(path.parent)

@@ -36,6 +36,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -57,6 +58,7 @@ from engine.files import (
     manifest_path,
     read_manifest,
     read_watermark,
+    row_from,
     segment_numbers,
     segment_path,
     sync_files,
@@ -392,18 +394,17 @@ def scan_start(manifest: Manifest) -> np.ndarray[Any, Any]:
     return scan
 
 
-def first_header(path: Path, manifest: Manifest) -> np.ndarray[Any, Any] | None:
-    """The header at the beginning of a segment, if it is sound and of this WAL."""
-    with open(path, "rb") as file:
-        data = file.read(WAL_BLOCK.dtype.itemsize)
-    if len(data) < WAL_BLOCK.dtype.itemsize:
+def first_header(data: Path, manifest: Manifest, number: int) -> Any:
+    """The header that a segment begins with, None if it is not sound or belongs elsewhere."""
+    with open(segment_path(data, number), "rb") as file:
+        content = file.read(WAL_BLOCK.dtype.itemsize)
+    row = row_from(content, WAL_BLOCK)
+    head = row[0]
+    if not header_sound(table(row.view(np.int64)), 0):
         return None
-    words = np.frombuffer(bytearray(data), np.int64)
-    if not header_sound(table(words), 0):
-        return None
-    head = words.view(WAL_BLOCK.dtype)
-    same = int(head[0]["wal_hi"]) == manifest.wal_hi and int(head[0]["wal_lo"]) == manifest.wal_lo
-    return head if same else None
+    wanted = (manifest.wal_hi, manifest.wal_lo, number, 0)
+    found = tuple(int(head[name]) for name in ("wal_hi", "wal_lo", "segment", "offset"))
+    return head if found == wanted else None
 
 
 def segment_of(data: Path, manifest: Manifest, after_seq: int) -> int:
@@ -412,8 +413,8 @@ def segment_of(data: Path, manifest: Manifest, after_seq: int) -> int:
     if not numbers:
         return manifest.segment
     for number in reversed(numbers):
-        head = first_header(segment_path(data, number), manifest)
-        if head is not None and int(head[0]["first_seq"]) <= after_seq + 1:
+        head = first_header(data, manifest, number)
+        if head is not None and int(head["first_seq"]) <= after_seq + 1:
             return number
     return numbers[0]
 
@@ -850,7 +851,8 @@ def make_segment(data: Path, number: int, segment_bytes: int) -> None:
         finally:
             os.close(fd)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise
     os.rename(temporary, path)
     sync_folder(path.parent)
@@ -862,8 +864,8 @@ def prune_wal(data: Path, before_seq: int) -> list[Path]:
     removed: list[Path] = []
     numbers = segment_numbers(data)
     for number, following in zip(numbers, numbers[1:], strict=False):
-        head = first_header(segment_path(data, following), manifest)
-        if head is None or int(head[0]["first_seq"]) > before_seq + 1:
+        head = first_header(data, manifest, following)
+        if head is None or int(head["first_seq"]) > before_seq + 1:
             break
         segment_path(data, number).unlink()
         removed.append(segment_path(data, number))
