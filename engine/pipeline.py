@@ -51,7 +51,7 @@ from shm.codes import State
 from shm.jit import inlined, kernel
 from shm.pointers import Cells, Rows, rows_from, table
 from shm.units import NIL, SYSTEM_ACCOUNTS
-from shm.wait import Policy, beat, rest, ring_doorbells, stopping
+from shm.wait import FOR_EVER, Policy, beat, rest, ring_doorbells, stopping
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -241,7 +241,8 @@ def run(
     until = clock_ns(CLOCK_MONOTONIC) + slice_ns
     total = 0
     since = 0
-    turns = 0
+    # An idle worker slept until just now: it looks once, and doesn't yield its way to sleep again.
+    turns = 0 if spins >= FOR_EVER else spins + yields
     count = 0
     while True:
         did = turn(e, stages, shards)

@@ -67,6 +67,17 @@ def load_cursor(cursors: Cells, cell: int) -> int:
 
 
 @kernel
+def load_progress(cursors: Cells) -> tuple[int, int, int]:
+    """(commands settled, reports written, reports journaled), in this order.
+
+    What is settled has its reports below what is written.
+    """
+    settled = load_acquire(cursors, SETTLED)
+    written = load_acquire(cursors, REPORTS_WRITTEN)
+    return settled, written, load_acquire(cursors, REPORTS_JOURNALED)
+
+
+@kernel
 def store_cursor(cursors: Cells, cell: int, value: int) -> None:
     """Move a cursor, after everything stored before."""
     store_release(cursors, cell, value)
@@ -194,24 +205,22 @@ class Publisher:
 
     def _send(self) -> int:
         """One batch; returns how many records it had."""
-        # In this order: what is settled has its reports below `written`.
-        settled = int(load_cursor(self._cursors, SETTLED))
-        written = int(load_cursor(self._cursors, REPORTS_WRITTEN))
-        if self._topics:
+        settled, written, journaled = load_progress(self._cursors)
+        count = journaled - self._next
+        if count and self._topics:
             reports = self._feed.read(self._next, BATCH_RECORDS)
             count = len(reports)
             if count:
                 self._say(reports)
-        else:
-            count = self._feed.end() - self._next
         self._next += count
         if self._next >= written:
             self._publish(settled)
         if self._next >= self._passing[1]:
             self._publish(self._passing[0])
             self._passing = (settled, written)
-        self._counters[Counter.PUBLISH_REPORTS * COUNTER_CELLS] += count
-        self._counters[Counter.PUBLISH_LAPPED * COUNTER_CELLS] = self._feed.lapped_count
+        if count:
+            self._counters[Counter.PUBLISH_REPORTS * COUNTER_CELLS] += count
+            self._counters[Counter.PUBLISH_LAPPED * COUNTER_CELLS] = self._feed.lapped_count
         return count
 
     def _publish(self, seq: int) -> None:
@@ -257,10 +266,8 @@ class Publisher:
             wanted = "wanted msgpack {first_index: integer >= 0, count: integer > 0}"
             return [msgpack.packb({**self._head, "error": f"malformed request, {wanted}"})]
         try:
-            # Asked for what may be any number, the kernel takes 64 bits of it: no further than news.
-            reports = self._answers.read(
-                min(first, self._answers.end()), min(count, ANSWER_RECORDS)
-            )
+            end = self._answers.end()  # what is asked for may be any number, kernels take 64 bits
+            reports = self._answers.read(min(first, end), min(count, ANSWER_RECORDS))
         except files.DataError as error:
             return [msgpack.packb({**self._head, "error": str(error)})]
         last_seq = int(reports[-1]["seq"]) if len(reports) else self._last_seq
