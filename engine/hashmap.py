@@ -13,19 +13,21 @@ from shm.jit import PLAIN, inlined, kernel
 from shm.pointers import Cells
 from shm.units import NIL
 
-_GOLDEN = np.int64(-7046029254386353131)  # 2^64 / phi, odd
+_GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / phi, odd
 
 if PLAIN:
 
     def home(key: int, bits: int) -> int:
-        return ((int(key) * int(_GOLDEN)) >> (64 - bits)) & ((1 << bits) - 1)
+        return ((int(key) * _GOLDEN) & ((1 << 64) - 1)) >> (64 - int(bits))
 
 else:
+    _U = np.uint64
 
     @inlined
     def home(key: int, bits: int) -> int:
         """Where the probe for `key` starts in a table of 2^bits entries."""
-        return ((key * _GOLDEN) >> (64 - bits)) & ((1 << bits) - 1)
+        # Unsigned: signed products may not wrap, LLVM counts on it and computes something else.
+        return np.int64((_U(key) * _U(_GOLDEN)) >> _U(64 - bits))
 
 
 @inlined
