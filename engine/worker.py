@@ -42,6 +42,7 @@ SLICE_NS: Final = 50_000_000
 
 JOURNAL: Final = 1 << STAGES.index("journal")
 PUBLISH: Final = 1 << STAGES.index("publish")
+IN_PYTHON: Final = JOURNAL | PUBLISH
 
 EXIT_STOPPED: Final = 0
 EXIT_ATTACH: Final = 69  # memory, data directory or endpoints would not have us
@@ -169,18 +170,16 @@ def work(task: Task, queue: Queue) -> None:
 
 
 def _work(task: Task, worker: Worker, log: QueueHandler) -> int:
-    """Attach, get ready, run, close."""
+    """Attach, get ready, wait for the order, run."""
     from engine import memory
     from shm.pointers import table
-    from shm.wait import FOR_EVER, beat, others, policy_of, rest
+    from shm.wait import beat
 
-    config, me = task.config, task.me
-    mapped = memory.attach(config, task.epoch)
+    mapped = memory.attach(task.config, task.epoch)
     arrays = mapped.arrays
-    row = arrays["worker_status"][me]
+    row = arrays["worker_status"][task.me]
     engine_status = arrays["engine_status"][0]
-    cells, bell = arrays["control"], doorbell(me)
-    bells = table(cells)
+    cells, bell = arrays["control"], doorbell(task.me)
     row["pid"] = cells[bell + WORKER_PID] = os.getpid()
     row["state"] = WorkerState.SPAWNED
 
@@ -193,17 +192,8 @@ def _work(task: Task, worker: Worker, log: QueueHandler) -> int:
         row["refused"] |= wish
         log.put("warning", "refused by the host", {"what": why})
 
-    stages, shards = stage_masks(worker)
-    in_kernels = stages & ~(JOURNAL | PUBLISH)
-    if in_kernels:
-        from engine import pipeline
-
-        pipeline.compile_all(None)
-    if stages & JOURNAL:
-        from engine.journal import Journal
-    if stages & PUBLISH:
-        from engine.publisher import Publisher
-    beat(bells, me, 0)
+    _load(stage_masks(worker)[0])
+    beat(table(cells), task.me, 0)
     row["ready_us"] = (time.monotonic_ns() - task.spawned_ns) // 1000
     row["state"] = WorkerState.READY
     log.put("debug", "ready", {"ms": int(row["ready_us"]) // 1000})
@@ -211,11 +201,65 @@ def _work(task: Task, worker: Worker, log: QueueHandler) -> int:
         time.sleep(0.001)
         if cells[bell + STOP]:
             return EXIT_STOPPED
-
     # Only now: recovery has filled the tables that the stages look at when they begin.
+    _run(task, worker, arrays)
+    return EXIT_STOPPED
+
+
+def _load(stages: int) -> None:
+    """Import what the stages need, and have their kernels at hand."""
+    if stages & ~IN_PYTHON:
+        from engine import pipeline
+
+        pipeline.compile_all(None)
+    if stages & JOURNAL:
+        import engine.journal
+    if stages & PUBLISH:
+        import engine.publisher  # noqa: F401
+
+
+def _python_stages(task: Task, arrays: dict[str, Any], stages: int, peers: int) -> list[Stage]:
+    """The stages that run as Python."""
+    made: list[Stage] = []
+    if stages & JOURNAL:
+        from engine.journal import Journal
+
+        made.append(
+            Journal(
+                Path(task.config.data_dir),
+                arrays["cursors"],
+                arrays["commands"],
+                arrays["reports"],
+                task.config.wal,
+                bells=arrays["control"],
+                wake=peers,
+                counters=arrays["counters"],
+                histograms=arrays["histograms"],
+            )
+        )
+    if stages & PUBLISH:
+        from engine.publisher import Publisher
+
+        made.append(Publisher(task.config, arrays, task.epoch))
+    return made
+
+
+def _run(task: Task, worker: Worker, arrays: dict[str, Any]) -> None:
+    """The loop: stages in kernels and in Python take turns until the stop word is set."""
+    from engine import memory
+    from shm.jit import entry_of
+    from shm.pointers import table
+    from shm.wait import FOR_EVER, beat, others, policy_of, rest
+
+    config, me = task.config, task.me
+    stages, shards = stage_masks(worker)
     peers = others(len(task.workers), me)
     policy = policy_of(config.wait)
+    python_stages = _python_stages(task, arrays, stages, peers)
+    in_kernels = stages & ~IN_PYTHON
     if in_kernels:
+        from engine import pipeline
+
         engine = pipeline.engine_of(
             arrays,
             memory.limits_of(config),
@@ -223,39 +267,27 @@ def _work(task: Task, worker: Worker, log: QueueHandler) -> int:
             checkpoint_every=config.checkpoint_every,
             rings=tuple(arrays[name] for name in memory.ring_names(config)),
         )
-    python_stages: list[Stage] = []
-    if stages & JOURNAL:
-        python_stages.append(
-            Journal(
-                Path(config.data_dir),
-                arrays["cursors"],
-                arrays["commands"],
-                arrays["reports"],
-                config.wal,
-                bells=cells,
-                wake=peers,
-                counters=arrays["counters"],
-                histograms=arrays["histograms"],
-            )
-        )
-    if stages & PUBLISH:
-        python_stages.append(Publisher(config, arrays, task.epoch))
+        # With others in the process, a kernel doesn't sleep: they have their turn, then all do.
+        waiting = (0, FOR_EVER, 0, 0) if python_stages else (*policy, SLICE_NS)
+        run = entry_of(pipeline.run, engine, in_kernels, shards, me, peers, *waiting)
+
+    row = arrays["worker_status"][me]
+    cells, bell = arrays["control"], doorbell(me)
+    bells = table(cells)
     cells[bell + EPOCH] = task.epoch
     beat(bells, me, 0)
     row["state"] = WorkerState.RUNNING
-
     turns = 0
     while not cells[bell + STOP]:
         if row["order"] == Order.DRAIN and row["state"] != WorkerState.DRAINED:
             in_kernels |= int(pipeline.Stage.CLOSE)  # and end with a CHECKPOINT
             row["state"] = WorkerState.DRAINED
         if not python_stages:
-            pipeline.run(engine, in_kernels, shards, me, peers, *policy, SLICE_NS)
+            run(engine, in_kernels, shards, me, peers, *waiting)
             continue
         did = 0
         if in_kernels:
-            # A few turns without sleeping, so that the other stages have theirs.
-            did += pipeline.run(engine, in_kernels, shards, me, peers, 0, FOR_EVER, 0, 0)
+            did += run(engine, in_kernels, shards, me, peers, *waiting)
         for stage in python_stages:
             did += stage.step()
         beat(bells, me, did)
@@ -263,4 +295,3 @@ def _work(task: Task, worker: Worker, log: QueueHandler) -> int:
     for stage in python_stages:
         stage.close()
     row["state"] = WorkerState.STOPPED
-    return EXIT_STOPPED

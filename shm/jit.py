@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numba
 
@@ -78,4 +78,17 @@ def inlined(function: Callable[P, R]) -> Callable[P, R]:
         boundscheck=BOUNDSCHECK,
         forceinline=True,
     )(function)
+    return compiled
+
+
+def entry_of(function: Callable[..., R], *arguments: Any) -> Callable[..., R]:
+    """`function` for arguments of these types, which every call must have.
+
+    numba looks up the types of all arguments at every call, about 1.5 us for each table: this has
+    been done once here. For what Python calls often with many tables.
+    """
+    if PLAIN:
+        return function
+    types = tuple(numba.typeof(argument) for argument in arguments)
+    compiled: Callable[..., R] = function.compile(types)  # type: ignore[attr-defined]
     return compiled
