@@ -26,11 +26,11 @@ from engine.prices import (
     NO_ASK,
     NO_BID,
     best_of,
-    best_price,
     bit,
-    drop_leaf,
+    hide_leaf,
     leaf_of,
     reset_prices,
+    show_leaf,
 )
 from engine.state import Books, Limits
 from shm.codes import NodeState, Side
@@ -102,6 +102,8 @@ def link(
     bits = leaf_bits[leaf]
     if bits & mark == 0:
         leaf_bits[leaf] = bits | mark
+        if bits == 0:
+            show_leaf(matcher, trie_bits, leaf)
         level["first"] = slot
         level["lots"] = open_lots
         o["prev"] = NIL
@@ -124,26 +126,6 @@ def link(
     return True
 
 
-@kernel
-def _find_best(
-    books: Rows,
-    matcher: Cells,
-    trie_bits: Cells,
-    trie_children: Cells,
-    leaf_bits: Cells,
-    symbol: int,
-    side: int,
-    price_ticks: int,
-) -> None:
-    """The leaf of `price_ticks` ran dry: free it; if that price was the best, find the next."""
-    row = symbol * 2 + side
-    drop_leaf(matcher, trie_bits, trie_children, leaf_bits, row, price_ticks)
-    best = books[symbol]["best_bid"] if side == Side.BUY else books[symbol]["best_ask"]
-    if best == price_ticks:
-        best = best_price(matcher, trie_bits, trie_children, leaf_bits, row)
-        _set_best(books[symbol], side, best)
-
-
 @inlined
 def level_emptied(
     books: Rows,
@@ -161,15 +143,15 @@ def level_emptied(
     bits = leaf_bits[leaf] & ~bit(level_row & 63)
     leaf_bits[leaf] = bits
     if bits == 0:
-        _find_best(books, matcher, trie_bits, trie_children, leaf_bits, symbol, side, price_ticks)
+        best = hide_leaf(matcher, trie_bits, trie_children, leaf_bits, leaf, side, price_ticks)
     else:
         # The rest of the best leaf is the best of the rest.
-        book = books[symbol]
-        bid = book["best_bid"]
-        ask = book["best_ask"]
-        best = bid if side == Side.BUY else ask
-        if best == price_ticks:
-            _set_best(book, side, (price_ticks & ~63) | best_of(bits, side))
+        best = (price_ticks & ~63) | best_of(bits, side)
+    book = books[symbol]
+    bid = book["best_bid"]
+    ask = book["best_ask"]
+    if price_ticks == (bid if side == Side.BUY else ask):
+        _set_best(book, side, best)
 
 
 @inlined
@@ -308,7 +290,7 @@ def _forget_mine(mine: Rows, positions: int) -> None:
 
 @kernel
 def _empty_shard(b: Books, accounts: int, symbols: int, trie: int, leaves: int) -> None:
-    reset_prices(b.matcher, b.trie_bits, b.leaf_bits, trie, leaves, symbols)
+    reset_prices(b.matcher, trie, leaves, symbols)
     for account in range(accounts):
         b.mine_heads[account] = NIL
     for row in range(leaves * 64):
@@ -340,6 +322,8 @@ def _relink(b: Books, orders: int, symbols: int, shard: int, shards: int) -> int
             return slot
         level_row = leaf * 64 + (price & 63)
         b.node_levels[slot] = level_row
+        if b.leaf_bits[leaf] == 0:
+            show_leaf(b.matcher, b.trie_bits, leaf)
         b.leaf_bits[leaf] |= bit(price & 63)
         level = b.levels[level_row]
         level["lots"] += o["open_lots"]

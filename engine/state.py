@@ -15,8 +15,7 @@ from shm import records
 from shm.pointers import Cells, Rows, table
 from shm.units import PRODUCERS_MAX
 
-
-MATCHER_CELLS: Final = 64  # scalars of a shard; behind them its finger cache and its trie roots
+MATCHER_CELLS: Final = 64  # scalars of a shard; behind them its finger cache, roots and links
 FINGERS: Final = 1024  # (key, leaf) pairs: the price leaves a shard has touched lately
 
 
@@ -90,7 +89,7 @@ class Books(NamedTuple):
     trie_children: Cells  # int64[trie * 64]: inner nodes, or leaves at the last step
     leaf_bits: Cells  # int64[leaves]: which of its 64 prices have orders
     levels: Rows  # LEVEL[leaves * 64]
-    matcher: Cells  # free lists, paused command, finger cache, trie roots (engine/prices.py)
+    matcher: Cells  # paused command, finger cache, trie roots and links (engine/prices.py)
 
 
 def power_of_two(at_least: int) -> int:
@@ -144,7 +143,13 @@ def shard_tables(limits: Limits) -> tuple[TableSpec, ...]:
         TableSpec("trie_children", "<i8", limits.trie * 64, False),
         TableSpec("leaf_bits", "<i8", limits.leaves, False),
         TableSpec("levels", "LEVEL", limits.leaves * 64, False),
-        TableSpec("matcher", "<i8", MATCHER_CELLS + 2 * FINGERS + 2 * limits.symbols, False),
+        # Scalars, fingers and roots, and what hangs on what (engine/prices.py).
+        TableSpec(
+            "matcher",
+            "<i8",
+            MATCHER_CELLS + 2 * (FINGERS + limits.symbols + limits.trie) + limits.leaves,
+            False,
+        ),
     )
 
 

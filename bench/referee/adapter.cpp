@@ -21,7 +21,7 @@
 
 namespace {
 
-constexpr int TABLES = 12;
+constexpr int TABLES = 11;
 constexpr int WRITTEN = 0, READ = 16, MASK = 32, NEXT = 33, STATE_CELLS = 64;  // engine.py
 
 struct Ring {
@@ -32,7 +32,7 @@ struct Ring {
 
 Ring* ring;
 
-#define T void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *
+#define T void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *
 void (*on_batch)(const void*, int64_t, T);
 void (*on_new)(const void*, int64_t, T);
 void (*on_cancel)(const void*, int64_t, T);
@@ -40,7 +40,7 @@ void (*on_modify)(const void*, int64_t, T);
 int64_t (*best)(int64_t, int64_t, T);
 int64_t (*depth)(int64_t, int64_t, T);
 void* t[TABLES];
-#define TABLES_ARE t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10], t[11]
+#define TABLES_ARE t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10]
 
 void* pages(size_t bytes) {
     void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

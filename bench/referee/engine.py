@@ -11,8 +11,6 @@ The referee's orders have ids and no owners, so what stands in front of the book
 id to row, and the per-account lists stay out of it. Everything else is the engine's: price trie,
 queues, level totals, best prices.
 
-Ids find rows by a table addressed with their low bits, which is one small load for ids that come
-in order; two live ids that share those bits share an entry, and the later one goes to a hash map.
 """
 
 from __future__ import annotations
@@ -24,7 +22,6 @@ import numpy as np
 from numba import cfunc, types
 from numba.np.numpy_support import from_dtype
 
-from engine import hashmap
 from engine.book import best_against, crosses, link, reset_shard, reset_shared, unlink
 from engine.prices import NO_ASK, NO_BID, leaf_of
 from engine.state import Limits, allocate, books_of, shard_tables, shared_book_tables, zeros
@@ -76,9 +73,9 @@ LIMITS = Limits(
 # The referee's prices are signed; the middle of our range stands for 0.
 ZERO_TICKS: Final = (PRICE_TICKS_MAX + 1) // 2
 
-DIRECT_BITS: Final = 20
-_DIRECT: Final = (1 << DIRECT_BITS) - 1
-OVERFLOW_BITS: Final = 21
+INDEX_BITS_MIN: Final = 10
+INDEX_BITS_MAX: Final = 22
+_GOLDEN: Final = np.int64(-7046029254386353131)  # 2^64 / phi, odd
 
 # Cells of `state`; the adapter knows WRITTEN, READ and MASK.
 WRITTEN: Final = 0  # reports the drainer may read
@@ -88,7 +85,10 @@ NEXT: Final = 33  # reports written, published or not
 ROOM: Final = 34  # reports that fit before READ must be looked at again
 FREE: Final = 35  # head of the free rows, linked through NODE.next
 FRESH: Final = 36  # rows from here on were never used
-OVERFLOWN: Final = 37  # ids in the overflow map
+COUNT: Final = 37  # ids in the index
+INDEX_BITS: Final = 38
+INDEX_MASK: Final = 39
+INDEX_BASE: Final = 40  # the half of the index in use
 STATE_CELLS: Final = 64
 
 _PUBLISH_EVERY: Final = 64
@@ -141,55 +141,99 @@ def _report(
 
 # ---------------------------------------------------------------- ids
 
-
-@kernel
-def _find_overflown(overflow: Cells, id_: int) -> int:
-    return hashmap.get(overflow, OVERFLOW_BITS, id_ + 1)
+# Open addressing from id to row. A cell holds 32 bits of the hash and, below, the row + 1; 0 is
+# empty. It has twice to four times as many cells as orders rest: what is small stays in the cache.
 
 
 @inlined
-def _find(nodes: Rows, direct: Cells, overflow: Cells, state: Cells, id_: int) -> int:
-    """Row of a resting order, or NIL."""
-    slot = np.int64(direct[id_ & _DIRECT])
-    if slot != NIL and nodes[slot]["order_id"] == id_:
-        return slot
-    if state[OVERFLOWN] == 0:
-        return np.int64(NIL)
-    return _find_overflown(overflow, id_)
-
-
-@kernel
-def _overflow(overflow: Cells, state: Cells, id_: int, slot: int) -> None:
-    # Key 0 means "empty" to the map, so ids are stored one higher.
-    hashmap.put(overflow, OVERFLOW_BITS, id_ + 1, slot)
-    state[OVERFLOWN] += 1
-
-
-@kernel
-def _forget_overflown(overflow: Cells, state: Cells, id_: int) -> None:
-    hashmap.remove_entry(overflow, OVERFLOW_BITS, hashmap.find(overflow, OVERFLOW_BITS, id_ + 1))
-    state[OVERFLOWN] -= 1
+def _hash(id_: int) -> int:
+    """32 bits, signed."""
+    return (id_ * _GOLDEN) >> 32
 
 
 @inlined
-def _remember(direct: Cells, overflow: Cells, state: Cells, id_: int, slot: int) -> None:
-    entry = id_ & _DIRECT
-    if direct[entry] == NIL:
-        direct[entry] = slot
-    else:
-        _overflow(overflow, state, id_, slot)
+def _home(hash_: int, bits: int) -> int:
+    return (hash_ & 0xFFFFFFFF) >> (32 - bits)
 
 
 @inlined
-def _forget(nodes: Rows, direct: Cells, overflow: Cells, state: Cells, id_: int, slot: int) -> None:
-    """The order is gone: its id means nothing now, and its row is free."""
-    entry = id_ & _DIRECT
-    if direct[entry] == slot:
-        direct[entry] = NIL
-    else:
-        _forget_overflown(overflow, state, id_)
+def _find(nodes: Rows, index: Cells, state: Cells, id_: int) -> int:
+    """Cell of a resting order's id, or NIL."""
+    hash_ = _hash(id_)
+    mask = state[INDEX_MASK]
+    at = _home(hash_, state[INDEX_BITS])
+    base = state[INDEX_BASE]
+    while True:
+        cell = index[base + at]
+        if cell >> 32 == hash_ and nodes[(cell & 0xFFFFFFFF) - 1]["order_id"] == id_:
+            return at
+        if cell == 0:
+            return np.int64(NIL)
+        at = (at + 1) & mask
+
+
+@kernel
+def _grow(index: Cells, state: Cells) -> None:
+    """Twice the cells, in the other half of the table."""
+    base = state[INDEX_BASE]
+    size = state[INDEX_MASK] + 1
+    assert 4 * size <= 2 << INDEX_BITS_MAX
+    other = (1 << INDEX_BITS_MAX) - base
+    bits = state[INDEX_BITS] + 1
+    for k in range(2 * size):
+        index[other + k] = 0
+    for k in range(size):
+        cell = index[base + k]
+        if cell != 0:
+            at = _home(cell >> 32, bits)
+            while index[other + at] != 0:
+                at = (at + 1) & (2 * size - 1)
+            index[other + at] = cell
+    state[INDEX_BASE] = other
+    state[INDEX_MASK] = 2 * size - 1
+    state[INDEX_BITS] = bits
+
+
+@inlined
+def _remember(index: Cells, state: Cells, id_: int, slot: int) -> None:
+    count = state[COUNT] + 1
+    state[COUNT] = count
+    if 2 * count > state[INDEX_MASK]:
+        _grow(index, state)
+    hash_ = _hash(id_)
+    mask = state[INDEX_MASK]
+    base = state[INDEX_BASE]
+    at = _home(hash_, state[INDEX_BITS])
+    while index[base + at] != 0:
+        at = (at + 1) & mask
+    index[base + at] = (hash_ << 32) | (slot + 1)
+
+
+@inlined
+def _forget(nodes: Rows, index: Cells, state: Cells, at: int, slot: int) -> None:
+    """The order is gone: its id, in cell `at`, means nothing now, and its row is free."""
+    mask = state[INDEX_MASK]
+    base = state[INDEX_BASE]
+    bits = state[INDEX_BITS]
+    hole = at
+    while True:
+        at = (at + 1) & mask
+        cell = index[base + at]
+        if cell == 0:
+            break
+        # It may move into the hole unless its own probe starts after the hole.
+        if ((at - _home(cell >> 32, bits)) & mask) >= ((at - hole) & mask):
+            index[base + hole] = cell
+            hole = at
+    index[base + hole] = 0
+    state[COUNT] -= 1
     nodes[slot]["next"] = state[FREE]
     state[FREE] = slot
+
+
+@inlined
+def _slot_in(index: Cells, state: Cells, at: int) -> int:
+    return (index[state[INDEX_BASE] + at] & 0xFFFFFFFF) - 1
 
 
 @inlined
@@ -211,8 +255,7 @@ def _row(nodes: Rows, state: Cells) -> int:
 def _take(
     ring: Rows,
     state: Cells,
-    direct: Cells,
-    overflow: Cells,
+    index: Cells,
     nodes: Rows,
     node_levels: Cells,
     books: Rows,
@@ -246,7 +289,7 @@ def _take(
                 nodes, node_levels, books, trie_bits, trie_children, leaf_bits, levels, matcher,
                 maker,
             )  # fmt: skip
-            _forget(nodes, direct, overflow, state, maker_id, maker)
+            _forget(nodes, index, state, _find(nodes, index, state, maker_id), maker)
             price = best_against(books, 0, side)
     return quantity
 
@@ -255,8 +298,7 @@ def _take(
 def _new(
     ring: Rows,
     state: Cells,
-    direct: Cells,
-    overflow: Cells,
+    index: Cells,
     nodes: Rows,
     node_levels: Cells,
     books: Rows,
@@ -277,7 +319,7 @@ def _new(
     _report(ring, state, ORDER_ACK, side, seq, id_, ticks, left, 0, 0)
     if crosses(best_against(books, 0, side), side, price):
         left = _take(
-            ring, state, direct, overflow, nodes, node_levels, books, trie_bits, trie_children,
+            ring, state, index, nodes, node_levels, books, trie_bits, trie_children,
             leaf_bits, levels, matcher, seq, id_, side, price, left,
         )  # fmt: skip
         if left == 0:
@@ -290,7 +332,7 @@ def _new(
     m["order_id"] = id_
     m["symbol"] = 0
     m["side"] = side
-    _remember(direct, overflow, state, id_, slot)
+    _remember(index, state, id_, slot)
     rests = link(
         nodes, node_levels, books, trie_bits, trie_children, leaf_bits, levels, matcher,
         slot, 0, side, price, left,
@@ -302,8 +344,7 @@ def _new(
 def _cancel(
     ring: Rows,
     state: Cells,
-    direct: Cells,
-    overflow: Cells,
+    index: Cells,
     nodes: Rows,
     node_levels: Cells,
     books: Rows,
@@ -316,10 +357,11 @@ def _cancel(
 ) -> None:
     id_ = o["order_id"]
     seq = o["sequence_number"]
-    slot = _find(nodes, direct, overflow, state, id_)
-    if slot == NIL:
+    at = _find(nodes, index, state, id_)
+    if at == NIL:
         _report(ring, state, CANCEL_REJECT, 0, seq, id_, 0, 0, 0, 0)
         return
+    slot = _slot_in(index, state, at)
     m = nodes[slot]
     ticks = m["price_ticks"] - ZERO_TICKS
     _report(
@@ -328,15 +370,14 @@ def _cancel(
     unlink(
         nodes, node_levels, books, trie_bits, trie_children, leaf_bits, levels, matcher, slot
     )  # fmt: skip
-    _forget(nodes, direct, overflow, state, id_, slot)
+    _forget(nodes, index, state, at, slot)
 
 
 @inlined
 def _modify(
     ring: Rows,
     state: Cells,
-    direct: Cells,
-    overflow: Cells,
+    index: Cells,
     nodes: Rows,
     node_levels: Cells,
     books: Rows,
@@ -350,10 +391,11 @@ def _modify(
     """Out of the queue, ACK, fills at the new price, and what is left to the end of its queue."""
     id_ = o["order_id"]
     seq = o["sequence_number"]
-    slot = _find(nodes, direct, overflow, state, id_)
-    if slot == NIL:
+    at = _find(nodes, index, state, id_)
+    if at == NIL:
         _report(ring, state, MODIFY_REJECT, 0, seq, id_, 0, 0, 0, 0)
         return
+    slot = _slot_in(index, state, at)
     ticks = o["price_ticks"]
     left = np.int64(o["quantity"])
     side = np.int64(nodes[slot]["side"])
@@ -364,11 +406,11 @@ def _modify(
     )  # fmt: skip
     if crosses(best_against(books, 0, side), side, price):
         left = _take(
-            ring, state, direct, overflow, nodes, node_levels, books, trie_bits, trie_children,
+            ring, state, index, nodes, node_levels, books, trie_bits, trie_children,
             leaf_bits, levels, matcher, seq, id_, side, price, left,
         )  # fmt: skip
         if left == 0:
-            _forget(nodes, direct, overflow, state, id_, slot)
+            _forget(nodes, index, state, at, slot)
             return
     rests = link(
         nodes, node_levels, books, trie_bits, trie_children, leaf_bits, levels, matcher,
@@ -383,52 +425,52 @@ def _modify(
 
 
 def _batch(
-    messages: Rows, count: int, ring: Rows, state: Cells, direct: Cells, overflow: Cells,
+    messages: Rows, count: int, ring: Rows, state: Cells, index: Cells,
     nodes: Rows, node_levels: Cells, books: Rows, trie_bits: Cells, trie_children: Cells,
     leaf_bits: Cells, levels: Rows, matcher: Cells,
 ) -> None:  # fmt: skip
     for k in range(count):
         o = messages[k]
         if o["type"] & 255 == NEW:
-            _new(ring, state, direct, overflow, nodes, node_levels, books, trie_bits,
+            _new(ring, state, index, nodes, node_levels, books, trie_bits,
                  trie_children, leaf_bits, levels, matcher, o)  # fmt: skip
         elif o["type"] & 255 == CANCEL:
-            _cancel(ring, state, direct, overflow, nodes, node_levels, books, trie_bits,
+            _cancel(ring, state, index, nodes, node_levels, books, trie_bits,
                     trie_children, leaf_bits, levels, matcher, o)  # fmt: skip
         else:
-            _modify(ring, state, direct, overflow, nodes, node_levels, books, trie_bits,
+            _modify(ring, state, index, nodes, node_levels, books, trie_bits,
                     trie_children, leaf_bits, levels, matcher, o)  # fmt: skip
 
 
 def _on_new(
-    message: Rows, unused: int, ring: Rows, state: Cells, direct: Cells, overflow: Cells,
+    message: Rows, unused: int, ring: Rows, state: Cells, index: Cells,
     nodes: Rows, node_levels: Cells, books: Rows, trie_bits: Cells, trie_children: Cells,
     leaf_bits: Cells, levels: Rows, matcher: Cells,
 ) -> None:  # fmt: skip
-    _new(ring, state, direct, overflow, nodes, node_levels, books, trie_bits,
+    _new(ring, state, index, nodes, node_levels, books, trie_bits,
          trie_children, leaf_bits, levels, matcher, message[0])  # fmt: skip
 
 
 def _on_cancel(
-    message: Rows, unused: int, ring: Rows, state: Cells, direct: Cells, overflow: Cells,
+    message: Rows, unused: int, ring: Rows, state: Cells, index: Cells,
     nodes: Rows, node_levels: Cells, books: Rows, trie_bits: Cells, trie_children: Cells,
     leaf_bits: Cells, levels: Rows, matcher: Cells,
 ) -> None:  # fmt: skip
-    _cancel(ring, state, direct, overflow, nodes, node_levels, books, trie_bits,
+    _cancel(ring, state, index, nodes, node_levels, books, trie_bits,
             trie_children, leaf_bits, levels, matcher, message[0])  # fmt: skip
 
 
 def _on_modify(
-    message: Rows, unused: int, ring: Rows, state: Cells, direct: Cells, overflow: Cells,
+    message: Rows, unused: int, ring: Rows, state: Cells, index: Cells,
     nodes: Rows, node_levels: Cells, books: Rows, trie_bits: Cells, trie_children: Cells,
     leaf_bits: Cells, levels: Rows, matcher: Cells,
 ) -> None:  # fmt: skip
-    _modify(ring, state, direct, overflow, nodes, node_levels, books, trie_bits,
+    _modify(ring, state, index, nodes, node_levels, books, trie_bits,
             trie_children, leaf_bits, levels, matcher, message[0])  # fmt: skip
 
 
 def _best(
-    side: int, unused: int, ring: Rows, state: Cells, direct: Cells, overflow: Cells,
+    side: int, unused: int, ring: Rows, state: Cells, index: Cells,
     nodes: Rows, node_levels: Cells, books: Rows, trie_bits: Cells, trie_children: Cells,
     leaf_bits: Cells, levels: Rows, matcher: Cells,
 ) -> int:  # fmt: skip
@@ -442,7 +484,7 @@ def _best(
 
 
 def _depth(
-    ticks: int, side: int, ring: Rows, state: Cells, direct: Cells, overflow: Cells,
+    ticks: int, side: int, ring: Rows, state: Cells, index: Cells,
     nodes: Rows, node_levels: Cells, books: Rows, trie_bits: Cells, trie_children: Cells,
     leaf_bits: Cells, levels: Rows, matcher: Cells,
 ) -> int:  # fmt: skip
@@ -463,8 +505,7 @@ class Prepared:
         self.tables = [
             _memory_at(ring, slots, ME_REPORT),
             self.state,
-            np.full(1 << DIRECT_BITS, NIL, np.int32),
-            zeros(2 << OVERFLOW_BITS, np.dtype(np.int64)),
+            zeros(2 << INDEX_BITS_MAX, np.dtype(np.int64)),
             *(self.arrays[name] for name in ("nodes", "node_levels", "books")),
             *(self.arrays[name] for name in ("trie_bits", "trie_children", "leaf_bits")),
             *(self.arrays[name] for name in ("levels", "matcher")),
@@ -475,6 +516,8 @@ class Prepared:
         self.state[ROOM] = slots
         self.state[MASK] = slots - 1
         self.state[FREE] = NIL
+        self.state[INDEX_BITS] = INDEX_BITS_MIN
+        self.state[INDEX_MASK] = (1 << INDEX_BITS_MIN) - 1
         message, order = (RowsType(from_dtype(dtype)) for dtype in (ME_MSG, ME_ORDER))
         self.functions = [
             self._compiled(types.void, message, _batch),
@@ -499,7 +542,8 @@ class Prepared:
 def _memory_at(address: int, rows: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """The adapter's memory as an array."""
     size_bytes = rows * dtype.itemsize
-    return np.frombuffer((ctypes.c_char * size_bytes).from_address(address), dtype)
+    memory: Any = (ctypes.c_char * size_bytes).from_address(address)
+    return np.frombuffer(memory, dtype)
 
 
 _kept: list[Prepared] = []

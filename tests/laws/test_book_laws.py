@@ -13,6 +13,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.prices import INNER
 from shm.codes import Flag, Kind, MatchKind, Reason, Route, Side, Stp, Tif, Type
 from shm.records import NO_SYMBOL
 from shm.units import PRICE_TICKS_MAX
@@ -203,7 +204,7 @@ def test_running_out_of_leaves_ends_the_order_and_leaks_nothing(data: Any) -> No
     sizes = {"leaves": data.draw(st.integers(1, 6)), "trie": data.draw(st.integers(1, 20))}
     rig = Rig(SMALL._replace(**sizes))
     orders = data.draw(st.lists(st.tuples(prices, st.booleans()), min_size=1, max_size=40))
-    resting: list[int] = []
+    resting: dict[int, int] = {}  # slot -> price >> 6
     for slot, (price, cancel) in enumerate(orders):
         place = command(
             slot=slot,
@@ -213,16 +214,22 @@ def test_running_out_of_leaves_ends_the_order_and_leaks_nothing(data: Any) -> No
             decided_lots=1,
         )
         (event,) = rig.run([place])[0][0]
-        if event[0] == MatchKind.RESTED:
-            resting.append(slot)
+        leaves, trie = needed({*resting.values(), price >> 6})
+        if leaves <= sizes["leaves"] and trie <= sizes["trie"]:
+            assert event[0] == MatchKind.RESTED
+            resting[slot] = price >> 6
         else:
             assert (event[0], event[5], event[9]) == (MatchKind.ENDED, 1, Reason.BOOK_FULL)
-            # The same price twice needs no second leaf, so somebody else must hold them.
-            assert price >> 6 not in {orders[s][0] >> 6 for s in resting}
         if cancel and resting:
-            gone = resting.pop(price % len(resting))
+            gone = sorted(resting)[price % len(resting)]
+            del resting[gone]
             rig.run([command(kind=Kind.CANCEL, slot=gone, decided_order_id=gone + 1)])
         check_laws(rig)
     rig.run([command(kind=Kind.CANCEL_SYMBOL)])
     check_laws(rig)
     assert rig.shared["books"][0]["bid_orders"] == 0
+
+
+def needed(parts: set[int]) -> tuple[int, int]:
+    """(leaves, inner nodes) that orders in these leaves need, whatever rested before."""
+    return len(parts), sum(len({part >> 6 * k for part in parts}) for k in range(1, INNER + 1))

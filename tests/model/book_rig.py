@@ -16,11 +16,16 @@ import numpy as np
 from engine.book import rebuild_shard, rebuild_shared, reset_shard, reset_shared
 from engine.matching import match_shard
 from engine.prices import (
+    CHILDREN,
+    INNER,
     LEAF_FREE,
     LEAF_FRESH,
     LEAF_LEFT,
+    LEAF_LINKS,
     NO_ASK,
     NO_BID,
+    NODE_LINKS,
+    ROOT,
     ROOTS,
     TAKING,
     TRIE_FREE,
@@ -40,11 +45,10 @@ from shm.codes import Kind, NodeState, Reason, Route, Side, Stp, Tif, Type
 from shm.cursors import CURSOR_CELLS, RISKED, matched, matches_read, matches_written
 from shm.pointers import table
 from shm.records import COMMAND, MATCH
-from shm.units import NIL, PRICE_TICKS_MAX
+from shm.units import NIL
 
 SMALL = Limits(accounts=32, symbols=6, positions=192, orders=512, leaves=600, trie=600)
 COMMANDS = 64  # slots of the commands ring
-INNER = PRICE_TICKS_MAX.bit_length() // 6 - 1  # steps of the trie above a leaf
 
 EVENT = (
     *("kind", "symbol", "slot", "price_ticks", "lots", "open_lots"),
@@ -196,7 +200,7 @@ def check_laws(rig: Rig) -> None:
             if symbol % rig.shards != shard:
                 assert root == NIL
                 continue
-            leaves, inner = _trie(own, root)
+            leaves, inner = _trie(own, row)
             leaves_used += len(leaves)
             found |= {(row << 6 * INNER) | part: leaf for part, leaf in leaves.items()}
             nodes_used += inner
@@ -223,18 +227,29 @@ def _bits(word: int) -> list[int]:
     return [k for k in range(64) if (int(word) >> k) & 1]
 
 
-def _trie(own: dict[str, Any], root: int) -> tuple[dict[int, int], int]:
-    """({price >> 6: leaf}, inner nodes) below a root."""
+def _trie(own: dict[str, Any], row: int) -> tuple[dict[int, int], int]:
+    """({price >> 6: leaf}, inner nodes) of a book side."""
+    m = own["matcher"]
+    root = int(m[ROOTS + row])
     level = {0: root} if root != NIL else {}
+    if root != NIL:
+        assert m[m[NODE_LINKS] + root] == ROOT + row
     inner = 0
-    for _ in range(INNER):
+    for step in range(INNER):
         inner += len(level)
+        bits, links = own["trie_bits"], m[NODE_LINKS]
+        if step == INNER - 1:
+            bits, links = own["leaf_bits"], m[LEAF_LINKS]
         below: dict[int, int] = {}
         for part, node in level.items():
-            digits = _bits(own["trie_bits"][node])
-            assert digits, "an inner node with nothing below it"
+            digits = _bits(m[m[CHILDREN] + node])
+            assert digits, "an inner node without children"
             for digit in digits:
-                below[part * 64 + digit] = int(own["trie_children"][node * 64 + digit])
+                child = int(own["trie_children"][node * 64 + digit])
+                assert m[links + child] == node * 64 + digit
+                below[part * 64 + digit] = child
+            seen = [d for d in digits if bits[below[part * 64 + d]] != 0]
+            assert _bits(own["trie_bits"][node]) == seen
         level = below
     assert len(set(level.values())) == len(level)
     return level, inner
@@ -248,7 +263,6 @@ def _side(
     prices: list[int] = []
     for part, leaf in leaves.items():
         ticks = _bits(own["leaf_bits"][leaf])
-        assert ticks, "a leaf without an order"
         empty = np.ones(64, np.bool_)
         empty[ticks] = False
         assert not own["levels"]["lots"][leaf * 64 : leaf * 64 + 64][empty].any()
@@ -288,11 +302,11 @@ def _free_lists(rig: Rig, own: dict[str, Any], leaves_used: int, nodes_used: int
     free, leaf = 0, int(m[LEAF_FREE])
     while leaf != NIL:
         assert not own["levels"]["lots"][leaf * 64 : leaf * 64 + 64].any()
-        free, leaf = free + 1, int(own["leaf_bits"][leaf])
+        free, leaf = free + 1, -2 - int(m[m[LEAF_LINKS] + leaf])
     assert free == m[LEAF_FRESH] - leaves_used
     free, node = 0, int(m[TRIE_FREE])
     while node != NIL:
-        free, node = free + 1, int(own["trie_children"][node * 64])
+        free, node = free + 1, -2 - int(m[m[NODE_LINKS] + node])
     assert free == m[TRIE_FRESH] - nodes_used
 
 
