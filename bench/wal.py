@@ -1,22 +1,16 @@
 """What the journal costs: a block and its sync by batch size, a stream of both logs, reading back.
 
-    python -m bench.wal                       all of it, in a directory under --data
-    python -m bench.wal --sync --count 2000   only block + sync latency, direct and mmap
-    python -m bench.wal --journal --seconds 60
-    python -m bench.wal --smoke               a second of everything; checks the answers
+    python -m bench.wal [--smoke] [--json] [--out DIR] [--data DIR] [--only sync|journal|reading]
+    python -m bench.wal --only journal --io direct --seconds 60
 
-Measured: from RISKED moved to JOURNALED moved, in one process, watermark write included. The disk's
-own promise, that what it called synced is on the medium, cannot be measured from here.
+Measured: gather, write, sync and watermark of a block, by the journal's own clock; a command is one
+line of 64 bytes. In the stream a thread on another core plays the engine: it fills both rings
+as fast as their readers free them. The WAL is pruned on the way, so that a minute fits the disk.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -25,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import harness
 from engine import wal
 from engine.journal import B_SYNCED, Journal
 from engine.reportlog import ReportLogReader
@@ -42,7 +37,7 @@ from shm.cursors import (
     SEQUENCED,
     SETTLED,
 )
-from shm.histogram import HISTOGRAM_CELLS, summary
+from shm.histogram import HISTOGRAM_CELLS, SUM, summary
 from shm.jit import kernel
 from shm.pointers import Cells, Rows, table
 from shm.records import COMMAND, REPORT
@@ -116,54 +111,60 @@ class Rig:
             *(table(reports), reports_capacity),
         )
         self.journal = Journal(data, self.cursors, commands, reports, config)
-        while self.journal.segments_ahead() < config.preallocate:
+        # Compile everything, and let the segments ahead be made, before anything is timed.
+        produce(*self.rings, 1, 1)
+        while self.cursors[JOURNALED] < 1:
+            self.journal.step()
+        ready = (self.journal.beside, B_SYNCED)
+        while self.journal.segments_ahead() < config.preallocate or ready[0][ready[1]] == 0:
             time.sleep(0.001)
+        self.journal.histograms[:] = 0
 
-    def timing(self, which: Timing) -> Any:
-        cells = self.journal.histograms[which * HISTOGRAM_CELLS :][:HISTOGRAM_CELLS]
-        return summary(cells)
+    def histogram(self, which: Timing) -> Any:
+        return self.journal.histograms[which * HISTOGRAM_CELLS :][:HISTOGRAM_CELLS]
 
 
-def sync_latency(data: Path, io: str, batch: int, count: int) -> dict[str, Any]:
+def sync_latency(
+    report: harness.Report, data: Path, io: str, batch: int, count: int
+) -> harness.Row:
     """p50, p99, max of one durable block of `batch` commands, one after the other."""
     config = Wal(io=io, block_bytes_max=4 * MIB, segment_bytes=256 * MIB, heartbeat_ms=60_000)
     rig = Rig(data, config, 32768, 65536)
-    taken = np.zeros(count, np.int64)
-    for n in range(count):
+    for _block in range(count):
         upto = int(rig.cursors[RISKED]) + batch
         while rig.cursors[RISKED] < upto:
             produce(*rig.rings, upto, 0)
-        start = time.perf_counter_ns()
-        rig.journal.step()
-        taken[n] = time.perf_counter_ns() - start
-        while rig.cursors[JOURNALED] < upto:  # the end of a segment cuts a block
+        while rig.cursors[JOURNALED] < upto:  # the end of a segment cuts a block in two
             rig.journal.step()
+    cells = rig.histogram(Timing.SYNC).copy()
     rig.journal.close()
-    assert wal.scan_wal(data).seq == batch * count
-    p50, p99, top = (np.percentile(taken, q) / 1e3 for q in (50, 99, 100))
-    return {
-        "io": io, "batch": batch, "blocks": count, "p50_us": round(p50, 1), "p99_us": round(p99, 1),
-        "max_us": round(top, 1), "commands_per_s": round(batch * 1e9 / taken.mean()),
-    }  # fmt: skip
+    assert wal.scan_wal(data).seq == batch * count + 1
+    if batch in (1, 4096):
+        report.latency(f"{io}, {batch} commands", cells)
+    rate = round(batch * count * 1e9 / int(cells[SUM]))
+    return harness.latency_row(f"{io} {batch}", cells, commands_per_s=rate)
 
 
 def journal_rate(
     data: Path, io: str, seconds: float, each: int, capacity: int, preallocate: int
-) -> dict[str, Any]:
+) -> harness.Row:
     """Commands a second through the journal, with `each` reports a command, ring full of both."""
     config = Wal(io=io, preallocate=preallocate, report_log_bytes_max=4096 * MIB)
     rig = Rig(data, config, capacity, 65536)
+    rig.journal.run(0, 0, 1, 0, 1)
     cursors, stop = rig.cursors, np.zeros(8, np.int64)
     engine = threading.Thread(
         target=produce_until, args=(*rig.rings, each, table(stop)), daemon=True
     )
+    stop[0] = 1
+    produce_until(*rig.rings, each, table(stop))  # compiled before it is timed
+    stop[0] = 0
     cpu = time.process_time(), time.thread_time()
     start = time.perf_counter()
     engine.start()
     pruned = 0
     while (elapsed := time.perf_counter() - start) < seconds:
-        for _turn in range(256):
-            rig.journal.step()
+        rig.journal.run(0, 0, 1 << 40, 0, 10_000_000)
         while int(cursors[JOURNALED]) - pruned > 40_000_000:  # a WAL of a minute is 20 GB
             pruned += 30_000_000
             threading.Thread(target=wal.prune_wal, args=(data, pruned)).start()
@@ -177,22 +178,26 @@ def journal_rate(
     end = wal.scan_wal(data, pruned)
     assert end.seq == int(cursors[RISKED]) == int(cursors[JOURNALED])
     reader = ReportLogReader(data, rig.manifest)
-    assert reader.find_end() == int(cursors[REPORTS_WRITTEN]) == each * end.seq
+    assert reader.find_end() == int(cursors[REPORTS_WRITTEN]) == 1 + each * (end.seq - 1)
     assert reader.sound_end(max(reader.first_index, logged - 100_000), logged) == logged
-    sync, durable = rig.timing(Timing.SYNC), rig.timing(Timing.SEQUENCED_TO_DURABLE)
+    sync, durable = (summary(rig.histogram(t)) for t in (Timing.SYNC, Timing.SEQUENCED_TO_DURABLE))
     return {
-        "io": io, "seconds": round(elapsed, 1), "reports_each": each,
-        "commands_per_s": round(done / elapsed), "reports_per_s": round(shown / elapsed),
-        "commands_per_block": round(done / max(1, sync.value_count)),
-        "sync_p50_us": sync.p50_ns / 1e3, "sync_p99_us": sync.p99_ns / 1e3,
-        "sync_max_us": sync.max_ns / 1e3, "oldest_durable_p50_us": durable.p50_ns / 1e3,
-        "oldest_durable_p99_us": durable.p99_ns / 1e3,
-        "journal_thread_cpu": round(cpu[1] / elapsed, 2),
+        "case": io,
+        "seconds": elapsed,
+        "commands_per_s": round(done / elapsed),
+        "reports_per_s": round(shown / elapsed),
+        "commands_a_block": round(done / max(1, sync.value_count)),
+        "sync_p50_us": sync.p50_ns / 1e3,
+        "sync_p99_us": sync.p99_ns / 1e3,
+        "sync_max_us": sync.max_ns / 1e3,
+        "oldest_p50_us": durable.p50_ns / 1e3,
+        "oldest_p99_us": durable.p99_ns / 1e3,
+        "journal_core": cpu[1] / elapsed,
         "watermark_syncs": int(rig.journal.beside[B_SYNCED]),
-    }  # fmt: skip
+    }
 
 
-def reading(data: Path, commands: int) -> dict[str, Any]:
+def reading(data: Path, commands: int) -> harness.Row:
     """Scan, and read into COMMAND arrays, a WAL of so many commands; the page cache is not used."""
     config = Wal(segment_bytes=64 * MIB, block_bytes_max=512 * 1024)
     rig = Rig(data, config, 32768, 65536)
@@ -216,67 +221,49 @@ def reading(data: Path, commands: int) -> dict[str, Any]:
     }
 
 
-def conditions(data: Path) -> dict[str, Any]:
-    """What the figures depend on."""
-    kind = next(
-        (
-            f"{line.split()[0]} {line.split()[2]}"
-            for line in reversed(Path("/proc/mounts").read_text().splitlines())
-            if data.resolve().is_relative_to(line.split()[1])
-        ),
-        "unknown",
-    )
-    return {
-        "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "kernel": platform.release(),
-        "disk": kind, "data": str(data),
-    }  # fmt: skip
+def disk_of(folder: Path) -> str:
+    """Device and file system under a directory."""
+    found, best = "unknown", ""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        device, mount, kind = line.split()[:3]
+        if folder.resolve().is_relative_to(mount) and len(mount) >= len(best):
+            found, best = f"{kind} on {device}", mount
+    return found
 
 
 def main() -> None:
-    """Print a line per figure, or JSON."""
-    options = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    options.add_argument("--data", type=Path, default=None, help="directory on the disk to measure")
-    options.add_argument("--sync", action="store_true", help="only block + sync latency")
-    options.add_argument("--journal", action="store_true", help="only the stream of both logs")
-    options.add_argument("--reading", action="store_true", help="only scan and read")
-    options.add_argument("--io", choices=("direct", "mmap"), default=None, help="only this way")
-    options.add_argument("--count", type=int, default=500, help="blocks a batch size")
-    options.add_argument("--seconds", type=float, default=10.0)
-    options.add_argument("--reports", type=int, default=2, help="reports a command")
-    options.add_argument("--commands", type=int, default=8192, help="slots of the commands ring")
-    options.add_argument("--preallocate", type=int, default=2, help="segments made ahead")
-    options.add_argument("--smoke", action="store_true", help="tiny, to see that it works")
-    options.add_argument("--json", action="store_true")
-    chosen = options.parse_args()
+    parser = harness.parser("wal", __doc__)
+    parser.add_argument("--data", type=Path, default=None, help="directory on the disk to measure")
+    parser.add_argument("--only", choices=("sync", "journal", "reading"), default=None)
+    parser.add_argument("--io", choices=("direct", "mmap"), default=None, help="only this way")
+    parser.add_argument("--count", type=int, default=500, help="blocks a batch size")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of the stream of both logs")
+    parser.add_argument("--reports", type=int, default=2, help="reports a command")
+    parser.add_argument("--commands", type=int, default=8192, help="slots of the commands ring")
+    parser.add_argument("--preallocate", type=int, default=2, help="segments made ahead")
+    chosen = parser.parse_args()
+    report = harness.Report("wal", chosen)
     base = Path(tempfile.mkdtemp(prefix="wal-bench-", dir=chosen.data))
     data = base / "data"
-    everything = not (chosen.sync or chosen.journal or chosen.reading)
     ways = (chosen.io,) if chosen.io else ("direct", "mmap")
-    result: dict[str, Any] = {"conditions": conditions(base)}
     try:
-        if chosen.sync or everything:
-            batches, count = ((1, 64), 10) if chosen.smoke else ((1, 16, 256, 4096, 16384), None)
-            result["sync"] = [
-                sync_latency(data, io, batch, count or chosen.count)
-                for batch in batches
-                for io in ways
-            ]
-        if chosen.journal or everything:
+        if chosen.only in (None, "sync"):
+            batches = (1, 64) if chosen.smoke else (1, 16, 256, 4096, 16384)
+            count = 10 if chosen.smoke else chosen.count
+            rows = [sync_latency(report, data, io, n, count) for n in batches for io in ways]
+            report.table("One durable block after the other", rows)
+        if chosen.only in (None, "journal"):
             seconds = 0.3 if chosen.smoke else chosen.seconds
-            result["journal"] = [
-                journal_rate(data, io, seconds, chosen.reports, chosen.commands, chosen.preallocate)
-                for io in ways
-            ]
-        if chosen.reading or everything:
-            result["reading"] = reading(data, 20_000 if chosen.smoke else 10_000_000)
+            rings = (chosen.commands, chosen.preallocate)
+            rows = [journal_rate(data, io, seconds, chosen.reports, *rings) for io in ways]
+            report.table("Both logs, rings always full", rows)
+        if chosen.only in (None, "reading"):
+            rows = [reading(data, 20_000 if chosen.smoke else 10_000_000)]
+            report.table("Read back, past the page cache", rows)
+        report.note(f"data on {disk_of(base)}; whether its syncs reach a medium is not known here")
     finally:
         shutil.rmtree(base, ignore_errors=True)
-    if chosen.json:
-        json.dump(result, sys.stdout, indent=1)
-        return
-    for name, rows in result.items():
-        for row in rows if isinstance(rows, list) else [rows]:
-            print(f"{name:10}", *(f"{key} {value}" for key, value in row.items()), sep="  ")
+    report.finish()
 
 
 if __name__ == "__main__":

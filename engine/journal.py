@@ -101,7 +101,7 @@ from shm.jit import PLAIN, inlined, kernel
 from shm.measure import count, record
 from shm.pointers import Cells, Rows, table
 from shm.records import COMMAND, REPORT, WAL_BLOCK, WATERMARK
-from shm.wait import ring_doorbells
+from shm.wait import FOR_EVER, beat, rest, ring_doorbells, stopping
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +155,7 @@ _STOPPED: Final = -(1 << 40)
 
 _LOG_LEAST: Final = 4096  # reports worth a write of their own: 256 KiB
 _RETRY_SECONDS: Final = 1.0
+_STARVED_SECONDS: Final = 0.001  # between looks for a segment, when there is none
 _MARK_BYTES: Final = WATERMARK.dtype.itemsize
 _NO_BELLS: Final = np.zeros(DOORBELL_CELLS, np.int64)
 _TS_WORD: Final = COMMAND.dtype.fields["ts_ns"][1] // 8  # type: ignore[index]
@@ -319,6 +320,46 @@ def journal_round(
 
 
 @kernel
+def journal_loop(
+    cursors: Cells, commands: Cells, capacity: int, reports: Cells, reports_capacity: int,
+    blocks: Rows, words: Cells, words_at: int, marks: Rows, mark: Cells, mark_at: int,
+    cells: Cells, report_log: Cells, beside: Cells, bells: Cells, wake: int,
+    counters: Cells, histograms: Cells,
+    worker: int, spins: int, yields: int, sleep_ns: int, slice_ns: int,
+) -> int:  # fmt: skip
+    """Round after round for about `slice_ns`, waiting by policy, as engine.pipeline.run does.
+
+    returns     what was done, or minus errno; early when a segment is full
+    """
+    until = clock_ns(CLOCK_MONOTONIC) + slice_ns
+    total = 0
+    since = 0
+    turns = 0 if spins >= FOR_EVER else spins + yields
+    rounds = 0
+    while True:
+        did = journal_round(
+            cursors, commands, capacity, reports, reports_capacity, blocks, words, words_at,
+            marks, mark, mark_at, cells, report_log, beside, bells, wake, counters, histograms,
+            False,
+        )  # fmt: skip
+        if did < 0:
+            return did
+        since += did
+        total += did
+        if cells[J_FD] < 0 or cells[J_OFFSET] == cells[J_SEGMENT_BYTES]:
+            break
+        turns = rest(bells, worker, did, turns, spins, yields, sleep_ns)
+        rounds += 1
+        if rounds % _LOOK_EVERY == 0 or turns > spins + yields:
+            beat(bells, worker, since)
+            since = 0
+            if stopping(bells, worker) or clock_ns(CLOCK_MONOTONIC) >= until:
+                break
+    beat(bells, worker, since)
+    return total
+
+
+@kernel
 def beside_round(
     cursors: Cells, reports: Cells, reports_capacity: int, least: int, window: Cells,
     window_at: int, groups: Rows, groups_at: int, report_log: Cells, mark_fd: int,
@@ -379,7 +420,8 @@ def beside_loop(
     return _STOPPED
 
 
-_NAP_NS: Final = 50_000_000
+_NAP_NS: Final = 50_000_000  # the helper looks that often though nobody woke it
+_LOOK_EVERY: Final = 16  # rounds between two looks at the clock and at STOP
 
 
 class JournalFailed(Exception):
@@ -484,15 +526,39 @@ class Journal:
 
     def step(self) -> int:
         """One round; returns how many commands and reports moved on."""
-        if self.cells[J_FD] < 0 and not self._open_segment():
-            self._news.set()  # back-pressure: JOURNALED waits until there is a segment again
         return self._round(False)
 
+    def run(self, worker: int, spins: int, yields: int, sleep_ns: int, slice_ns: int) -> int:
+        """Rounds for about `slice_ns` without the interpreter in between, waiting by policy.
+
+        For a worker that runs nothing but the journal: a call of `step` costs 20 us of Python.
+        """
+        assert self._threads
+        if not self._ready():
+            time.sleep(_STARVED_SECONDS)
+            return self._round(False)
+        args = (*self._args, worker, spins, yields, sleep_ns, slice_ns)
+        return self._moved(journal_loop(*args))
+
+    def _ready(self) -> bool:
+        """Whether there is a segment to write to; if not, the others wait as JOURNALED does."""
+        if self.cells[J_FD] >= 0 or self._open_segment():
+            return True
+        self._news.set()
+        return False
+
     def _round(self, force: bool) -> int:
+        self._ready()
         args = (*self._args, force)
-        moved: int = journal_round(*args)
-        if moved < 0:
-            self._fail(int(self.cells[J_FAILED]), -moved)
+        moved = self._moved(journal_round(*args))
+        if not self._threads:
+            self._beside_once()
+        return moved
+
+    def _moved(self, result: int) -> int:
+        """See to what kernels leave to Python: errors, and the next segment."""
+        if result < 0:
+            self._fail(int(self.cells[J_FAILED]), -result)
             return 0
         if self.cells[J_OFFSET] == self.cells[J_SEGMENT_BYTES]:
             self._close_segment()
@@ -500,11 +566,9 @@ class Journal:
             self.cells[J_OFFSET] = 0
             if not self._threads:
                 self.make_ahead()
-            self._open_segment()
+            self._ready()
             self._news.set()
-        if not self._threads:
-            self._beside_once()
-        return moved
+        return result
 
     def close(self) -> None:
         """Clean stop: say in the log that all of it is durable, and leave nothing unwritten."""

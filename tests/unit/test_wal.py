@@ -12,9 +12,11 @@ import pytest
 from engine import files, wal
 from engine.files import DataError, WalDamage
 from engine.journal import Journal
+from engine.reportlog import ReportLogReader
 from shm.config import Wal
 from shm.counters import COUNTER_CELLS, Counter
-from shm.cursors import CUT, JOURNALED, REPORTS_JOURNALED, REPORTS_WRITTEN, RISKED
+from shm.cursors import CUT, JOURNALED, REPORTS_JOURNALED, REPORTS_READ, REPORTS_WRITTEN, RISKED
+from shm.jit import PLAIN
 from shm.records import COMMAND, REPORT, WAL_BLOCK
 from tests.model.wal_rig import (
     PAGE,
@@ -383,6 +385,26 @@ def test_reports_are_shown_once_what_they_tell_of_is_durable(tmp_path: Path) -> 
     assert rig.journal.step() == 1
     assert rig.cursors[REPORTS_JOURNALED] == 22
     rig.journal.close()
+
+
+@pytest.mark.skipif(PLAIN, reason="plain Python has no kernels to stay in")
+def test_threads_and_the_loop_do_what_steps_do(tmp_path: Path) -> None:
+    """The helper thread inside a kernel, segments made ahead, rounds without the interpreter."""
+    rig = WalRig(tmp_path)
+    for _start in range(2):
+        rig.start(threads=True)
+        for count in range(1, 60):
+            rig.put(count, reports=2)
+            while rig.cursors[JOURNALED] < rig.cursors[RISKED]:
+                rig.journal.run(0, 0, 10, 1_000_000, 2_000_000)
+            while rig.report_count - rig.cursors[REPORTS_READ] > 100:
+                rig.journal.run(0, 0, 10, 1_000_000, 2_000_000)
+        rig.journal.close()
+        assert rig.cursors[REPORTS_READ] == rig.cursors[REPORTS_JOURNALED] == rig.report_count
+    want = rig.written()
+    assert (read_all(tmp_path, 0, len(want)) == want).all()
+    reader = ReportLogReader(tmp_path, rig.journal.manifest)
+    assert (np.concatenate(list(reader.batches(0, rig.report_count))) == rig.told()).all()
 
 
 def test_counters(tmp_path: Path) -> None:
