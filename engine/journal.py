@@ -199,19 +199,25 @@ def write_block(
     words_at    address of `words`
     marks       one WATERMARK, also as cells `mark` at address mark_at
     returns     the last command that is durable now, or minus errno with J_FAILED set
-    asserts     the segment has room for a block and the seal
+    asserts     the segment has room for its seal
     """
     seq = cells[J_SEQ]
     offset = cells[J_OFFSET]
     room = cells[J_SEGMENT_BYTES] - offset - PAGE_BYTES  # the last page is the seal's
-    assert room >= PAGE_BYTES
+    assert room >= 0
     first = offset // 8 if cells[J_MAPPED] != 0 else 0
-    limit = first + min(cells[J_BLOCK_BYTES_MAX], room) // 8
-    taken, end = pack_commands(commands, mask, seq + 1, risked, words, first + HEADER_WORDS, limit)
-    start_block(blocks, first, DATA if taken > 0 else HEARTBEAT, seq + 1, taken, cells)
-    end = end_block(blocks, words, first, end, cells)
+    taken = 0
+    end = first
+    if room >= PAGE_BYTES:
+        limit = first + min(cells[J_BLOCK_BYTES_MAX], room) // 8
+        taken, end = pack_commands(
+            commands, mask, seq + 1, risked, words, first + HEADER_WORDS, limit
+        )
+        start_block(blocks, first, DATA if taken > 0 else HEARTBEAT, seq + 1, taken, cells)
+        end = end_block(blocks, words, first, end, cells)
     if cells[J_SEGMENT_BYTES] - cells[J_OFFSET] < 2 * PAGE_BYTES:
-        # No room for another block and the seal: the seal goes with this one, in one write.
+        # No room for another block and the seal: the seal goes with this one, in one write. It
+        # goes alone when a power cut took the seal and left the block.
         start_block(blocks, end, SEAL, seq + taken + 1, 0, cells)
         end = end_block(blocks, words, end, end + HEADER_WORDS, cells)
     if cells[J_MAPPED] == 0:

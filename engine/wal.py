@@ -448,6 +448,7 @@ class BlockScanner:
         """Accept up to `blocks`; SOUND, or why the next block is not."""
         scan = self.scan
         goal = int(scan[S_BLOCKS]) + blocks
+        self._fresh = False
         while scan[S_BLOCKS] < goal and scan[S_SEQ] < stop_seq:
             if scan[S_OFFSET] == self.manifest.segment_bytes:
                 self.close()

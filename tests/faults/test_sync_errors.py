@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -200,20 +201,42 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
     assert said(lines) == 0
 
 
+@contextmanager
+def mounted(folder: Path, kind: str, *options: str) -> Iterator[Path]:
+    """A file system of its own in memory; skips where that is not allowed."""
+    if os.getuid() != 0:
+        pytest.skip("mounting a file system needs root")
+    folder.mkdir()
+    command = ["mount", "-t", kind, *options, "perpcore-test", str(folder)]
+    done = subprocess.run(command, capture_output=True)
+    if done.returncode:
+        pytest.skip(f"cannot mount a file system: {done.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MiB."""
-    if os.getuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "perpcore-test", str(folder)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with mounted(tmp_path / "tiny", "tmpfs", "-o", "size=2m") as folder:
+        yield folder
+
+
+def test_without_direct_io(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """ramfs refuses O_DIRECT: plain writes and fdatasync, said once, and the same log."""
+    with mounted(tmp_path / "ram", "ramfs") as folder:
+        rig = WalRig(folder / "data")
+        for _start in range(2):
+            rig.start()
+            for count in (1, 100, 30):
+                rig.write(count, reports=1)
+            rig.journal.close()
+        want = rig.written()
+        assert (read_all(rig.data, 0, len(want)) == want).all()
+    said_so = [r for r in caplog.records if "no direct I/O on this file system" in r.message]
+    assert len(said_so) == 2
 
 
 @pytest.mark.parametrize("io", ["direct", "mmap"])

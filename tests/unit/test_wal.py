@@ -11,7 +11,7 @@ import pytest
 
 from engine import files, wal
 from engine.files import DataError, WalDamage
-from engine.journal import Journal
+from engine.journal import J_OFFSET, Journal
 from engine.reportlog import ReportLogReader
 from shm.config import Wal
 from shm.counters import COUNTER_CELLS, Counter
@@ -261,6 +261,49 @@ def test_a_reader_follows_a_log_that_grows(tmp_path: Path) -> None:
     reader.close()
     rig.journal.close()
     assert (np.concatenate(got) == rig.written()).all()
+
+
+def test_a_reader_may_come_too_early(tmp_path: Path) -> None:
+    """Finding nothing, however often, does not keep it from finding what comes later."""
+    rig = WalRig(tmp_path)
+    rig.start()
+    reader = wal.WalReader(tmp_path)
+    for count in (1, 2, 300):
+        for _look in range(3):
+            assert len(reader.read(wal.NO_STOP)) == 0
+        rig.write(min(count, 200))
+        got = 0
+        while len(rows := reader.read(wal.NO_STOP)):
+            got += len(rows)
+        assert got == min(count, 200)
+    reader.close()
+    rig.journal.close()
+
+
+@pytest.mark.parametrize("io", ["direct", "mmap"])
+def test_a_lost_seal_is_written_again(tmp_path: Path, io: str) -> None:
+    """The last block of a segment and its seal are one write; a power cut may part them."""
+    rig = WalRig(tmp_path, Wal(**{**_settings(SMALL), "io": io}))
+    rig.start()
+    mark = files.watermark_path(tmp_path)
+    while rig.journal.manifest.segment_bytes - int(rig.journal.cells[J_OFFSET]) > 2 * PAGE:
+        rig.write(1)
+    before = mark.read_bytes()
+    rig.write(1)
+    rig.journal.close()
+    path = files.segment_path(tmp_path, 0)
+    content = path.read_bytes()
+    path.write_bytes(content[: 7 * PAGE] + bytes(PAGE))
+    files.segment_path(tmp_path, 1).write_bytes(bytes(len(content)))
+    mark.write_bytes(before)
+    end = wal.recover_wal(tmp_path)
+    assert (end.seq, end.segment, end.offset) == (7, 0, 7 * PAGE)
+    rig.start()
+    rig.write(5)
+    rig.journal.close()
+    assert path.read_bytes()[: 7 * PAGE] == content[: 7 * PAGE]
+    assert (read_all(tmp_path, 0, 12) == rig.written()).all()
+    assert twin_of(tmp_path).commands == [twin_command(row) for row in rig.written()]
 
 
 def test_blocks_larger_than_a_chunk(tmp_path: Path) -> None:
