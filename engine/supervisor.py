@@ -37,7 +37,7 @@ import numba
 from faster_fifo import Empty, Queue
 
 from engine import files, memory
-from engine.worker import EXITS, SIGNALS, Task, stage_masks, work
+from engine.worker import EXIT_START, EXITS, SIGNALS, Task, stage_masks, work
 from shm import cursors
 from shm.codes import Kind
 from shm.config import Config, Worker
@@ -114,10 +114,11 @@ def notify(text: str) -> None:
 class WorkerDied(Exception):
     """A worker ended or hangs: the group must go."""
 
-    def __init__(self, worker: str, why: str) -> None:
+    def __init__(self, worker: str, why: str, code: int = 0) -> None:
         super().__init__(f"worker {worker}: {why}")
         self.worker = worker
         self.why = why
+        self.code = code
 
 
 class StopAsked(Exception):
@@ -225,7 +226,7 @@ class Group:
         dead = [k for k, p in enumerate(self.processes) if p.exitcode is not None]
         if dead:
             k = max(dead, key=lambda k: self.processes[k].exitcode or 0)
-            raise WorkerDied(self.workers[k].name, self._why(k))
+            raise WorkerDied(self.workers[k].name, self._why(k), self.processes[k].exitcode or 0)
         now_ns = time.monotonic_ns()
         slept_ns, self._checked_ns = now_ns - self._checked_ns, now_ns
         if slept_ns > _SUSPENDED_NS:
@@ -476,7 +477,7 @@ class Supervisor:
                 group.log("error", "worker died", worker=death.worker, why=death.why)
                 if group.phase >= Phase.DRAINING or self.stop_asked():
                     return EXIT_UNCLEAN
-                if not self._may_start_again(group):
+                if death.code == EXIT_START or not self._may_start_again(group):
                     return EXIT_FAILED
             finally:
                 if group.phase != Phase.STOPPED:

@@ -45,12 +45,12 @@ PUBLISH: Final = 1 << STAGES.index("publish")
 IN_PYTHON: Final = JOURNAL | PUBLISH
 
 EXIT_STOPPED: Final = 0
-EXIT_ATTACH: Final = 69  # memory, data directory or endpoints would not have us
+EXIT_START: Final = 69  # memory, data directory or an endpoint would not have us: no use to retry
 EXIT_BUG: Final = 70  # an assert or exception of ours
 EXIT_DISK: Final = 74  # a write or sync failed
 EXITS: Final = {
     EXIT_STOPPED: "stopped without being asked",
-    EXIT_ATTACH: "could not attach",
+    EXIT_START: "could not start",
     EXIT_BUG: "a bug, its traceback is in the log",
     EXIT_DISK: "a write or sync failed",
 }
@@ -60,6 +60,10 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
 _MCL_CURRENT_AND_FUTURE: Final = 3
+
+
+class CannotStart(Exception):
+    """What the operator has to put right before this worker can run."""
 
 
 class Stage(Protocol):
@@ -98,7 +102,7 @@ def die_with(parent: int) -> None:
     """Have the kernel kill this process when the thread that spawned it ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
-        os._exit(EXIT_ATTACH)  # it died before we could ask
+        os._exit(EXIT_START)  # it died before we could ask
 
 
 def name_process(name: str) -> None:
@@ -157,9 +161,12 @@ def work(task: Task, queue: Queue) -> None:
     logging.basicConfig(level=task.config.log_level.upper(), handlers=[log])
     try:
         code = _work(task, worker, log)
-    except (SegmentError, OSError) as error:
-        log.put("error", "cannot run", {"error": str(error)})
-        code = EXIT_DISK if isinstance(error, OSError) else EXIT_ATTACH
+    except CannotStart as error:
+        log.put("error", "cannot start", {"error": str(error)})
+        code = EXIT_START
+    except OSError as error:
+        log.put("error", "disk failed", {"error": str(error)})
+        code = EXIT_DISK
     except BaseException as error:
         log.put("error", "bug", {"error": repr(error), "traceback": traceback.format_exc()})
         traceback.print_exc()
@@ -175,8 +182,10 @@ def _work(task: Task, worker: Worker, log: QueueHandler) -> int:
     from shm.pointers import table
     from shm.wait import beat
 
-    mapped = memory.attach(task.config, task.epoch)
-    arrays = mapped.arrays
+    try:
+        arrays = memory.attach(task.config, task.epoch).arrays
+    except SegmentError as error:
+        raise CannotStart(str(error)) from error
     row = arrays["worker_status"][task.me]
     engine_status = arrays["engine_status"][0]
     cells, bell = arrays["control"], doorbell(task.me)
@@ -247,6 +256,7 @@ def _python_stages(task: Task, arrays: dict[str, Any], stages: int, peers: int) 
 def _run(task: Task, worker: Worker, arrays: dict[str, Any]) -> None:
     """The loop: stages in kernels and in Python take turns until the stop word is set."""
     from engine import memory
+    from engine.files import DataError
     from shm.jit import entry_of
     from shm.pointers import table
     from shm.wait import FOR_EVER, beat, others, policy_of, rest
@@ -255,7 +265,10 @@ def _run(task: Task, worker: Worker, arrays: dict[str, Any]) -> None:
     stages, shards = stage_masks(worker)
     peers = others(len(task.workers), me)
     policy = policy_of(config.wait)
-    python_stages = _python_stages(task, arrays, stages, peers)
+    try:
+        python_stages = _python_stages(task, arrays, stages, peers)
+    except (OSError, DataError) as error:
+        raise CannotStart(str(error)) from error
     in_kernels = stages & ~IN_PYTHON
     if in_kernels:
         from engine import pipeline

@@ -194,6 +194,18 @@ def test_without_restart_a_death_is_the_end(venues: Venues) -> None:
     venue.check_nothing_left()
 
 
+def test_what_no_restart_cures_is_said_once(venues: Venues) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        venue = venues(settings={"publisher.tcp": f'"{address}"'})
+        venue.start()
+        assert venue.until_ended(150) == 70
+    assert venue.said().count(f"cannot bind tcp://{address}: Address already in use") == 1
+    venue.check_nothing_left()
+
+
 def test_the_supervisor_killed_takes_its_workers_along(venues: Venues) -> None:
     venue = venues("--demo-rate", "2000")
     venue.start()
