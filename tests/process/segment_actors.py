@@ -103,6 +103,7 @@ def writer(instance: str) -> None:
     from tests.process.segment_kernels import STREAM_PARTS, write_locked
 
     stream = Segment.attach(instance, "stream", STREAM_PARTS).arrays
+    write_locked(stream["cursors"], stream["words"], 1)  # loads the kernel: from here on it writes
     ready()
     while True:
         write_locked(stream["cursors"], stream["words"], 2000)

@@ -87,9 +87,9 @@ def write_locked(cells: Any, words: Any, count: int) -> None:
         version = cells[0] + 1  # what it will be when the write is done
         for w in range(LOCKED_WORDS):
             words[w] = version * (w + 1)
-            pause()  # half of its time in a write: that is where it shall be killed
+            pause()  # most of its time in a write: that is where it shall be killed
         seqlock.write_end(cells, 0)
-        for _ in range(LOCKED_WORDS):
+        for _ in range(LOCKED_WORDS // 3):
             pause()
 
 
