@@ -1,4 +1,4 @@
-"""How fast a venue comes back: replay with checksums, recovery after a snapshot, start to first order.
+"""How fast a venue comes back: replay with checksums, recovery, start to taking orders.
 
     python -m bench.recovery [--smoke] [--json] [--out DIR] [--commands N]
 

@@ -309,7 +309,7 @@ def out_of(array: np.ndarray[Any, Any]) -> Out:
         "SYMBOL",
     )
     views = [table(array.view(records.RECORDS[f"{k}_REPORT"].dtype)) for k in kinds]
-    return Out(table(array), *views, table(array.view(np.int64)))
+    return Out._make([table(array), *views, table(array.view(np.int64))])
 
 
 def engine_of(

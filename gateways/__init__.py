@@ -1,1 +1,1 @@
-"""The doors of the exchange: above the ledger, beside the engine, which it meets in shared memory."""
+"""The doors of the exchange: above the ledger, meeting the engine in shared memory alone."""
