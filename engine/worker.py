@@ -29,7 +29,7 @@ import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from faster_fifo import Full, Queue
 
@@ -37,6 +37,10 @@ from shm.config import Config, Worker
 from shm.control import STAGES, Order, Wish, WorkerState
 from shm.cursors import EPOCH, STOP, WORKER_PID, doorbell
 from shm.segment import SegmentError
+
+if TYPE_CHECKING:
+    from engine.journal import Journal
+    from engine.publisher import Publisher
 
 SLICE_NS: Final = 50_000_000
 
@@ -227,37 +231,33 @@ def _load(stages: int) -> None:
         import engine.publisher  # noqa: F401
 
 
-def _python_stages(task: Task, arrays: dict[str, Any], stages: int, peers: int) -> list[Stage]:
-    """The stages that run as Python."""
-    made: list[Stage] = []
-    if stages & JOURNAL:
-        from engine.journal import Journal
+def _open_journal(task: Task, arrays: dict[str, Any], peers: int) -> Journal:
+    from engine.journal import Journal
 
-        made.append(
-            Journal(
-                Path(task.config.data_dir),
-                arrays["cursors"],
-                arrays["commands"],
-                arrays["reports"],
-                task.config.wal,
-                bells=arrays["control"],
-                wake=peers,
-                counters=arrays["counters"],
-                histograms=arrays["histograms"],
-            )
-        )
-    if stages & PUBLISH:
-        from engine.publisher import Publisher
+    return Journal(
+        Path(task.config.data_dir),
+        arrays["cursors"],
+        arrays["commands"],
+        arrays["reports"],
+        task.config.wal,
+        bells=arrays["control"],
+        wake=peers,
+        counters=arrays["counters"],
+        histograms=arrays["histograms"],
+    )
 
-        made.append(Publisher(task.config, arrays, task.epoch))
-    return made
+
+def _open_publisher(task: Task, arrays: dict[str, Any]) -> Publisher:
+    from engine.publisher import Publisher
+
+    return Publisher(task.config, arrays, task.epoch)
 
 
 def _run(task: Task, worker: Worker, arrays: dict[str, Any]) -> None:
     """The loop: stages in kernels and in Python take turns until the stop word is set."""
     from engine import memory
     from engine.files import DataError
-    from shm.jit import entry_of
+    from shm import jit
     from shm.pointers import table
     from shm.wait import FOR_EVER, beat, others, policy_of, rest
 
@@ -265,8 +265,15 @@ def _run(task: Task, worker: Worker, arrays: dict[str, Any]) -> None:
     stages, shards = stage_masks(worker)
     peers = others(len(task.workers), me)
     policy = policy_of(config.wait)
+    python_stages: list[Stage] = []
+    alone: Journal | None = None
     try:
-        python_stages = _python_stages(task, arrays, stages, peers)
+        if stages & JOURNAL:
+            journal = _open_journal(task, arrays, peers)
+            alone = journal if stages == JOURNAL else None
+            python_stages.append(journal)
+        if stages & PUBLISH:
+            python_stages.append(_open_publisher(task, arrays))
     except (OSError, DataError) as error:
         raise CannotStart(str(error)) from error
     in_kernels = stages & ~IN_PYTHON
@@ -282,7 +289,7 @@ def _run(task: Task, worker: Worker, arrays: dict[str, Any]) -> None:
         )
         # With others in the process, a kernel doesn't sleep: they have their turn, then all do.
         waiting = (0, FOR_EVER, 0, 0) if python_stages else (*policy, SLICE_NS)
-        run = entry_of(pipeline.run, engine, in_kernels, shards, me, peers, *waiting)
+        run = jit.entry_of(pipeline.run, engine, in_kernels, shards, me, peers, *waiting)
 
     row = arrays["worker_status"][me]
     cells, bell = arrays["control"], doorbell(me)
@@ -297,6 +304,10 @@ def _run(task: Task, worker: Worker, arrays: dict[str, Any]) -> None:
             row["state"] = WorkerState.DRAINED
         if not python_stages:
             run(engine, in_kernels, shards, me, peers, *waiting)
+            continue
+        if alone is not None:
+            alone.run(me, *policy, SLICE_NS)
+            beat(bells, me, 0)  # with no segment to write to it only waits
             continue
         did = 0
         if in_kernels:
