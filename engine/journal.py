@@ -517,7 +517,7 @@ class Journal:
         self._log_lock = threading.Lock()
         self._ahead_lock = threading.Lock()
         self._stop = False
-        self._threads: list[threading.Thread] = []
+        self.threads: list[threading.Thread] = []
         if not threads:
             self.make_ahead()
         else:
@@ -525,7 +525,7 @@ class Journal:
                 thread = threading.Thread(
                     target=self._guarded, args=(body,), name=f"journal-{name}", daemon=True
                 )
-                self._threads.append(thread)
+                self.threads.append(thread)
                 thread.start()
 
     # ------------------------------------------------------------ the stage
@@ -539,7 +539,7 @@ class Journal:
 
         For a worker that runs nothing but the journal: a call of `step` costs 20 us of Python.
         """
-        assert self._threads
+        assert self.threads
         if not self._ready():
             time.sleep(_STARVED_SECONDS)
             return self._round(False)
@@ -557,7 +557,7 @@ class Journal:
         self._ready()
         args = (*self._args, force)
         moved = self._moved(journal_round(*args))
-        if not self._threads:
+        if not self.threads:
             self._beside_once()
         return moved
 
@@ -570,7 +570,7 @@ class Journal:
             self._close_segment()
             self.cells[J_SEGMENT] += 1
             self.cells[J_OFFSET] = 0
-            if not self._threads:
+            if not self.threads:
                 self.make_ahead()
             self._ready()
             self._news.set()
@@ -585,9 +585,9 @@ class Journal:
         self._stop = True
         stop_beside(self._beside)
         self._news.set()
-        for thread in self._threads:
+        for thread in self.threads:
             thread.join()
-        self._threads.clear()
+        self.threads.clear()
         if self.cells[J_FAILED] == 0 and self.beside[B_FAILED] == 0:
             self.log.log[L_FLUSH] = int(self.cursors[REPORTS_JOURNALED])
             self._beside_once()
