@@ -21,7 +21,6 @@
 
 namespace {
 
-constexpr int TABLES = 11;
 constexpr int WRITTEN = 0, READ = 16, MASK = 32, NEXT = 33, STATE_CELLS = 64;  // engine.py
 
 struct Ring {
@@ -32,15 +31,13 @@ struct Ring {
 
 Ring* ring;
 
-#define T void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *
-void (*on_batch)(const void*, int64_t, T);
-void (*on_new)(const void*, int64_t, T);
-void (*on_cancel)(const void*, int64_t, T);
-void (*on_modify)(const void*, int64_t, T);
-int64_t (*best)(int64_t, int64_t, T);
-int64_t (*depth)(int64_t, int64_t, T);
-void* t[TABLES];
-#define TABLES_ARE t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10]
+void (*on_batch)(const void*, int64_t, const void*);
+void (*on_new)(const void*, const void*);
+void (*on_cancel)(const void*, const void*);
+void (*on_modify)(const void*, const void*);
+int64_t (*best)(int64_t, const void*);
+int64_t (*depth)(int64_t, int64_t, const void*);
+const void* tables;  // addresses of everything the kernels touch
 
 void* pages(size_t bytes) {
     void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -120,7 +117,7 @@ void engine_init(uint64_t, const me_transport_t*, void* sink) {
         module, "prepare", "LLL", (long long)(intptr_t)ring->slots,
         (long long)(intptr_t)ring->state, (long long)ring->size);
     if (!found) fail("bench.referee.engine.prepare failed");
-    if (PyTuple_Size(found) != 6 + TABLES) fail("engine.py and adapter.cpp do not fit each other");
+    if (PyTuple_Size(found) != 7) fail("engine.py and adapter.cpp do not fit each other");
     auto at = [&](int k) { return (void*)(intptr_t)PyLong_AsLongLong(PyTuple_GetItem(found, k)); };
     on_batch = (decltype(on_batch))at(0);
     on_new = (decltype(on_new))at(1);
@@ -128,27 +125,25 @@ void engine_init(uint64_t, const me_transport_t*, void* sink) {
     on_modify = (decltype(on_modify))at(3);
     best = (decltype(best))at(4);
     depth = (decltype(depth))at(5);
-    for (int k = 0; k < TABLES; k++) t[k] = at(6 + k);
+    tables = at(6);
 }
 
 void engine_shutdown(void) {}
 
-void engine_on_new_order(const new_order_t* order) { on_new(order, 0, TABLES_ARE); }
-void engine_on_cancel(const cancel_t* cancel) { on_cancel(cancel, 0, TABLES_ARE); }
-void engine_on_modify(const modify_t* modify) { on_modify(modify, 0, TABLES_ARE); }
+void engine_on_new_order(const new_order_t* order) { on_new(order, tables); }
+void engine_on_cancel(const cancel_t* cancel) { on_cancel(cancel, tables); }
+void engine_on_modify(const modify_t* modify) { on_modify(modify, tables); }
 
 #ifdef BATCH
-void engine_on_batch(const me_msg_t* messages, uint32_t count) {
-    on_batch(messages, count, TABLES_ARE);
-}
+void engine_on_batch(const me_msg_t* messages, uint32_t count) { on_batch(messages, count, tables); }
 #endif
 
 void engine_flush(void) { ring_flush(ring); }
 
-int64_t engine_query_best_bid(void) { return best(0, 0, TABLES_ARE); }
-int64_t engine_query_best_ask(void) { return best(1, 0, TABLES_ARE); }
+int64_t engine_query_best_bid(void) { return best(0, tables); }
+int64_t engine_query_best_ask(void) { return best(1, tables); }
 uint64_t engine_query_depth_at(int64_t price, uint8_t side) {
-    return depth(price, side, TABLES_ARE);
+    return depth(price, side, tables);
 }
 
 }  // extern "C"
