@@ -63,7 +63,7 @@ from shm.records import (
     SYMBOL_COMMAND,
     TRANSFER_COMMAND,
 )
-from shm.units import SYSTEM_ACCOUNTS
+from shm.units import REQUEST_NUMBER_MAX, SYSTEM_ACCOUNTS
 from shm.wait import ring_doorbells
 
 Array = np.ndarray[Any, Any]
@@ -109,7 +109,15 @@ def declare(accounts: int) -> Array:
     for account in range(SYSTEM_ACCOUNTS, SYSTEM_ACCOUNTS + accounts):
         rows.append(command(STATE_COMMAND, Kind.ACCOUNT, account=account))
         rows.append(command(TRANSFER_COMMAND, Kind.DEPOSIT, account=account, amount_quanta=10**14))
-    return np.concatenate(rows)
+    made = np.concatenate(rows)
+    made["request"] = np.arange(len(made))
+    return made
+
+
+def next_number(ring: Array) -> int:
+    """Requests a producer has used, rounded up so that the pattern begins with its first step."""
+    used = int(ring[ingress.LAST_REQUEST]) & REQUEST_NUMBER_MAX
+    return (used + 3) // 4 * 4
 
 
 def seqs_after(first: int, count: int) -> Array:
@@ -257,20 +265,18 @@ def fused(report: Report, smoke: bool, runs: int) -> None:
 def pattern(rows: Cells, row: int, number: int, accounts: int) -> None:
     """Command `number` of a load that leaves the book as it was every four commands.
 
-    A bid rests, an IOC sell takes all of it, two GTX bids that would take are turned away: two
-    reports a command on average, one trade in four.
+    A bid rests, two GTX sells that would take it are turned away, an IOC sell takes all of it: two
+    reports a command on average, one trade in four commands.
     """
     at = row * _WORDS
     step = number & 3
-    account = 16 + (number >> 2) % accounts
+    account = 16 + ((number >> 2) + (0 if step == 0 else 1)) % accounts
     for k in range(24):
         rows[at + k] = 0
     kind = 1
-    side = 1 if step == 1 else 0
-    tif = 1 if step == 1 else 3 if step > 1 else 0
+    side = 0 if step == 0 else 1
+    tif = 0 if step == 0 else 1 if step == 3 else 3
     price = 10_000 + ((number >> 2) & 63)
-    if step > 1:
-        price = 20_000
     rows[at + 2] = number + 1
     rows[at + 4] = price
     rows[at + 5] = 3
@@ -335,24 +341,19 @@ def flat_out(
 ) -> int:  # fmt: skip
     """Push the pattern as fast as it is taken until a moment; returns how many were pushed."""
     sent = 0
-    ready = 0
-    at = 0
-    while True:
-        if at == ready:
-            for k in range(batch):
-                pattern(rows, k, base + sent + k, accounts)
-            at = 0
-            ready = batch
-        taken = ingress.push_many(ring, capacity, rows, at, ready - at)
-        at += taken
-        sent += taken
-        if taken > 0:
-            ring_doorbells(bells, wake)
-        else:
-            from_now = clock_ns(CLOCK_MONOTONIC)
-            if from_now >= until_ns:
-                return sent
-            yield_now()
+    while clock_ns(CLOCK_MONOTONIC) < until_ns:
+        for k in range(batch):
+            pattern(rows, k, base + sent + k, accounts)
+        at = 0
+        while at < batch:
+            taken = ingress.push_many(ring, capacity, rows, at, batch - at)
+            at += taken
+            if taken > 0:
+                ring_doorbells(bells, wake)
+            else:
+                yield_now()
+        sent += batch
+    return sent
 
 
 def venue(topology: str, instance: str, data: str, limits: dict[str, int]) -> Config:
@@ -417,7 +418,7 @@ def latency(report: Report, topology: str, rates: tuple[int, ...], seconds: floa
         stages = TOPOLOGIES[topology]
         context = multiprocessing.get_context("spawn")
         usable = cores()
-        processes = []
+        processes: list[Any] = []
         try:
             arrays = memory_of.arrays
             pipeline.initialise(arrays, memory.limits_of(config))
@@ -437,7 +438,7 @@ def latency(report: Report, topology: str, rates: tuple[int, ...], seconds: floa
             wake = (1 << len(stages)) - 1
             bells = table(arrays["control"])
             _set_up(cells, capacity, cursors, bells, wake)
-            base = int(ring[ingress.LAST_REQUEST]) & ((1 << 48) - 1)
+            base = next_number(ring)
             rows = []
             for rate in (rates[0], *rates):  # the first one twice: it warms up
                 count = max(int(rate * seconds), 1000) // 4 * 4
@@ -459,6 +460,7 @@ def latency(report: Report, topology: str, rates: tuple[int, ...], seconds: floa
                 [row for pair in rows[1:] for row in pair],
             )
         finally:
+            os.sched_setaffinity(0, usable)
             for k in range(len(stages)):
                 memory_of.arrays["control"][doorbell(k) + STOP] = 1
             for process in processes:
@@ -557,7 +559,7 @@ def _durable_rows(
         cells, capacity = table(ring), config.rings.ingress
         cursors, bells = arrays["cursors"], table(arrays["control"])
         wake = 1 << session.door._sequencer
-        base = int(ring[ingress.LAST_REQUEST]) & ((1 << 48) - 1)
+        base = next_number(ring)
         rows = []
         for rate in rates:
             count = max(int(rate * seconds), 1000) // 4 * 4

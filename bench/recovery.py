@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from bench.harness import Report, parser
-from bench.pipeline import command, declare, flat_out, venue
+from bench.pipeline import command, declare, flat_out, next_number, venue
 from engine import memory, pipeline
 from engine.recovery import recover, take
 from engine.state import allocate, risk_tables, shard_tables, shared_book_tables
@@ -55,13 +55,12 @@ def load_up(session: Session, config: Config, count: int) -> int:
     try:
         arrays = found.arrays
         ring = arrays[ingress.segment_name("bench")]
-        base = int(ring[ingress.LAST_REQUEST]) & ((1 << 48) - 1)
         cursors, goal = arrays["cursors"], int(arrays["cursors"][SEQUENCED]) + count
         rows = table(np.zeros(1024 * 32, np.int64))
         while int(cursors[SEQUENCED]) < goal:
-            base += flat_out(
+            flat_out(
                 table(ring), config.rings.ingress, table(cursors), table(arrays["control"]),
-                1 << session.door._sequencer, base, time.monotonic_ns() + 50_000_000, 256, rows,
+                1 << session.door._sequencer, next_number(ring), time.monotonic_ns() + 50_000_000, 256, rows,
                 1024,
             )  # fmt: skip
         while min(int(cursors[SETTLED]), int(cursors[JOURNALED])) < int(cursors[SEQUENCED]):
