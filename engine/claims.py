@@ -11,12 +11,17 @@ margin, the rest (`open lots`) hold margin, loss at once and fee. Invariants, fo
        oldest claim to the newest.
 
 A fill takes what is really there, whichever kind it had claimed: an order that opened closes
-first what position there is, stealing it from others' close claims. In the same turn the newest
-close claims that no longer hold flip to open and take margin; what finds none is proposed for
-cancellation, and a reduce-only claim that lost its position is proposed to shrink or end.
+first what position there is, stealing it from others' close claims. In the same turn close claims
+that no longer hold flip to open and take margin, the newest first; what finds none is proposed for
+cancellation. Reduce-only claims cannot flip, so they are robbed last, and propose to shrink or end.
+A reduce-only order may claim what others have claimed: those flip when it comes to rest.
 
-A claim that was trimmed (reduce-only, or no margin) breaks invariant 1 for the one turn until its
-proposal is applied: its unclaimed lots are counted as opening with no hold.
+In the meantime
+    a reduce-only order that matching has not seen yet may break invariant 2;
+    a claim that was trimmed (reduce-only, or no margin) breaks invariant 1 until its proposal is
+    applied: its unclaimed lots are counted as opening with no hold;
+    an order with an AMEND in flight counts the worst of what it was and what it may become: the
+    hold beyond its own is `reserve_quanta`, and counts in the sums of invariant 3.
 """
 
 from __future__ import annotations
@@ -57,10 +62,12 @@ def free_slot(r: Risk, slot: int) -> None:
     """Give a row back; nothing refers to it any more."""
     c = r.claims[slot]
     assert c["in_flight"] == 0 and c["hold_quanta"] == 0 and c["close_lots"] == 0
+    assert c["reserve_quanta"] == 0
     c["order_id"] = 0
     c["open_lots"] = 0
     c["done"] = 0
     c["pending"] = 0
+    c["amended"] = 0
     c["next_free"] = r.venue[0]["claims_free"]
     r.venue[0]["claims_free"] = slot
 
@@ -75,6 +82,27 @@ def change_hold(r: Risk, slot: int, quanta: int) -> None:
         c["hold_quanta"] = quanta
         p["hold_quanta"] += change
         r.wallets[p["wallet"]]["held_quanta"] += change
+
+
+@inlined
+def change_reserve(r: Risk, slot: int, quanta: int) -> None:
+    """Set what is held beyond an order's own hold, for AMENDs in flight."""
+    c = r.claims[slot]
+    change = quanta - c["reserve_quanta"]
+    if change != 0:
+        p = r.positions[c["position"]]
+        c["reserve_quanta"] = quanta
+        p["hold_quanta"] += change
+        r.wallets[p["wallet"]]["held_quanta"] += change
+
+
+@inlined
+def change_exposure(r: Risk, slot: int, quanta: int) -> None:
+    """Set what an order may come to cost at worst, and with it the sum of its wallet."""
+    c = r.claims[slot]
+    w = r.wallets[r.positions[c["position"]]["wallet"]]
+    w["exposure_quanta"] += quanta - c["exposure_quanta"]
+    c["exposure_quanta"] = quanta
 
 
 @kernel
@@ -143,44 +171,43 @@ def closable(r: Risk, position: int, side: int, reduce_only: bool) -> int:
     return max(size - taken, 0)
 
 
-@kernel
-def flip_excess(r: Risk, setup: Cells, position: int, allowed: int, thief: int, keep: int) -> int:
-    """Flip the newest close claims until they sum to `allowed`; `keep` is not robbed.
-
-    thief     order id that took the lots, told in the reports
-    keep      claim row that stays as it is, or NIL
-    returns   the number of claims that changed
-    """
+@inlined
+def backed(r: Risk, position: int) -> int:
+    """How many lots of close claims the position can bear: none where they would not reduce it."""
     p = r.positions[position]
-    slot = p["last_closer"]
-    count = 0
-    while p["close_lots"] > allowed and slot != NIL:
-        older = r.claims[slot]["prev_closer"]
-        # A reduce-only newcomer robs plain closers first; its own kind stands.
-        if slot != keep and not (keep != NIL and r.claims[slot]["flags"] & _REDUCE_ONLY):
-            flip_to_open(
-                r, setup, slot, min(p["close_lots"] - allowed, r.claims[slot]["close_lots"])
-            )
-            count += 1
-        slot = older
-    return count
+    lots = p["lots"]
+    first = p["first_closer"]
+    if first == NIL or lots == 0 or (lots > 0) == (r.claims[first]["side"] == Side.BUY):
+        return 0
+    return lots if lots > 0 else -lots
+
+
+@inlined
+def robbed(r: Risk, position: int) -> bool:
+    """Whether more of a position is claimed than there is."""
+    close_lots = r.positions[position]["close_lots"]
+    return close_lots > 0 and close_lots > backed(r, position)
 
 
 @kernel
-def flip_to_open(r: Risk, setup: Cells, slot: int, lots: int) -> None:
-    """`lots` of a close claim no longer hold: take margin for them, or propose the end."""
+def flip_to_open(r: Risk, setup: Cells, slot: int, lots: int) -> bool:
+    """`lots` of a close claim no longer hold: take margin for them, or propose the end.
+
+    returns   whether they have become opening lots; False: they are trimmed
+    """
     c = r.claims[slot]
     p = r.positions[c["position"]]
     change_close(r, slot, c["close_lots"] - lots)
     if c["flags"] & _REDUCE_ONLY:
         proposals.mark_order(r.claims, r.proposals, setup, slot, Reason.REDUCE_ONLY)
-        return
+        return False
     need = order_hold(r.symbols, c["symbol"], c["side"], c["price_ticks"], lots, p["leverage"])
     free = available(r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"], True)
     if need <= free:
         change_hold(r, slot, c["hold_quanta"] + need)
-    else:
-        proposals.mark_order(r.claims, r.proposals, setup, slot, Reason.FLIP)
+        return True
+    proposals.mark_order(r.claims, r.proposals, setup, slot, Reason.FLIP)
+    return False
 
 
 @inlined
@@ -202,8 +229,7 @@ def consume(r: Risk, slot: int, lots: int, closing: int) -> None:
     p = r.positions[c["position"]]
     left = c["open_lots"] - lots
     exposure = muldiv_down(c["exposure_quanta"], left, c["open_lots"]) if left > 0 else 0
-    p["exposure_quanta"] += exposure - c["exposure_quanta"]
-    c["exposure_quanta"] = exposure
+    change_exposure(r, slot, exposure)
     c["open_lots"] = left
     p["order_lots"] -= lots
     if from_close != 0:
@@ -222,7 +248,7 @@ def open_order(r: Risk, setup: Cells, slot: int) -> None:
     hashmap.put(r.order_index, setup[ORDER_BITS], c["order_id"], slot)
     p["open_orders"] += 1
     p["order_lots"] += c["open_lots"]
-    p["exposure_quanta"] += c["exposure_quanta"]
+    r.wallets[p["wallet"]]["exposure_quanta"] += c["exposure_quanta"]
     r.accounts[c["account"]]["open_orders"] += 1
     r.venue[0]["live_orders"] += 1
     if c["expire_ns"] != 0:
@@ -231,15 +257,15 @@ def open_order(r: Risk, setup: Cells, slot: int) -> None:
 
 @kernel
 def end_order(r: Risk, setup: Cells, slot: int) -> None:
-    """An order is over: its claims and hold return; the row waits for commands in flight."""
+    """An order is over: its claims and hold return. Its row is free once no command is about it."""
     c = r.claims[slot]
     assert c["order_id"] != 0 and c["done"] == 0
     p = r.positions[c["position"]]
     change_close(r, slot, 0)
     change_hold(r, slot, 0)
+    change_reserve(r, slot, 0)
     p["order_lots"] -= c["open_lots"]
-    p["exposure_quanta"] -= c["exposure_quanta"]
-    c["exposure_quanta"] = 0
+    change_exposure(r, slot, 0)
     p["open_orders"] -= 1
     r.accounts[c["account"]]["open_orders"] -= 1
     r.venue[0]["live_orders"] -= 1
@@ -252,6 +278,8 @@ def end_order(r: Risk, setup: Cells, slot: int) -> None:
         c["client"] = NIL
     c["done"] = 1
     c["pending"] = 0
+    if c["in_flight"] == 0:
+        free_slot(r, slot)
 
 
 @inlined
@@ -259,5 +287,20 @@ def leave_flight(r: Risk, slot: int) -> None:
     """A command about this row is settled; the last one out of an ended order frees it."""
     c = r.claims[slot]
     c["in_flight"] -= 1
-    if c["in_flight"] == 0 and c["done"] != 0:
-        free_slot(r, slot)
+    if c["in_flight"] == 0:
+        if c["done"] != 0:
+            free_slot(r, slot)
+        elif c["amended"] != 0:
+            _end_amends(r, slot)
+
+
+@kernel
+def _end_amends(r: Risk, slot: int) -> None:
+    """No AMEND is in flight any more: what was counted for what might have become is given back."""
+    c = r.claims[slot]
+    c["amended"] = 0
+    change_reserve(r, slot, 0)
+    # It rests, so it trades at its own price and no other.
+    c["worst_ticks"] = c["price_ticks"]
+    exposure = c["price_ticks"] * c["open_lots"] * r.symbols[c["symbol"]]["tick_lot_quanta"]
+    change_exposure(r, slot, exposure)

@@ -15,6 +15,7 @@ from shm.pointers import Cells, Rows
 from shm.units import NIL
 
 _ROW = 8  # words of a CLIENT row; the client id is the first five
+FORGET_PER_TICK = 1024
 
 
 @inlined
@@ -41,7 +42,13 @@ def _same(client_words: Cells, row: int, words: Cells, first: int) -> bool:
 
 @kernel
 def find_client(
-    clients: Rows, client_words: Cells, index: Cells, bits: int, account: int, words: Cells, first: int
+    clients: Rows,
+    client_words: Cells,
+    index: Cells,
+    bits: int,
+    account: int,
+    words: Cells,
+    first: int,
 ) -> int:
     """Row of a client id, or NIL."""
     mask = (1 << bits) - 1
@@ -70,15 +77,41 @@ def _drop(
 
 
 @kernel
-def _drop_oldest(
-    venue: Rows, clients: Rows, client_words: Cells, index: Cells, bits: int
-) -> None:
+def _drop_oldest(venue: Rows, clients: Rows, client_words: Cells, index: Cells, bits: int) -> None:
     v = venue[0]
     row = v["clients_oldest"]
     v["clients_oldest"] = clients[row]["next"]
     if v["clients_oldest"] == NIL:
         v["clients_newest"] = NIL
     _drop(venue, clients, client_words, index, bits, row)
+
+
+@inlined
+def is_over(venue: Rows, clients: Rows, setup: Cells, row: int) -> bool:
+    """Whether the window of a closed row has passed: its client id is free again."""
+    c = clients[row]
+    return c["closed_ns"] != 0 and c["closed_ns"] + setup[WINDOW_NS] <= venue[0]["ts_ns"]
+
+
+@kernel
+def forget(
+    venue: Rows, clients: Rows, client_words: Cells, index: Cells, setup: Cells, row: int
+) -> None:
+    """Drop a closed row, and with it all that closed before it."""
+    while clients[row]["closed_ns"] != 0:
+        _drop_oldest(venue, clients, client_words, index, setup[CLIENT_BITS])
+
+
+@kernel
+def forget_past(
+    venue: Rows, clients: Rows, client_words: Cells, index: Cells, setup: Cells
+) -> None:
+    """With each TICK: drop rows whose window has passed, so that they don't pile up in a lull."""
+    for _ in range(FORGET_PER_TICK):
+        oldest = venue[0]["clients_oldest"]
+        if oldest == NIL or not is_over(venue, clients, setup, oldest):
+            break
+        _drop_oldest(venue, clients, client_words, index, setup[CLIENT_BITS])
 
 
 @kernel
@@ -101,7 +134,7 @@ def open_client(
     bits = setup[CLIENT_BITS]
     for _ in range(2):
         oldest = v["clients_oldest"]
-        if oldest == NIL or clients[oldest]["closed_ns"] + setup[WINDOW_NS] > v["ts_ns"]:
+        if oldest == NIL or not is_over(venue, clients, setup, oldest):
             break
         _drop_oldest(venue, clients, client_words, index, bits)
     if v["clients_free"] == NIL and v["clients_used"] == setup[CLIENTS]:

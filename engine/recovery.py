@@ -33,11 +33,11 @@ from engine.reportlog import ReportLog, ReportLogReader, sync_reports, truncate_
 from engine.risk import position_key
 from engine.setup import CLIENT_BITS, ORDER_BITS, POSITION_BITS, setup_cells
 from engine.snapshotfile import (
+    list_snapshots,
     load_snapshot,
     newest_sound,
     prune_snapshots,
     snapshot_path,
-    list_snapshots,
     write_snapshot,
 )
 from engine.state import (
@@ -65,7 +65,6 @@ from shm.hashing import SEED, hash_words
 from shm.jit import kernel
 from shm.pointers import Cells, table
 from shm.records import CHECKPOINT_COMMAND, REPORT
-
 
 LIMITS_FILE = "limits.json"
 

@@ -39,6 +39,8 @@ from shm.pointers import Cells, table
 Sink = Callable[[int, np.ndarray[Any, Any]], None]  # (index of the first, REPORT rows)
 
 _WORDS = 32
+_MATCHED = matched(0)
+_SHARD_CELLS = matched(1) - matched(0)
 _SETTLED = 24  # word of settled_seq: the first of line 3
 
 
@@ -61,7 +63,10 @@ def replay_rows(e: Engine, shards: int, source: Cells, first: int, count: int, e
     row = first
     while True:
         seq = e.cursors[SEQUENCED]
-        while row < count and seq - v["settled_seq"] <= mask:
+        passed = v["settled_seq"]
+        for shard in range(shards):
+            passed = min(passed, e.cursors[_MATCHED + shard * _SHARD_CELLS])
+        while row < count and seq - passed <= mask:
             seq += 1
             to = (seq & mask) * _WORDS
             assert source[row * _WORDS] == seq

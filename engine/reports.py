@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from engine.setup import REPORT_MASK
 from engine.state import Risk
 from shm.atomics import fence, load_acquire, store_release
-from shm.codes import Kind, Reason, ReportKind, Status
+from shm.codes import Flip, Kind, Reason, ReportKind, Status
 from shm.cursors import REPORTS_CLAIMED, REPORTS_READ, REPORTS_WRITTEN
 from shm.hashing import fold_line
 from shm.jit import inlined, kernel
@@ -41,11 +41,14 @@ class Out(NamedTuple):
 
 @inlined
 def has_room(r: Risk, cursors: Cells, setup: Cells) -> bool:
-    """Whether ROOM more records fit; claims their slots ahead, so that a lapped follower notices."""
+    """Whether ROOM more records fit; claims their slots ahead, so that lapped followers notice."""
     index = r.venue[0]["reports_count"]
     capacity = setup[REPORT_MASK] + 1
     if index + ROOM > cursors[REPORTS_CLAIMED]:
-        if index + ROOM + min(_CLAIM_AHEAD, capacity // 4) - load_acquire(cursors, REPORTS_READ) > capacity:
+        if (
+            index + ROOM + min(_CLAIM_AHEAD, capacity // 4) - load_acquire(cursors, REPORTS_READ)
+            > capacity
+        ):
             return False
         store_release(cursors, REPORTS_CLAIMED, index + ROOM + min(_CLAIM_AHEAD, capacity // 4))
         fence()  # the claim is visible before the first overwritten byte
@@ -72,7 +75,14 @@ def _done(r: Risk, out: Out, at: int) -> None:
 
 @inlined
 def order(
-    r: Risk, out: Out, setup: Cells, command: Rows, slot: int, status: int, reason: int, answer: bool
+    r: Risk,
+    out: Out,
+    setup: Cells,
+    command: Rows,
+    slot: int,
+    status: int,
+    reason: int,
+    answer: bool,
 ) -> None:
     """The state of the order in a claim row, after an event of `command`."""
     at = _slot(r, setup)
@@ -150,7 +160,14 @@ def answer(
 
 @kernel
 def origin(
-    r: Risk, out: Out, setup: Cells, command: Rows, words: Cells, first: int, order_id: int, named: bool
+    r: Risk,
+    out: Out,
+    setup: Cells,
+    command: Rows,
+    words: Cells,
+    first: int,
+    order_id: int,
+    named: bool,
 ) -> None:
     """What follows the answer of a new order: its client id, and the trace if there is one.
 
@@ -234,6 +251,36 @@ def trade(
     o["realised_quanta"] = realised_quanta
     o["wallet_quanta"] = w["wallet_quanta"]
     o["held_quanta"] = w["held_quanta"]
+    _done(r, out, at)
+
+
+@kernel
+def flip(
+    r: Risk,
+    out: Out,
+    setup: Cells,
+    seq: int,
+    slot: int,
+    thief: int,
+    lots: int,
+    held_quanta: int,
+    opened: bool,
+) -> None:
+    """A close claim that lost `lots` to another order, and held `held_quanta` before."""
+    at = _slot(r, setup)
+    c = r.claims[slot]
+    f = out.flips[at]
+    f["seq"] = seq
+    f["account"] = c["account"]
+    f["symbol"] = c["symbol"]
+    f["kind"] = ReportKind.FLIP
+    f["status"] = Flip.TO_OPEN if opened else Flip.TRIMMED
+    f["order_id"] = c["order_id"]
+    f["thief_order_id"] = r.claims[thief]["order_id"]
+    f["lots"] = lots
+    f["close_lots"] = c["close_lots"]
+    f["hold_quanta"] = c["hold_quanta"]
+    f["hold_change_quanta"] = c["hold_quanta"] - held_quanta
     _done(r, out, at)
 
 

@@ -181,6 +181,17 @@ def _worst_ticks(s: Rows, side: int, limit: int) -> int:
     return max(limit, s["high_bid_ticks"])
 
 
+@inlined
+def _outgrown(r: Risk, wallet: int, more: int) -> bool:
+    """Whether `more` exposure could take the sums of a wallet out of int64 (shm/units.py)."""
+    w = r.wallets[wallet]
+    return (
+        w["exposure_quanta"] + more > EXPOSURE_QUANTA_MAX
+        or w["wallet_quanta"] > MONEY_QUANTA_MAX
+        or w["wallet_quanta"] < -MONEY_QUANTA_MAX
+    )
+
+
 @kernel
 def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -> int:
     """PLACE: every check, then claim and hold. Returns a Reason; NONE has opened the claim."""
@@ -213,6 +224,7 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
     s = r.symbols[symbol]
     named = has_client_id(words, at)
     client = NIL
+    past = NIL  # a row of the same client id whose window has passed
     if named:
         client = clients.find_client(
             r.clients,
@@ -223,7 +235,10 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
             words,
             at * _WORDS + 8,
         )
-        if client != NIL and ((flags & _TAKE_NAME) == 0 or r.clients[client]["closed_ns"] != 0):
+        if client != NIL and clients.is_over(r.venue, r.clients, setup, client):
+            past = client
+            client = NIL
+        if client != NIL and ((flags & _TAKE_NAME) == 0 or not _names_order(r, setup, client)):
             c["risk_note"] = r.clients[client]["order_id"]
             return Reason.DUPLICATE_CLIENT_ID
     price = c["price_ticks"]
@@ -246,7 +261,7 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
     if market:
         reference = s["mark_ticks"] if s["mark_ticks"] > 0 else s["last_ticks"]
         if s["market_ppm"] == 0:
-            # Unbounded by configuration: held at the reference, and settlement counts what is short.
+            # Unbounded by configuration: held at the reference; settlement counts what is short.
             limit = PRICE_TICKS_MAX if side == Side.BUY else 1
             hold_price = reference
         else:
@@ -260,6 +275,8 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
             hold_price = limit
     reduce_only = (flags & _REDUCE_ONLY) != 0
     if not reduce_only and s["notional_quanta_min"] > 0:
+        if hold_price == 0:
+            return Reason.NO_REFERENCE_PRICE
         if not product_exceeds(
             hold_price, lots * s["tick_lot_quanta"], s["notional_quanta_min"] - 1
         ):
@@ -274,12 +291,11 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
     worst = _worst_ticks(s, side, limit)
     if product_exceeds(worst, lots, s["ticks_lots_max"]):
         return Reason.NOTIONAL_TOO_LARGE
-    exposure = worst * lots * s["tick_lot_quanta"]
+    wallet = account * setup[ASSETS] + s["asset"]
+    if _outgrown(r, wallet, worst * lots * s["tick_lot_quanta"]):
+        return Reason.NOTIONAL_TOO_LARGE
     if position != NIL:
         p = r.positions[position]
-        cost = p["entry_quanta"] if p["entry_quanta"] >= 0 else -p["entry_quanta"]
-        if cost + p["exposure_quanta"] + exposure > EXPOSURE_QUANTA_MAX:
-            return Reason.NOTIONAL_TOO_LARGE
         if not market and _band_reason(s, price) != Reason.NONE:
             return Reason.PRICE_BAND
         if p["open_orders"] >= s["orders_max"]:
@@ -294,7 +310,6 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
         lots = min(lots, claimable)
     close = min(lots, claimable)
     hold = order_hold(r.symbols, symbol, side, hold_price, lots - close, leverage)
-    wallet = account * setup[ASSETS] + s["asset"]
     if hold > 0 and hold > available(
         r.accounts, r.wallets, r.symbols, r.positions, account, wallet, True
     ):
@@ -311,6 +326,8 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
         if client != NIL:
             _pass_name(r, setup, client, order_id)
         else:
+            if past != NIL:
+                clients.forget(r.venue, r.clients, r.client_words, r.client_index, setup, past)
             client = clients.open_client(
                 r.venue,
                 r.clients,
@@ -351,6 +368,8 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
     claim["position_side"] = 0
     claim["pending"] = 0
     claim["done"] = 0
+    claim["amended"] = 0
+    claim["reserve_quanta"] = 0
     claim["worst_ticks"] = worst
     claim["exposure_quanta"] = worst * lots * s["tick_lot_quanta"]
     if side == Side.BUY and not market:
@@ -359,10 +378,6 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
     claims.change_hold(r, slot, hold)
     if close > 0:
         claims.change_close(r, slot, close)
-        if reduce_only:
-            p = r.positions[position]
-            size = p["lots"] if p["lots"] > 0 else -p["lots"]
-            claims.flip_excess(r, setup, position, size, order_id, slot)
     c["slot"] = slot
     c["position"] = position
     c["decided_order_id"] = order_id
@@ -374,14 +389,19 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
     return Reason.NONE
 
 
+@inlined
+def _names_order(r: Risk, setup: Cells, client: int) -> bool:
+    """Whether a client id belongs to a live order: not to one that ended, nor to a transfer."""
+    return hashmap.get(r.order_index, setup[ORDER_BITS], r.clients[client]["order_id"]) != NIL
+
+
 @kernel
 def _pass_name(r: Risk, setup: Cells, client: int, order_id: int) -> None:
     """TAKE_NAME: the client id of an older order names this one from now on."""
     row = r.clients[client]
-    assert row["closed_ns"] == 0
     before = hashmap.get(r.order_index, setup[ORDER_BITS], row["order_id"])
-    if before != NIL:
-        r.claims[before]["client"] = NIL
+    assert before != NIL and r.claims[before]["client"] == client
+    r.claims[before]["client"] = NIL
     row["order_id"] = order_id
 
 
@@ -420,7 +440,12 @@ def new_position(
 def decide_cancel(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -> int:
     """CANCEL and REDUCE: one live order of the account."""
     c = commands[at]
-    if c["flags"] != 0 or c["price_ticks"] != 0 or not _line_1_is_clean(words, at):
+    if (
+        c["flags"] != 0
+        or c["price_ticks"] != 0
+        or (c["kind"] == Kind.CANCEL and c["qty_lots"] != 0)
+        or not _line_1_is_clean(words, at)
+    ):
         return Reason.MALFORMED
     reason = _account_reason(r, setup, c["account"])
     if reason == Reason.NONE:
@@ -437,8 +462,6 @@ def decide_cancel(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) 
         if c["qty_lots"] <= 0 or c["qty_lots"] > QTY_LOTS_MAX:
             return Reason.BAD_QTY
         c["decided_lots"] = c["qty_lots"]
-    elif c["qty_lots"] != 0:
-        return Reason.MALFORMED
     c["end_reason"] = Reason.USER_CANCEL
     _aim(r, commands, at, slot)
     return Reason.NONE
@@ -479,34 +502,38 @@ def decide_amend(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
     if not keep and (flags & _REMAINING) == 0:
         left = max(lots - (claim["qty_lots"] - claim["open_lots"]), 0)
     p = r.positions[claim["position"]]
-    more = max(left - claim["open_lots"], 0)
-    # It may trade at either price until matching has answered, and then at the worse of the two.
+    reduce_only = (claim["flags"] & _REDUCE_ONLY) != 0
+    if not reduce_only and s["notional_quanta_min"] > 0:
+        total = claim["qty_lots"] - claim["open_lots"] + left
+        if not product_exceeds(price, total * s["tick_lot_quanta"], s["notional_quanta_min"] - 1):
+            return Reason.NOTIONAL_TOO_SMALL
+    # Until matching has answered, the order may trade as it was, or as any AMEND in flight says:
+    # the worst of them counts.
     worst = max(_worst_ticks(s, claim["side"], price), claim["worst_ticks"])
     most = max(left, claim["open_lots"])
     if product_exceeds(worst, most, s["ticks_lots_max"]):
         return Reason.NOTIONAL_TOO_LARGE
-    exposure = worst * most * s["tick_lot_quanta"]
-    cost = p["entry_quanta"] if p["entry_quanta"] >= 0 else -p["entry_quanta"]
-    if cost + p["exposure_quanta"] - claim["exposure_quanta"] + exposure > EXPOSURE_QUANTA_MAX:
+    exposure = max(worst * most * s["tick_lot_quanta"], claim["exposure_quanta"])
+    if _outgrown(r, p["wallet"], exposure - claim["exposure_quanta"]):
         return Reason.NOTIONAL_TOO_LARGE
     if _band_reason(s, price) != Reason.NONE:
         return Reason.PRICE_BAND
-    if (claim["flags"] & _REDUCE_ONLY) != 0 and more > 0:
-        return Reason.REDUCE_ONLY
-    opens = max(left - claim["close_lots"], 0)
-    hold = order_hold(r.symbols, claim["symbol"], claim["side"], price, opens, p["leverage"])
-    if (claim["flags"] & _REDUCE_ONLY) != 0:
-        hold = 0
-    extra = hold - claim["hold_quanta"]
-    if extra > 0:
-        if extra > available(
-            r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"], True
-        ):
-            return Reason.INSUFFICIENT_MARGIN
-        # Until matching has answered, the order may trade at either price: hold the larger.
-        claims.change_hold(r, slot, hold)
-    p["exposure_quanta"] += exposure - claim["exposure_quanta"]
-    claim["exposure_quanta"] = exposure
+    if reduce_only:
+        if left > claim["open_lots"]:
+            return Reason.REDUCE_ONLY
+    elif price != claim["price_ticks"] or left > claim["open_lots"]:
+        # Less of the same is never refused, wherever the mark may be by now.
+        opens = max(left - claim["close_lots"], 0)
+        need = order_hold(r.symbols, claim["symbol"], claim["side"], price, opens, p["leverage"])
+        extra = need - claim["hold_quanta"] - claim["reserve_quanta"]
+        if extra > 0:
+            if extra > available(
+                r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"], True
+            ):
+                return Reason.INSUFFICIENT_MARGIN
+            claims.change_reserve(r, slot, claim["reserve_quanta"] + extra)
+    claim["amended"] = 1
+    claims.change_exposure(r, slot, exposure)
     claim["worst_ticks"] = worst
     if claim["side"] == Side.BUY:
         s["high_bid_ticks"] = max(s["high_bid_ticks"], price)
@@ -518,22 +545,24 @@ def decide_amend(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
 
 @kernel
 def decide_cancel_all(r: Risk, setup: Cells, commands: Rows, at: int) -> int:
-    """CANCEL_ALL of an account, CANCEL_SYMBOL for everybody."""
+    """CANCEL_ALL of an account, CANCEL_SYMBOL for everybody; the engine's own in any state."""
     c = commands[at]
     if c["kind"] == Kind.CANCEL_ALL:
         reason = _account_reason(r, setup, c["account"])
+        if reason == Reason.NONE and c["symbol"] != NO_SYMBOL:
+            reason = _symbol_reason(r, setup, c["symbol"])
+        own = (c["request"] >> PRODUCER_SHIFT) == 0
+        if reason == Reason.NONE and not own:
+            reason = _state_reason(r, c["account"], c["symbol"], State.CANCEL_ONLY)
         if reason != Reason.NONE:
             return reason
         c["end_reason"] = Reason.CANCEL_ALL
-        if r.accounts[c["account"]]["pending"] != 0 and (c["request"] >> PRODUCER_SHIFT) == 0:
+        if own and r.accounts[c["account"]]["pending"] != 0:
             c["end_reason"] = r.accounts[c["account"]]["pending"]
             r.accounts[c["account"]]["pending"] = 0
         if c["symbol"] == NO_SYMBOL:
             c["route"] = Route.ALL_SHARDS
             return Reason.NONE
-        reason = _symbol_reason(r, setup, c["symbol"])
-        if reason != Reason.NONE:
-            return reason
         c["position"] = hashmap.get(
             r.position_index, setup[POSITION_BITS], position_key(c["account"], c["symbol"])
         )
@@ -588,6 +617,12 @@ def decide_transfer(
     asset = t["asset"]
     if asset < 0 or asset >= setup[ASSETS] or r.assets[asset]["declared"] == 0:
         return Reason.UNKNOWN_ASSET
+    # Money comes in as long as the account is not closed, and out while it may still act.
+    worst = State.HALTED if c["kind"] == Kind.DEPOSIT else State.CANCEL_ONLY
+    reason = _state_reason(r, account, NO_SYMBOL, worst)
+    if reason != Reason.NONE:
+        return reason
+    past = NIL
     if has_client_id(words, at):
         client = clients.find_client(
             r.clients,
@@ -598,7 +633,9 @@ def decide_transfer(
             words,
             at * _WORDS + 8,
         )
-        if client != NIL:
+        if client != NIL and clients.is_over(r.venue, r.clients, setup, client):
+            past = client
+        elif client != NIL:
             c["risk_note"] = r.clients[client]["order_id"]
             return Reason.DUPLICATE_CLIENT_ID
     amount = t["amount_quanta"]
@@ -614,6 +651,8 @@ def decide_transfer(
         if amount > free or amount > w["wallet_quanta"]:
             return Reason.INSUFFICIENT_BALANCE
     if has_client_id(words, at):
+        if past != NIL:
+            clients.forget(r.venue, r.clients, r.client_words, r.client_index, setup, past)
         client = clients.open_client(
             r.venue,
             r.clients,
@@ -642,7 +681,9 @@ def decide_asset(r: Risk, setup: Cells, assets: Rows, words: Cells, at: int) -> 
     """ASSET: declare one."""
     a = assets[at]
     asset = a["asset"]
-    if asset < 0 or asset >= setup[ASSETS] or a["scale"] < 0 or a["scale"] > SCALE_MAX:
+    if asset < 0 or asset >= setup[ASSETS]:
+        return Reason.UNKNOWN_ASSET
+    if a["scale"] < 0 or a["scale"] > SCALE_MAX:
         return Reason.BAD_PARAMETER
     if r.assets[asset]["declared"] != 0:
         return Reason.EXISTS
@@ -709,7 +750,7 @@ def decide_symbol(
         or d["taker_fee_ppm"] < 0
         or d["taker_fee_ppm"] > PPM
         or d["maker_fee_ppm"] > PPM
-        or -d["maker_fee_ppm"] > d["taker_fee_ppm"]
+        or d["maker_fee_ppm"] < -d["taker_fee_ppm"]
         or d["leverage_max"] < 1
         or d["leverage_max"] > LEVERAGE_MAX
         or d["leverage_default"] < 1
@@ -809,7 +850,7 @@ def decide_mark(r: Risk, setup: Cells, commands: Rows, marks: Rows, at: int) -> 
     s = r.symbols[c["symbol"]]
     mark = marks[at]["mark_ticks"]
     if mark < 1 or mark > s["price_ticks_max"]:
-        return Reason.BAD_PARAMETER
+        return Reason.BAD_PRICE
     s["mark_ticks"] = mark
     return Reason.NONE
 
@@ -827,7 +868,8 @@ def _take_number(r: Risk, commands: Rows, at: int) -> int:
     number = request & REQUEST_NUMBER_MAX
     p = r.producers[producer]
     if number <= p["last_number"]:
-        c["risk_note"] = p["last_seq"]
+        # Which command an older number became, nobody remembers.
+        c["risk_note"] = p["last_seq"] if number == p["last_number"] else 0
         return Reason.DUPLICATE_REQUEST
     p["last_number"] = number
     p["last_seq"] = c["seq"]
@@ -879,6 +921,7 @@ def decide(
             reason = decide_expire(r, setup, commands, words, at)
         elif kind == Kind.TICK:
             v["tick_ns"] = c["ts_ns"]
+            clients.forget_past(r.venue, r.clients, r.client_words, r.client_index, setup)
         elif kind == Kind.CHECKPOINT:
             checkpoints[at]["reports_digest"] = v["reports_digest"]
             checkpoints[at]["reports_count"] = v["reports_count"]

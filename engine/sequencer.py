@@ -7,7 +7,8 @@ Never   decides anything about a command, but for one: what its producer may not
 
 Rings are drained in turn, at most QUOTA commands each time round, so that no producer starves
 another. What settlement proposes and the first ring (the clock) come before all others.
-A slot is free again when settlement and the journal have passed the command in it.
+A slot is free again when settlement, the journal and every shard have passed the command in it: a
+shard that has nothing to do with a command may be far behind those that settled it.
 
 Every CHECKPOINT_EVERY-th command is a CHECKPOINT of the engine's own: risk decides it only when
 settlement has caught up, so the state there is one a snapshot can hold, and it carries the digest
@@ -19,12 +20,12 @@ from __future__ import annotations
 from typing import Final
 
 from engine import proposals
-from engine.setup import CHECKPOINT_EVERY, COMMAND_MASK, PROPOSAL_MASK
+from engine.setup import CHECKPOINT_EVERY, COMMAND_MASK, PROPOSAL_MASK, SHARDS
 from engine.state import Risk
 from shm import ingress
 from shm.atomics import CLOCK_REALTIME, clock_ns, load_acquire, store_release
 from shm.codes import PRIVILEGED_FLAGS, Kind, State
-from shm.cursors import CUT, JOURNALED, SEQUENCED, SETTLED
+from shm.cursors import CUT, JOURNALED, SEQUENCED, SETTLED, matched
 from shm.jit import inlined, kernel
 from shm.pointers import Cells, Rows, cells_at
 from shm.records import NO_SYMBOL
@@ -35,15 +36,18 @@ QUOTA: Final = 64  # commands taken from one ring in one round
 # Cells of the stage's own.
 LAST_TS_NS: Final = 0  # time of the newest command
 CUT_SEEN: Final = 1  # what was last sequenced about CUT
-FREE_SEEN: Final = 2  # min(SETTLED, JOURNALED) when it was last looked at
+FREE_SEEN: Final = 2  # the least of the cursors that free a slot, when they were last looked at
 LAST_KIND: Final = 3  # of the newest command
 SEQUENCER_CELLS: Final = 16
 
 _WORDS: Final = 32
+_MATCHED: Final = matched(0)
+_SHARD_CELLS: Final = matched(1) - matched(0)
 _LOW_48: Final = (1 << 48) - 1
 _PRIVILEGED: Final = int(PRIVILEGED_FLAGS)
+_KNOWN: Final = sum(1 << kind for kind in Kind if kind != Kind.NONE)
 
-# An INGRESS record lies in the first cells of a ring (shm/ingress.py): producer, kinds, flags, slots.
+# An INGRESS record lies in the first cells of a ring (shm/ingress.py).
 _PRODUCER: Final = ingress.HEAD_PRODUCER
 _KINDS: Final = ingress.HEAD_KINDS
 _PRIVILEGE: Final = ingress.HEAD_PRIVILEGED
@@ -55,7 +59,10 @@ def _room(cursors: Cells, setup: Cells, own: Cells, seq: int) -> bool:
     """Whether the slot of `seq` may be overwritten."""
     capacity = setup[COMMAND_MASK] + 1
     if seq - capacity > own[FREE_SEEN]:
-        own[FREE_SEEN] = min(load_acquire(cursors, SETTLED), load_acquire(cursors, JOURNALED))
+        free = min(load_acquire(cursors, SETTLED), load_acquire(cursors, JOURNALED))
+        for shard in range(setup[SHARDS]):
+            free = min(free, load_acquire(cursors, _MATCHED + shard * _SHARD_CELLS))
+        own[FREE_SEEN] = free
     return seq - capacity <= own[FREE_SEEN]
 
 
@@ -104,10 +111,11 @@ def _take(
     # The copy in the slot is what is judged: the producer may still scribble over its ring.
     codes = words[to + 7]
     kind = codes & 255
-    allowed = kind < 64 and ((ring[_KINDS] >> kind) & 1) != 0
-    if ((codes >> 32) & _PRIVILEGED) != 0 and ring[_PRIVILEGE] == 0 and kind <= Kind.AMEND:
-        allowed = False
-    if not allowed:
+    if kind >= 64 or ((_KNOWN >> kind) & 1) == 0:
+        kind = Kind.NONE
+    elif ((ring[_KINDS] >> kind) & 1) == 0 or (
+        kind <= Kind.AMEND and ((codes >> 32) & _PRIVILEGED) != 0 and ring[_PRIVILEGE] == 0
+    ):
         kind = Kind.REFUSED
     words[to] = seq
     words[to + 1] = now
@@ -183,8 +191,8 @@ def sequence_commands(
             ring = cells_at(rings[2 * k], rings[2 * k + 1])
             capacity = ring[_CAPACITY]
             count = ingress.available(ring, capacity)
-            assert count >= 0
-            count = min(count, QUOTA)
+            # A producer that lost its mind (ingress.CORRUPT) is not heard; the others are.
+            count = min(max(count, 0), QUOTA)
             done = 0
             while done < count and _room(cursors, setup, own, seq):
                 if seq % every == 0:

@@ -2,17 +2,20 @@
 
 Reads   commands that risk has decided, and the matches rings; shards are merged in symbol order.
 Writes  positions, wallets, claims; reports; SETTLED.
-Never   fails: a match is a fact. What an account lacks for it is counted, and liquidation's business.
+Never   fails: a match is a fact; what an account lacks for it is counted, for liquidation.
 
 The first report of every command is its answer. Settlement works off one match record at a time,
-and stops between two of them when the reports ring is full (`mid_command`).
+and stops between two of them when the reports ring is full (`mid_command`), or within one between
+two flips of the claims that its fill has robbed (`flipping`).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from engine import claims, proposals, reports
+import numpy as np
+
+from engine import claims, expiry, proposals, reports
 from engine.clients import close_client
 from engine.reports import Out
 from engine.setup import ASSETS, COMMAND_MASK, MATCH_MASK, SHARDS, SYMBOLS
@@ -22,7 +25,7 @@ from shm.atomics import load_acquire, store_release
 from shm.codes import Flag, Kind, MatchKind, Reason, Route, Side, State, Status
 from shm.cursors import SETTLED
 from shm.jit import inlined, kernel
-from shm.margin import order_hold
+from shm.margin import available, order_hold
 from shm.pointers import Cells, Rows
 from shm.units import FEE_ACCOUNT, NIL
 
@@ -96,15 +99,17 @@ def fill_side(
     price: int,
     lots: int,
 ) -> None:
-    """Settle one side of a trade: position, PnL, fee, claim, then the claims it has robbed."""
+    """Settle one side of a trade: position, PnL, fee, claim. What it robs, `_flip` settles."""
     c = r.claims[slot]
     position = c["position"]
     p = r.positions[position]
     s = r.symbols[c["symbol"]]
+    w = r.wallets[p["wallet"]]
+    w["exposure_quanta"] -= abs(p["entry_quanta"])
     closing, realised = trade_position(r, position, c["side"], price, lots)
+    w["exposure_quanta"] += abs(p["entry_quanta"])
     rate = s["taker_fee_ppm"] if taker else s["maker_fee_ppm"]
     fee = fee_of(price * lots * s["tick_lot_quanta"], rate)
-    w = r.wallets[p["wallet"]]
     w["wallet_quanta"] += realised - fee
     w["realised_quanta"] += realised
     w["fees_quanta"] += fee
@@ -113,26 +118,57 @@ def fill_side(
         w["deficit_count"] += 1
         r.venue[0]["deficit_count"] += 1
     claims.consume(r, slot, lots, closing)
-    if p["close_lots"] > 0:
-        size = p["lots"]
-        allowed = 0
-        if size != 0 and (size > 0) != (r.claims[p["first_closer"]]["side"] == Side.BUY):
-            allowed = size if size > 0 else -size
-        if p["close_lots"] > allowed:
-            claims.flip_excess(r, setup, position, allowed, c["order_id"], NIL)
     reports.trade(r, out, setup, seq, slot, taker, trade_id, price, lots, fee, realised)
-    if c["open_lots"] == 0:
-        claims.end_order(r, setup, slot)
+
+
+@kernel
+def _flip(
+    r: Risk,
+    out: Out,
+    cursors: Cells,
+    setup: Cells,
+    seq: int,
+    position: int,
+    thief: int,
+    resting: bool,
+) -> bool:
+    """Flip close claims until the position bears the rest: plain ones, then reduce-only ones, each
+    from the newest. Returns False when the reports ring is full; called again, it goes on.
+
+    thief     row of the order that took what they had claimed
+    resting   it rests; before, a reduce-only order robs others only of what it has traded
+    """
+    p = r.positions[position]
+    allowed = claims.backed(r, position)
+    spared = NIL
+    if not resting and r.claims[thief]["flags"] & _REDUCE_ONLY:
+        spared = thief
+        allowed += r.claims[thief]["close_lots"]
+    for kind in range(2):
+        slot = p["last_closer"]
+        while slot != NIL and p["close_lots"] > allowed:
+            c = r.claims[slot]
+            older = c["prev_closer"]
+            if slot != spared and (c["flags"] & _REDUCE_ONLY != 0) == (kind == 1):
+                if not reports.has_room(r, cursors, setup):
+                    return False
+                lots = min(p["close_lots"] - allowed, c["close_lots"])
+                held = c["hold_quanta"]
+                opened = claims.flip_to_open(r, setup, slot, lots)
+                reports.flip(r, out, setup, seq, slot, thief, lots, held, opened)
+            slot = older
+    return True
 
 
 # ---------------------------------------------------------------- what matching said
 
 
 @inlined
-def amend_claim(r: Risk, slot: int, price: int, total: int, left: int) -> None:
-    """An amended order has `left` lots at `price`: its claims and hold follow.
+def amend_claim(r: Risk, setup: Cells, slot: int, price: int, total: int, left: int) -> None:
+    """An amended or reduced order has `left` lots at `price`: its claims and hold follow.
 
-    Smaller at the same price keeps its share of the hold; anything else is reckoned anew.
+    Smaller at the same price keeps its share of the hold; anything else is reckoned anew. While an
+    AMEND is in flight nothing is given back: it may need what this one doesn't.
     """
     c = r.claims[slot]
     p = r.positions[c["position"]]
@@ -144,22 +180,35 @@ def amend_claim(r: Risk, slot: int, price: int, total: int, left: int) -> None:
     c["open_lots"] = left
     c["qty_lots"] = total
     c["price_ticks"] = price
-    # At most what risk has counted: `left` is no more than it allowed for.
     exposure = c["worst_ticks"] * left * r.symbols[c["symbol"]]["tick_lot_quanta"]
-    p["exposure_quanta"] += exposure - c["exposure_quanta"]
-    c["exposure_quanta"] = exposure
+    if c["amended"] == 0 or exposure > c["exposure_quanta"]:
+        claims.change_exposure(r, slot, exposure)
     claims.change_close(r, slot, min(close, left))
     new_opens = left - c["close_lots"]
     if (c["flags"] & _REDUCE_ONLY) != 0:
+        if new_opens > 0:
+            # It was trimmed behind the AMEND's back.
+            proposals.mark_order(r.claims, r.proposals, setup, slot, Reason.REDUCE_ONLY)
+        elif c["pending"] == Reason.REDUCE_ONLY:
+            c["pending"] = 0  # nothing in excess is left to take off
         return
+    held = c["hold_quanta"] + c["reserve_quanta"]
     if same and left <= before:
+        need = c["hold_quanta"]
         if new_opens < opens:
-            share = muldiv_down(c["hold_quanta"], new_opens, opens) if new_opens > 0 else 0
-            claims.change_hold(r, slot, share)
+            need = muldiv_down(need, new_opens, opens) if new_opens > 0 else 0
     else:
-        claims.change_hold(
-            r, slot, order_hold(r.symbols, c["symbol"], c["side"], price, new_opens, p["leverage"])
+        need = order_hold(r.symbols, c["symbol"], c["side"], price, new_opens, p["leverage"])
+    if need > held:
+        # The mark has moved since risk reckoned, or a claim was robbed: more only if there is more.
+        free = available(
+            r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"], True
         )
+        if need > held + free:
+            need = held
+    claims.change_hold(r, slot, need)
+    if c["amended"] != 0:
+        claims.change_reserve(r, slot, max(held - need, 0))
 
 
 @inlined
@@ -182,9 +231,17 @@ def _born(r: Risk, out: Out, setup: Cells, commands: Rows, words: Cells, at: int
 
 @inlined
 def settle_match(
-    r: Risk, out: Out, setup: Cells, commands: Rows, words: Cells, matches: Rows, at: int, m: int
-) -> None:
-    """One match record of the command in slot `at`."""
+    r: Risk,
+    out: Out,
+    cursors: Cells,
+    setup: Cells,
+    commands: Rows,
+    words: Cells,
+    matches: Rows,
+    at: int,
+    m: int,
+) -> bool:
+    """One match record of the command in slot `at`; False: the reports ring is full, come again."""
     c = commands[at]
     x = matches[m]
     v = r.venue[0]
@@ -211,13 +268,39 @@ def settle_match(
         lots = x["lots"]
         maker = x["maker"]
         taker = x["slot"]
-        s = r.symbols[x["symbol"]]
-        s["last_ticks"] = price
-        s["trade_count"] += 1
-        fill_side(r, out, setup, c["seq"], maker, 0, x["trade_id"], price, lots)
-        fill_side(r, out, setup, c["seq"], taker, 1, x["trade_id"], price, lots)
-        assert r.claims[maker]["open_lots"] == x["maker_open_lots"]
-        assert r.claims[taker]["open_lots"] == x["open_lots"]
+        if v["flipping"] == 0:
+            s = r.symbols[x["symbol"]]
+            s["last_ticks"] = price
+            s["trade_count"] += 1
+            fill_side(r, out, setup, c["seq"], maker, 0, x["trade_id"], price, lots)
+            fill_side(r, out, setup, c["seq"], taker, 1, x["trade_id"], price, lots)
+            assert r.claims[maker]["open_lots"] == x["maker_open_lots"]
+            assert r.claims[taker]["open_lots"] == x["open_lots"]
+        makers = r.claims[maker]["position"]
+        takers = r.claims[taker]["position"]
+        if (
+            makers != takers
+            and claims.robbed(r, makers)
+            and not _flip(r, out, cursors, setup, c["seq"], makers, maker, True)
+        ):
+            v["flipping"] = 1
+            return False
+        if claims.robbed(r, takers) and not _flip(
+            r, out, cursors, setup, c["seq"], takers, taker, False
+        ):
+            v["flipping"] = 1
+            return False
+        v["flipping"] = 0
+        if x["maker_open_lots"] == 0:
+            claims.end_order(r, setup, maker)
+        if x["open_lots"] == 0:
+            claims.end_order(r, setup, taker)
+    elif kind == MatchKind.RESTED:
+        # A reduce-only order may have claimed what others had: now that it rests, they flip.
+        if c["flags"] & _REDUCE_ONLY != 0 and not _flip(
+            r, out, cursors, setup, c["seq"], c["position"], c["slot"], True
+        ):
+            return False
     elif kind == MatchKind.ENDED:
         slot = x["slot"]
         first = v["answered"] == 0 and slot == c["slot"]
@@ -239,7 +322,7 @@ def settle_match(
         claims.end_order(r, setup, slot)
     elif kind == MatchKind.AMENDED:
         slot = x["slot"]
-        amend_claim(r, slot, x["price_ticks"], x["lots"], x["open_lots"])
+        amend_claim(r, setup, slot, x["price_ticks"], x["lots"], x["open_lots"])
         reports.order(
             r,
             out,
@@ -257,7 +340,10 @@ def settle_match(
         reports.refused(
             r, out, setup, c, c["decided_order_id"], Status.REFUSED, Reason.UNKNOWN_ORDER
         )
+        if c["lines"] > 1:
+            reports.origin(r, out, setup, c, words, at * _WORDS, c["decided_order_id"], False)
         v["answered"] = 1
+    return True
 
 
 # ---------------------------------------------------------------- commands that matching never saw
@@ -317,7 +403,7 @@ def settle_nowhere(
         a = r.accounts[c["account"]]
         if states[at]["cancel"] == 1 and a["pending"] == 0 and a["open_orders"] > 0:
             a["pending"] = Reason.KILL_SWITCH
-            proposals.put(r.proposals, setup, proposals.ACCOUNT | c["account"])
+            proposals.put(r.proposals, setup, proposals.ACCOUNT | np.int64(c["account"]))
     elif kind == Kind.SYMBOL_STATE or kind == Kind.SYMBOL or kind == Kind.MARK:
         reports.symbol(r, out, setup, c)
         if kind == Kind.SYMBOL_STATE and states[at]["cancel"] == 1:
@@ -333,7 +419,7 @@ def _propose_symbol(r: Risk, setup: Cells, symbol: int, reason: int) -> None:
     s = r.symbols[symbol]
     if s["pending"] == 0:
         s["pending"] = reason
-        proposals.put(r.proposals, setup, proposals.SYMBOL | symbol)
+        proposals.put(r.proposals, setup, proposals.SYMBOL | np.int64(symbol))
 
 
 @kernel
@@ -373,9 +459,10 @@ def _settle_tick(r: Risk, setup: Cells, ts_ns: int) -> None:
         c = r.claims[slot]
         if c["expire_ns"] > ts_ns:
             break
-        # Out of the heap, into its mark: the proposal ends it.
-        claims.expiry.remove(r.venue, r.claims, r.heap, slot)
+        # Out of the heap, into its mark: the proposal ends it, whatever was proposed before.
+        expiry.remove(r.venue, r.claims, r.heap, slot)
         proposals.mark_order(r.claims, r.proposals, setup, slot, Reason.GTD_EXPIRED)
+        c["pending"] = Reason.GTD_EXPIRED
         count += 1
 
 
@@ -460,11 +547,12 @@ def settle_commands(
                 break
             read = cursors[_read_cell(shard)]
             m = shard * (mask + 1) + (read & mask)
-            settle_match(r, out, setup, commands, words, matches, at, m)
             work += 1
+            v["mid_command"] = 1
+            if not settle_match(r, out, cursors, setup, commands, words, matches, at, m):
+                break
             last = matches[m]["last"] == 1
             store_release(cursors, _read_cell(shard), read + 1)
-            v["mid_command"] = 1
             if last:
                 v["shards_done"] |= 1 << shard
                 if c["route"] == Route.SHARD or v["shards_done"] == (1 << shards) - 1:

@@ -95,8 +95,9 @@ class Log:
         record |= {"event": event, **fields}
         with self._lock:
             if self._stream is not None:
-                self._stream.write(json.dumps(record, default=str) + "\n")
-                self._stream.flush()
+                with suppress(OSError):  # whoever read it is gone; the engine stays
+                    self._stream.write(json.dumps(record, default=str) + "\n")
+                    self._stream.flush()
             if self._sink is not None:
                 self._sink(record)
 
@@ -126,7 +127,7 @@ class StopAsked(Exception):
 
 
 def start_process(target: Callable[..., None], args: tuple[Any, ...], name: str) -> SpawnProcess:
-    """Start a child; SIGINT and SIGTERM are blocked in it until it unblocks them itself."""
+    """Start a child; SIGNALS are blocked in it until it unblocks them itself."""
     # multiprocessing's tracker unblocks signals when it starts, so it must be there before.
     resource_tracker.ensure_running()
     # A child inherits the mask: Ctrl-C can't hit it before it has its handlers.
@@ -447,7 +448,9 @@ class Supervisor:
 
         raises      files.DataError, segment.SegmentError: what the operator must put right first
         """
-        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        # SIGHUP may be ignored already (nohup), and then stays so.
+        heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._on_signal) for number in heard}
         data = Path(self.config.data_dir)
         files.make_folders(data)
         try:

@@ -12,9 +12,10 @@ Writes  its state there; log records into a queue of its own.
 Never   handles a fault: an assert, an exception or a failed sync ends the process with a code that
         says which, and the supervisor starts the whole group again from the WAL.
 
-Signals: SIGINT is ignored (Ctrl-C reaches the whole group; stopping is the supervisor's business).
-SIGTERM asks the supervisor to stop everything in order. Handlers run only between two slices of a
-kernel, at most SLICE_NS apart. When the supervisor dies the kernel kills us (PR_SET_PDEATHSIG).
+Signals: SIGINT and SIGHUP are ignored: Ctrl-C and the end of a terminal reach the whole group, and
+stopping is the supervisor's business. SIGTERM asks the supervisor to stop everything in order.
+Handlers run only between two slices of a kernel, at most SLICE_NS apart. When the supervisor dies
+the kernel kills us (PR_SET_PDEATHSIG).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ EXITS: Final = {
     EXIT_DISK: "a write or sync failed",
 }
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
@@ -157,7 +158,8 @@ class QueueHandler(logging.Handler):
 def work(task: Task, queue: Queue) -> None:
     """Entry of the process."""
     die_with(task.supervisor)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     worker = task.workers[task.me]
     name_process(f"pc-{worker.name}")
     faulthandler.enable()

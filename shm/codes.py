@@ -106,10 +106,10 @@ class Reason(IntEnum):
 
     NONE = 0
     # the envelope
-    UNKNOWN_KIND = 1
-    FORBIDDEN = 2  # this producer may not send this kind or flag
-    DUPLICATE_REQUEST = 3  # this producer's number was taken before
-    MALFORMED = 4  # a field outside its enumeration, a reserved byte set, a client id not text
+    DUPLICATE_REQUEST = 1  # this producer's number was taken before
+    UNKNOWN_KIND = 2
+    FORBIDDEN = 3  # this producer may not send this kind or flag
+    MALFORMED = 4  # a field outside its enumeration, or not zero where it must be
     # who and where
     UNKNOWN_ACCOUNT = 5
     UNKNOWN_SYMBOL = 6
@@ -120,23 +120,23 @@ class Reason(IntEnum):
     ACCOUNT_STATE = 11
     # the order itself
     DUPLICATE_CLIENT_ID = 12
-    BAD_PRICE = 13  # not in 1..PRICE_TICKS_MAX, or a price where none belongs
+    BAD_PRICE = 13  # outside the symbol's lowest and highest price, or a price where none belongs
     BAD_QTY = 14  # outside the symbol's least and largest quantity
     BAD_EXPIRY = 15  # GTD not in the future
     BAD_LEVERAGE = 16
     BAD_AMOUNT = 17
     BAD_PARAMETER = 18
-    NOTIONAL_TOO_SMALL = 19
-    NOTIONAL_TOO_LARGE = 20
-    PRICE_BAND = 21
-    NO_REFERENCE_PRICE = 22  # a MARKET order needs a mark or a last price
-    TOO_MANY_ORDERS = 23
+    EXISTS = 19
+    IN_USE = 20  # cannot change while orders are open, or once declared
+    NO_REFERENCE_PRICE = 21  # a MARKET order needs a mark or a last price
+    NOTIONAL_TOO_SMALL = 22
+    NOTIONAL_TOO_LARGE = 23
+    PRICE_BAND = 24
+    TOO_MANY_ORDERS = 25
     # what it needs
-    REDUCE_ONLY = 24  # it would not reduce
-    INSUFFICIENT_MARGIN = 25
-    INSUFFICIENT_BALANCE = 26
-    EXISTS = 27
-    IN_USE = 28  # cannot change while orders or positions are open
+    REDUCE_ONLY = 26  # it would not reduce
+    INSUFFICIENT_MARGIN = 27
+    INSUFFICIENT_BALANCE = 28
     CAPACITY = 29  # a table of this venue is full
     # decided by the book: the order was accepted, and ended
     WOULD_TAKE = 40  # GTX would have traded at once
@@ -182,6 +182,14 @@ class ReportKind(IntEnum):
     FLIP = 8  # a claim changed kind
     CHECKPOINT = 9
     SYMBOL = 10  # a symbol's state or mark
+
+
+class Flip(IntEnum):
+    """What became of a close claim that was robbed; `status` of a FLIP report."""
+
+    TO_OPEN = 0  # it opens now, and holds margin
+    TO_CLOSE = 1  # it closes now, and its margin is back
+    TRIMMED = 2  # it can do neither: the order is proposed to shrink or end
 
 
 class MatchKind(IntEnum):

@@ -9,7 +9,7 @@ matches and reports rings are counted from 0, and a cursor holds how many.
                   REPORTS_CLAIMED >= REPORTS_WRITTEN >= REPORTS_JOURNALED >= REPORTS_READ
 
 Who waits for whom
-    sequencer   a slot is free when SETTLED and JOURNALED have passed the command in it
+    sequencer   a slot is free when SETTLED, JOURNALED and every shard have passed the command in it
     risk        SEQUENCED; never between two matches of one command
     match       RISKED; room in its matches ring
     settle      matched records; room in the reports ring (REPORTS_READ)

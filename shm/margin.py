@@ -87,7 +87,7 @@ def available(
     with_profit   count unrealised profit; a withdrawal may not
     """
     w = wallets[wallet]
-    total = w["wallet_quanta"] - w["held_quanta"]
+    total = clamp(w["wallet_quanta"] - w["held_quanta"])
     at = accounts[account]["first_position"]
     while at != NIL:
         p = positions[at]

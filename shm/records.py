@@ -500,7 +500,11 @@ WALLET = record(
         Field("realised_quanta", "<i8", "sum of realised PnL"),
         Field("fees_quanta", "<i8", "sum of fees paid"),
         Field("deficit_count", "<i8", "times settlement found less than it had to take"),
-        Field("reserved", "<i8", "zero"),
+        Field(
+            "exposure_quanta",
+            "<i8",
+            "cost of its positions, and what its orders could cost at their worst prices",
+        ),
     ),
 )
 
@@ -551,7 +555,6 @@ POSITION = record(
         Field("hold_quanta", "<i8", "sum of the holds of live orders here"),
         Field("open_orders", "<i8", "live orders here"),
         Field("order_lots", "<i8", "sum of their open lots"),
-        Field("exposure_quanta", "<i8", "sum of what they could cost at the worst price"),
         Field("leverage", "<i8", "initial margin is notional / leverage"),
         Field("account", "<u4", "whose"),
         Field("symbol", "<u2", "of what"),
@@ -560,7 +563,7 @@ POSITION = record(
         Field("first_closer", "<i4", "oldest order with a close claim, or NIL"),
         Field("last_closer", "<i4", "newest order with a close claim, or NIL"),
         Field("wallet", "<i4", "its margin: row of the wallet table"),
-        Field("reserved2", "3i8", "zero"),
+        Field("reserved2", "4i8", "zero"),
     ),
 )
 
@@ -593,10 +596,11 @@ CLAIM = record(
         Field("position_side", "u1", "codes.PositionSide"),
         Field("pending", "u1", "codes.Reason of a cancel that settlement proposes, or 0"),
         Field("done", "u1", "1: ended, and waits for commands in flight"),
-        Field("reserved", "6u1", "zero"),
+        Field("amended", "u1", "1: an AMEND is in flight, and counts until none is"),
+        Field("reserved", "5u1", "zero"),
         Field("exposure_quanta", "<i8", "what open_lots could cost at the worst price"),
         Field("worst_ticks", "<i8", "that price"),
-        Field("reserved2", "<i8", "zero"),
+        Field("reserve_quanta", "<i8", "held beyond hold_quanta while AMENDs are in flight"),
     ),
 )
 
@@ -650,8 +654,11 @@ VENUE = record(
         Field("answered", "<i8", "1 once the command being settled has its answer"),
         Field("shards_done", "<i8", "bit per shard that has told all of the command being settled"),
         Field("disk_state", "<i8", "codes.State that room on disk asks for"),
+        Field(
+            "flipping", "<i8", "1: the match record to be read next is settled but for its flips"
+        ),
         Field("diverged_seq", "<i8", "replay: the CHECKPOINT whose digest is another one, or 0"),
-        Field("reserved", "9i8", "zero"),
+        Field("reserved", "8i8", "zero"),
     ),
 )
 

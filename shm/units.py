@@ -12,8 +12,10 @@ Products go through 128 bits where they could pass int64, and limits keep every 
 
     an order         worst price * lots * unit <= NOTIONAL_QUANTA_MAX; the worst price of a sell
                      that may take is the highest bid ever accepted in its symbol
-    a position       |cost| + that of its open orders <= EXPOSURE_QUANTA_MAX, checked when an order
-                     is accepted; a fill only moves from the second to the first
+    a wallet         |cost| of its positions + worst cost of its open orders <= EXPOSURE_QUANTA_MAX,
+                     and |balance| <= MONEY_QUANTA_MAX, checked when an order is accepted: a fill
+                     only moves from the second to the first, and realises and pays no more than
+                     that sum, so a balance stays inside +-2^63 whatever the market does
     an asset         deposits - withdrawals <= MONEY_QUANTA_MAX over the whole venue
     at a mark        values are clamped at EXPOSURE_QUANTA_MAX: nothing near it is affordable
 """

@@ -1,0 +1,339 @@
+"""Any flow of commands, any order of stages, any size of rings: the laws hold and all agree.
+
+    laws       tests/venue.py after every burst: money, positions, claims, holds, indexes, books
+    twin       the reports and the state are those of tests/model/risk_twin.py
+    replay     the log alone gives the same reports and tables, with other shards and other rings
+
+A failure names the seed; `Run(seed)` repeats it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine import pipeline
+from engine.recovery import kept_tables, state_digest
+from engine.replay import Diverged, Replayer
+from engine.state import Limits, allocate, risk_tables, shard_tables, shared_book_tables
+from shm.codes import Flag, Kind, Side, Tif
+from shm.records import CHECKPOINT_COMMAND, COMMAND, REPORT
+from shm.units import NIL
+from tests.model.random_flow import ACCOUNTS, Flow, open_venue
+from tests.model.risk_twin import Twin
+from tests.venue import ANN, BOB, CAT, LIMITS, Venue, check_laws, check_reports, decode, state_of
+
+PLAIN = os.environ.get("NUMBA_DISABLE_JIT") == "1"
+COMMANDS = 150 if PLAIN else 1500
+SEEDS = range(1, 4 if PLAIN else 13)
+
+# (shards, commands, matches, reports, ingress): large ones, odd ones, and as small as they go
+SHAPES = (
+    (1, 256, 256, 1024, 1024),
+    (2, 64, 64, 256, 64),
+    (3, 16, 8, 64, 32),
+    (3, 256, 8, 128, 16),
+)
+
+
+class Run:
+    """A random flow through a venue whose stages run in random order."""
+
+    def __init__(self, seed: int, **more: Any) -> None:
+        shards, commands, matches, reports, slots = SHAPES[seed % len(SHAPES)]
+        sizes: dict[str, Any] = {
+            "shards": shards,
+            "commands": commands,
+            "matches": matches,
+            "reports": reports,
+            "ingress_slots": slots,
+        }
+        self.venue = v = Venue(seed=seed, **{**sizes, **more})
+        self.flow = Flow(seed)
+        open_venue(v)
+
+    def burst(self) -> None:
+        """Some commands, all in flight together."""
+        v = self.venue
+        for kind, fields in self.flow.commands(v, v.random.choice((1, 5, 20, 60))):
+            v.send(kind, **fields)
+        v.work()
+
+    def until(self, commands: int) -> Venue:
+        while len(self.venue.log) < commands:
+            self.burst()
+        return self.venue
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_laws_hold_after_every_burst(seed: int) -> None:
+    run = Run(seed)
+    while len(run.venue.log) < COMMANDS:
+        run.burst()
+        check_laws(run.venue)
+    check_reports(run.venue)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_twin_says_the_same(seed: int) -> None:
+    v = Run(seed + 1000).until(COMMANDS)
+    twin = Twin(v.limits)
+    twin.run(v.log)
+    said = v.heard()
+    for got, want in zip(said, twin.reports, strict=True):
+        padding = {name for name in got if name.startswith("reserved")} - want.keys()
+        assert {k: x for k, x in got.items() if k not in padding} == want
+    assert state_of(v) == twin.state_of()
+
+
+# ---------------------------------------------------------------- replay
+
+
+def rows_of(v: Venue) -> np.ndarray[Any, Any]:
+    """What the WAL would give back: lines 0 to 2 as far as `lines` goes, and the settlement."""
+    rows = np.array(v.log, COMMAND.dtype)
+    words = rows.view(np.int64).reshape(-1, 32)
+    settled = rows["settled_seq"].copy()
+    words[:, 24:] = 0
+    for lines in (1, 2):
+        words[np.ix_(rows["lines"] == lines, range(8 * lines, 24))] = 0
+    rows["settled_seq"] = settled
+    return rows
+
+
+def fresh(limits: Limits, shards: int, **rings: int) -> pipeline.Arrays:
+    arrays = pipeline.allocate_rings(shards=shards, **rings)
+    for specs, times in (
+        (risk_tables(limits), 1),
+        (shared_book_tables(limits), 1),
+        (shard_tables(limits), shards),
+    ):
+        arrays.update(allocate(tuple(s._replace(rows=s.rows * times) for s in specs)))
+    pipeline.initialise(arrays, limits, shards)
+    return arrays
+
+
+def replayed(rows: Any, limits: Limits, shards: int, pieces: int, **rings: int) -> Any:
+    """(arrays, reports) of a replay, fed in some pieces."""
+    reports: list[Any] = []
+    arrays = fresh(limits, shards, **rings)
+    replayer = Replayer(arrays, limits, shards, lambda at, told: reports.append((at, told.copy())))
+    for part in np.array_split(rows, pieces):
+        replayer.feed(part)
+    replayer.feed(rows[:0], end=True)
+    first = [at for at, _ in reports]
+    sizes = [len(told) for _, told in reports]
+    assert first == np.cumsum([0, *sizes[:-1]]).tolist()
+    return arrays, np.concatenate([np.zeros(0, REPORT.dtype), *(told for _, told in reports)])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_replay_gives_the_same_bytes(seed: int) -> None:
+    """Whatever the interleaving was, on any number of shards and with rings of any size."""
+    v = Run(seed + 2000, checkpoint_every=97).until(COMMANDS)
+    rows = rows_of(v)
+    assert (np.diff(rows["settled_seq"]) >= 0).all()
+    for shards, rings in (
+        (1, {"commands": 256, "matches": 8, "reports": 128}),
+        (2, {"commands": 1024, "matches": 64, "reports": 64}),
+        (4, {"commands": 512, "matches": 1024, "reports": 4096}),
+    ):
+        arrays, reports = replayed(rows, v.limits, shards, 1 + seed % 5, **rings)
+        live = v.all_reports()
+        assert reports.tobytes() == live.tobytes(), decode(
+            live[np.flatnonzero(live[: len(reports)] != reports[: len(live)])[0]]
+        )
+        for name, kept in kept_tables(v.arrays, v.limits).items():
+            again = kept_tables(arrays, v.limits)[name]
+            assert again.tobytes() == kept.tobytes(), name
+        assert state_digest(arrays, v.limits) == state_digest(v.arrays, v.limits)
+
+
+def test_another_interleaving_is_another_history() -> None:
+    """The settlement each command was decided after is part of what happened."""
+    v = Venue().open_market()
+    v.place(ANN, Side.BUY, 100, 5, client_id="a")
+    v.place(BOB, Side.SELL, 100, 5)
+    v.send(Kind.CANCEL, account=ANN, symbol=0, client_id="a")
+    v.drain()
+    rows = rows_of(v)
+    _, reports = replayed(rows, v.limits, 1, 1)
+    assert reports.tobytes() == v.all_reports().tobytes()
+    rows["settled_seq"] = rows["seq"] - 1
+    _, reports = replayed(rows, v.limits, 1, 1)
+    assert reports.tobytes() != v.all_reports().tobytes()
+
+
+def test_a_checkpoint_that_says_otherwise_stops_a_replay() -> None:
+    v = Venue(checkpoint_every=20).open_market()
+    for _ in range(40):
+        v.place(ANN, Side.BUY, 100, 5)
+    v.drain()
+    rows = rows_of(v)
+    at = np.flatnonzero(rows["kind"] == Kind.CHECKPOINT)
+    assert len(at) == 2
+    replayed(rows, v.limits, 1, 1)
+    rows[at[1] : at[1] + 1].view(CHECKPOINT_COMMAND.dtype)["reports_digest"] ^= 1
+    with pytest.raises(Diverged, match=f"before command {rows['seq'][at[1]]} "):
+        replayed(rows, v.limits, 1, 1)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+def test_two_live_runs_agree_where_risk_could_not_refuse(seed: int) -> None:
+    """Plenty of money: fills and books don't depend on how the stages interleave."""
+
+    def run(shards: int, seed_: int | None) -> Any:
+        v = Venue(shards=shards, seed=seed_, matches=8)
+        v.open_market(accounts=5, symbols=3, quanta=10**12, orders_max=1000)
+        rng = np.random.default_rng(seed)
+        for _ in range(COMMANDS // 2):
+            v.place(
+                int(rng.choice(ACCOUNTS)),
+                int(rng.integers(2)),
+                int(rng.integers(995, 1006)),
+                int(rng.integers(1, 20)),
+                symbol=int(rng.integers(3)),
+                tif=int(rng.choice([Tif.GTC, Tif.GTC, Tif.IOC, Tif.GTX])),
+            )
+        v.work()
+        reports = v.all_reports()
+        return reports[reports["kind"] == 5].tobytes(), [v.book(k) for k in range(3)]
+
+    assert run(1, None) == run(3, 7) == run(2, 8)
+
+
+# ---------------------------------------------------------------- a rejected command changes nothing
+
+
+@pytest.mark.parametrize("seed", SEEDS[:6])
+def test_a_refused_command_changes_nothing_but_its_producers_number(seed: int) -> None:
+    run = Run(seed + 3000, checkpoint_every=1 << 40)
+    v = run.until(COMMANDS // 3)
+    names = [s.name for s in risk_tables(v.limits)] + [s.name for s in shared_book_tables(v.limits)]
+    names = [n for n in names if n not in ("producers", "venue")]
+    scalars = ("risked_seq", "settled_seq", "ts_ns", "reports_digest", "reports_count")
+    refused = 0
+    for _ in range(COMMANDS // 3):
+        before = {name: v.arrays[name].copy() for name in names}
+        venue = v.arrays["venue"].copy()
+        kind, fields = run.flow.command(v)
+        v.send(kind, **fields)
+        v.work()
+        if v.log[-1]["reason"] == 0 or v.log[-1]["seq"] != venue["risked_seq"][0] + 1:
+            continue
+        refused += 1
+        for name in names:
+            assert v.arrays[name].tobytes() == before[name].tobytes(), (name, v.log[-1])
+        for name in scalars:
+            venue[name] = v.arrays["venue"][name]
+        assert v.arrays["venue"].tobytes() == venue.tobytes(), v.log[-1]
+    assert refused > 5
+
+
+# ---------------------------------------------------------------- one command, many orders
+
+
+LARGE = 100_000
+
+
+def _crowd(v: Venue, count: int, side: int, accounts: int = 10) -> None:
+    """`count` resting orders of one lot, over several accounts and 50 prices."""
+    rows = np.zeros(count, COMMAND.dtype)
+    at = np.arange(count)
+    rows["kind"] = Kind.PLACE
+    rows["account"] = ANN + at % accounts
+    rows["side"] = side
+    rows["price_ticks"] = 1000 + at % 50
+    rows["qty_lots"] = 1
+    rows["lines"] = 1
+    v.send_rows(rows)
+    v.work()
+
+
+def _large(count: int, seed: int | None) -> Venue:
+    limits = LIMITS._replace(orders=count + 8, clients=8)
+    v = Venue(limits, shards=2, commands=64, matches=64, reports=64, ingress_slots=256, seed=seed)
+    v.open_market(accounts=12, symbols=2, quanta=10**14, orders_max=count + 8, qty_lots_max=count)
+    return v
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_one_command_fills_a_hundred_thousand_orders(seed: int | None) -> None:
+    """Rings of 64 slots: matching and settlement pause in its middle and go on, again and again."""
+    count = 500 if PLAIN else LARGE
+    v = _large(count, seed)
+    _crowd(v, count, Side.SELL)
+    check_laws(v)
+    v.place(ANN + 11, Side.BUY, 2000, count)
+    v.reports.clear()
+    v.work()
+    assert v.position(ANN + 11)["lots"] == count
+    assert v.book() == [] and v.venue["live_orders"] == 0
+    assert len(v.all_reports()) == 1 + 4 * count
+    check_laws(v)
+
+
+@pytest.mark.parametrize("seed", [None, 6])
+@pytest.mark.parametrize("what", ["symbol", "account", "kill switch"])
+def test_one_command_cancels_a_hundred_thousand_orders(what: str, seed: int | None) -> None:
+    count = 500 if PLAIN else LARGE
+    v = _large(count, seed)
+    _crowd(v, count, Side.BUY, accounts=10 if what == "symbol" else 1)
+    if what == "symbol":
+        v.send(Kind.CANCEL_SYMBOL, symbol=0)
+    elif what == "account":
+        v.send(Kind.CANCEL_ALL, account=ANN)
+    else:
+        v.send(Kind.ACCOUNT, account=ANN, state=2, cancel=1)
+    v.reports.clear()
+    v.work()
+    assert v.book() == [] and v.venue["live_orders"] == 0
+    ended = v.all_reports()
+    assert (ended["kind"] == 1).sum() == count
+    check_laws(v)
+
+
+def test_one_fill_robs_a_hundred_thousand_claims() -> None:
+    """And the flips pause too, when there is no room to report them."""
+    count = 300 if PLAIN else 20_000
+    v = _large(count, 9)
+    v.place(ANN, Side.BUY, 1000, count)
+    v.place(BOB, Side.SELL, 1000, count)
+    v.place(CAT, Side.BUY, 900, count)
+    v.work()
+    _crowd(v, count, Side.SELL, accounts=1)
+    assert v.position(ANN)["close_lots"] == count
+    v.place(ANN, Side.SELL, 900, count)
+    v.reports.clear()
+    v.work()
+    flips = v.all_reports()
+    flips = flips[flips["kind"] == 8]
+    assert len(flips) == count
+    p = v.position(ANN)
+    assert p["lots"] == p["close_lots"] == 0 and p["first_closer"] == NIL
+    check_laws(v)
+
+
+def test_flags_of_a_reduce_only_crowd() -> None:
+    """Every one of them is trimmed away by one fill, and proposed, and ended."""
+    count = 300 if PLAIN else 5_000
+    v = _large(count, 10)
+    v.place(ANN, Side.BUY, 1000, count)
+    v.place(BOB, Side.SELL, 1000, count)
+    v.place(CAT, Side.BUY, 900, count)
+    v.work()
+    rows = np.zeros(count, COMMAND.dtype)
+    rows["kind"], rows["account"], rows["side"] = Kind.PLACE, ANN, Side.SELL
+    rows["price_ticks"], rows["qty_lots"], rows["lines"] = 1100, 1, 1
+    rows["flags"] = Flag.REDUCE_ONLY
+    v.send_rows(rows)
+    v.work()
+    assert v.position(ANN)["reduce_only_lots"] == count
+    v.place(ANN, Side.SELL, 900, count)
+    v.work()
+    assert v.book() == []
+    check_laws(v)
+    check_reports(v)

@@ -1,0 +1,229 @@
+"""Order flow of any kind, by seed: what the engine's laws, twins and replays are tested with.
+
+`Flow(seed).commands(v, n)` gives (kind, fields) pairs that fit a Venue opened by `open_venue`. It
+looks at the venue to aim at orders that may still live; nothing else connects the two.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from shm.codes import Flag, Kind, Side, State, Stp, Tif, Type
+from shm.records import NO_SYMBOL
+from tests.venue import ANN, EVE, SECOND, Venue
+
+ACCOUNTS = range(ANN, EVE + 1)
+SYMBOLS = (
+    # fees and rebates, and nothing else
+    {"taker_fee_ppm": 500, "maker_fee_ppm": -100},
+    # every limit there is
+    {
+        "tick_lot_quanta": 7,
+        "qty_lots_min": 2,
+        "qty_lots_max": 30,
+        "notional_quanta_min": 20_000,
+        "price_ticks_min": 900,
+        "price_ticks_max": 1100,
+        "band_ppm": 20_000,
+        "market_ppm": 5_000,
+        "taker_fee_ppm": 333,
+        "maker_fee_ppm": 77,
+        "orders_max": 5,
+    },
+    # another asset, high leverage
+    {"asset": 1, "tick_lot_quanta": 1, "leverage_max": 1000, "leverage_default": 500},
+    # no leverage
+    {"leverage_max": 1, "leverage_default": 1, "taker_fee_ppm": 1000, "market_ppm": 50_000},
+)
+QUANTA = 300_000
+
+
+def open_venue(v: Venue, symbols: int = len(SYMBOLS)) -> Venue:
+    """Two assets, four kinds of symbol, five accounts with too little money for what they do."""
+    v.asset(0)
+    v.asset(1, scale=8)
+    for k in range(symbols):
+        v.symbol(k, **SYMBOLS[k % len(SYMBOLS)])
+    for account in ACCOUNTS:
+        v.account(account, QUANTA * (1 + account % 3))
+        v.send(Kind.DEPOSIT, account=account, asset=1, amount_quanta=QUANTA // 10)
+    v.work()
+    return v
+
+
+class Flow:
+    def __init__(self, seed: int, symbols: int = len(SYMBOLS)) -> None:
+        self.random = random.Random(seed)
+        self.symbols = symbols
+        self.closed: list[tuple[Kind, dict[str, Any]]] = []  # states to take back
+
+    def commands(self, v: Venue, count: int) -> Iterator[tuple[Kind, dict[str, Any]]]:
+        for _ in range(count):
+            yield self.command(v)
+
+    def command(self, v: Venue) -> tuple[Kind, dict[str, Any]]:
+        r = self.random
+        if self.closed and r.random() < 0.4:
+            return self.closed.pop()
+        makers = (
+            (50, self.place),
+            (8, self.market),
+            (12, self.cancel),
+            (4, self.reduce),
+            (12, self.amend),
+            (0.8, self.cancel_all),
+            (0.2, self.cancel_symbol),
+            (2, self.leverage),
+            (3, self.transfer),
+            (4, self.mark),
+            (3, self.tick),
+            (0.5, self.state),
+            (0.5, self.declare),
+            (1, self.nonsense),
+        )
+        make = r.choices([m for _, m in makers], [w for w, _ in makers])[0]
+        kind, fields = make(v)
+        if kind != Kind.SYMBOL and r.random() < 0.05:
+            fields |= {"trace_hi": r.getrandbits(40), "trace_lo": 5, "key_id": 9, "recv_ns": 77}
+        return kind, fields
+
+    def name(self) -> str:
+        return f"c{self.random.randrange(60)}"
+
+    def where(self) -> dict[str, int]:
+        r = self.random
+        return {"account": r.choice(ACCOUNTS), "symbol": r.randrange(self.symbols)}
+
+    def price(self) -> int:
+        r = self.random
+        return r.choice(
+            (r.randint(997, 1003), r.randint(994, 1006), r.randint(994, 1006), r.randint(880, 1120))
+        )
+
+    def place(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        r = self.random
+        fields = {
+            **self.where(),
+            "side": r.choice(list(Side)),
+            "price_ticks": self.price(),
+            "qty_lots": r.choice((1, 2, 3, 5, 8, 13, 21, 40)),
+            "tif": r.choice([Tif.GTC] * 6 + list(Tif)),
+            "stp": r.choice([Stp.NONE] * 4 + list(Stp)),
+        }
+        if fields["tif"] == Tif.GTD:
+            fields["expire_ns"] = _v.now + r.randint(0, 10) * SECOND
+        flags = Flag.REDUCE_ONLY if r.random() < 0.25 else Flag.NONE
+        if r.random() < 0.02:
+            flags |= Flag.NO_MATCH
+        if r.random() < 0.4:
+            fields["client_id"] = self.name()
+            if r.random() < 0.1:
+                flags |= Flag.TAKE_NAME
+        return Kind.PLACE, {**fields, "flags": flags}
+
+    def market(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        kind, fields = self.place(_v)
+        fields.pop("expire_ns", None)
+        return kind, {
+            **fields,
+            "type": Type.MARKET,
+            "price_ticks": 0,
+            "tif": self.random.choice((Tif.GTC, Tif.IOC)),
+            "flags": int(fields["flags"]) & ~Flag.NO_MATCH,
+        }
+
+    def order(self, v: Venue) -> dict[str, Any]:
+        """Somebody's live order if there is one, by id or by name; now and then a guess."""
+        r = self.random
+        live = list(v.live_claims())
+        if live and r.random() < 0.9:
+            claim = r.choice(live)
+            fields = {"account": claim["account"], "symbol": claim["symbol"]}
+            name = _name_of(v, claim["client"])
+            if name and r.random() < 0.5:
+                return {**fields, "client_id": name}
+            return {**fields, "order_id": claim["order_id"]}
+        if r.random() < 0.5:
+            return {**self.where(), "client_id": self.name()}
+        return {**self.where(), "order_id": r.randint(0, int(v.venue["risked_seq"]) + 2)}
+
+    def cancel(self, v: Venue) -> tuple[Kind, dict[str, Any]]:
+        return Kind.CANCEL, self.order(v)
+
+    def reduce(self, v: Venue) -> tuple[Kind, dict[str, Any]]:
+        return Kind.REDUCE, {**self.order(v), "qty_lots": self.random.randint(0, 12)}
+
+    def amend(self, v: Venue) -> tuple[Kind, dict[str, Any]]:
+        r = self.random
+        flags = r.choice([0] * 4 + [Flag.TO_BACK, Flag.KEEP_QTY, Flag.REMAINING])
+        qty = 0 if flags & Flag.KEEP_QTY else r.choice((1, 2, 5, 9, 25))
+        fields = {**self.order(v), "price_ticks": self.price(), "qty_lots": qty, "flags": flags}
+        claim = v.claim(fields.get("order_id", 0))
+        if claim and r.random() < 0.4:
+            fields["price_ticks"] = claim["price_ticks"]
+        return Kind.AMEND, fields
+
+    def cancel_all(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        symbol = self.random.choice((NO_SYMBOL, self.random.randrange(self.symbols)))
+        return Kind.CANCEL_ALL, {**self.where(), "symbol": symbol}
+
+    def cancel_symbol(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        return Kind.CANCEL_SYMBOL, {"symbol": self.random.randrange(self.symbols)}
+
+    def leverage(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        return Kind.LEVERAGE, {**self.where(), "leverage": self.random.choice((0, 1, 5, 20, 100))}
+
+    def transfer(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        r = self.random
+        fields: dict[str, Any] = {
+            "account": r.choice(ACCOUNTS),
+            "asset": r.choice((0, 0, 1)),
+            "amount_quanta": r.choice((1, 5_000, 40_000, QUANTA)),
+            "source": r.randrange(9),
+        }
+        if r.random() < 0.4:
+            fields["client_id"] = self.name()
+        return r.choice((Kind.DEPOSIT, Kind.WITHDRAW)), fields
+
+    def mark(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        ticks = self.random.choice((self.random.randint(990, 1010), self.random.randint(940, 1060)))
+        return Kind.MARK, {"symbol": self.random.randrange(self.symbols), "mark_ticks": ticks}
+
+    def tick(self, v: Venue) -> tuple[Kind, dict[str, Any]]:
+        v.wait(self.random.choice((0, 1, SECOND, 7 * SECOND)))
+        return Kind.TICK, {}
+
+    def state(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        r = self.random
+        kind = r.choice((Kind.ACCOUNT, Kind.SYMBOL_STATE, Kind.VENUE_STATE))
+        what = {
+            Kind.ACCOUNT: {"account": r.choice(ACCOUNTS)},
+            Kind.SYMBOL_STATE: {"symbol": r.randrange(self.symbols)},
+            Kind.VENUE_STATE: {},
+        }[kind]
+        self.closed.append((kind, {**what, "state": State.TRADING}))
+        state = r.choice((State.TRADING, State.CANCEL_ONLY, State.HALTED, State.CLOSED))
+        return kind, {**what, "state": state, "cancel": r.randrange(2)}
+
+    def declare(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        """The same symbol again, with something else about it."""
+        from tests.venue import SYMBOL_DEFAULTS
+
+        r = self.random
+        symbol = r.randrange(self.symbols)
+        fields = {**SYMBOL_DEFAULTS, **SYMBOLS[symbol % len(SYMBOLS)], "name": "AGAIN"}
+        fields[r.choice(("maker_fee_ppm", "taker_fee_ppm"))] = r.choice((-50, 50, 200))
+        return Kind.SYMBOL, {"symbol": symbol, **fields}
+
+    def nonsense(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        r = self.random
+        kind = r.choice([*Kind, 99])
+        return kind, {"account": r.choice((0, ANN, 31, 99)), "symbol": r.choice((0, 5, 77))}
+
+
+def _name_of(v: Venue, row: int) -> str:
+    from tests.venue import words_text
+
+    return words_text(v.arrays["clients"][row]["client_id"]) if row >= 0 else ""
