@@ -22,8 +22,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from engine.publisher import Feed
-from engine.worker import die_with, name_process
-from shm.codes import Flag, Kind, ReportKind, Side, State, Status, Stp, Tif, Type
+from engine.worker import SIGNALS, die_with, name_process
+from shm.codes import Flag, Kind, Reason, ReportKind, Side, State, Status, Stp, Tif, Type
 from shm.control import CURSOR_PARTS, CURSORS, Phase, text_of
 from shm.door import Door
 from shm.records import (
@@ -44,6 +44,7 @@ PRODUCER: Final = "demo"
 RATE: Final = 2_000  # commands a second
 TURNS_A_SECOND: Final = 100
 WAIT_SECONDS: Final = 120.0  # for the engine to come back
+SHORT: Final = int(Reason.INSUFFICIENT_MARGIN)
 USDT: Final = 0
 USDT_SCALE: Final = 6
 MAKERS: Final = 8
@@ -112,7 +113,7 @@ class Trader:
         self.prices = [float(contract.price_ticks) for contract in CONTRACTS]
         self.by_request: dict[int, Quote] = {}
         self.by_order: dict[int, Quote] = {}
-        self.answers: dict[int, int] = {}  # request -> reason, of what isn't about one order
+        self.poor: set[int] = set()  # accounts whose margin ran out
         self.quotes = [
             Quote(account, symbol, side)
             for account in self.makers
@@ -179,16 +180,20 @@ class Trader:
             self.mark(symbol)
         for account in self.accounts:
             self.post(STATE_COMMAND, Kind.ACCOUNT, account=account, state=State.TRADING)
-            self.post(
-                TRANSFER_COMMAND,
-                Kind.DEPOSIT,
-                2,
-                account=account,
-                asset=USDT,
-                amount_quanta=FUNDS * (10 if account in self.makers else 1),
-                client_id=words_of(f"demo-first-{account}", 5),
-            )
+            self.deposit(account, "first")
             self.post(COMMAND, Kind.CANCEL_ALL, account=account)
+
+    def deposit(self, account: int, name: str) -> None:
+        """Money, once for each name."""
+        self.post(
+            TRANSFER_COMMAND,
+            Kind.DEPOSIT,
+            2,
+            account=account,
+            asset=USDT,
+            amount_quanta=FUNDS * (10 if account in self.makers else 1),
+            client_id=words_of(f"demo-{account}-{name}", 5),
+        )
 
     def mark(self, symbol: int) -> None:
         """Say where the price is."""
@@ -273,10 +278,10 @@ class Trader:
         """Follow the reports: which orders there are, and which have ended."""
         while len(reports := self.feed.read(self.next_index, 4096)):
             self.next_index += len(reports)
-            for row in reports[reports["kind"] == ReportKind.ORDER][
-                ["request", "order_id", "status"]
-            ].tolist():
+            orders = reports[reports["kind"] == ReportKind.ORDER]
+            for row in orders[["request", "order_id", "status"]].tolist():
                 self.hear(*row)
+            self.poor |= set(orders["account"][orders["reason"] == SHORT].tolist())
             trades = reports[reports["kind"] == ReportKind.EXEC].view(EXEC_REPORT.dtype)
             for order_id in trades["order_id"][trades["open_lots"] == 0].tolist():
                 self.ended(order_id)
@@ -314,6 +319,9 @@ class Trader:
                 self.walk()
                 if turns % TURNS_A_SECOND < len(CONTRACTS):
                     self.mark(turns % TURNS_A_SECOND)
+                for account in self.poor.intersection(self.accounts):
+                    self.deposit(account, str(self.request))
+                self.poor.clear()
                 owed += self.rate / TURNS_A_SECOND
                 while owed >= 1:
                     self.act()
@@ -336,9 +344,10 @@ def words_of(text: str, words: int) -> np.ndarray[Any, Any]:
 def main(instance: str, rate: int, seed: int, parent: int) -> None:
     """Entry of the process: trade on every start of the engine, until it stops for good."""
     die_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     name_process("pc-demo")
     until = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < until:

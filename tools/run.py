@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from shm import cursors
-from shm.config import Config, workers_for
+from shm.config import Config, ConfigError, workers_for
 from shm.control import Phase, View, text_of
 from shm.counters import Counter, Counters, Timing
 from shm.histogram import percentiles
@@ -138,7 +138,7 @@ class _Up:
         self.before: Sample | None = None
 
     def say(self, text: str = "") -> None:
-        with suppress(BrokenPipeError):  # whoever reads us may go; the exchange stays
+        with suppress(OSError):  # whoever reads us may go; the exchange stays
             print(text, flush=True)
 
     def hear(self, record: dict[str, Any]) -> None:
@@ -255,6 +255,11 @@ def up(
         from tools import demo as traffic
 
         rate = demo_rate or traffic.RATE
+        if traffic.PRODUCER not in {p.name for p in config.producers}:
+            raise ConfigError(
+                f"producers: the demo sends through {traffic.PRODUCER!r}, which is not there. "
+                'Add name = "demo", kinds = ["any"], or leave the demo out'
+            )
     front = _Up(config, rate, demo_seed, seconds)
     stream: TextIO = sys.stderr
     if front.seen_by_people:

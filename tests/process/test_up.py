@@ -139,12 +139,13 @@ def test_two_at_once_and_who_may_not_join_them(venues: Venues) -> None:
     second.check_nothing_left()
 
 
-def test_control_c_reaches_the_whole_group(venues: Venues) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_control_c_and_the_like_reach_the_whole_group(venues: Venues, number: int) -> None:
     venue = venues("--demo-rate", "2000")
     venue.start()
     view = venue.until_running()
     wait_until(lambda: view.cursor(0) > 500, 30, "no commands")
-    os.killpg(venue.pid, signal.SIGINT)
+    os.killpg(venue.pid, number)
     assert venue.until_ended() == 0
     assert view.phase == Phase.STOPPED
     assert "Traceback" not in venue.said()
