@@ -551,10 +551,10 @@ class Supervisor:
         next_ns = time.monotonic_ns() + TICK_NS
         while not self.stop_asked():
             group.check(POLL_SECONDS)
+            group.count()
             if time.monotonic_ns() >= next_ns:
                 next_ns += TICK_NS
                 notify("WATCHDOG=1")
-                group.count()
                 if self._on_tick is not None:
                     self._on_tick(group)
 

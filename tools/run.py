@@ -33,7 +33,6 @@ HEADER_EVERY: Final = 20  # lines
 INTERVAL_SECONDS: Final = 0.5  # over which `status` measures rates
 
 STAGE_CURSORS: Final = (
-    ("risked", cursors.RISKED),
     ("settled", cursors.SETTLED),
     ("journaled", cursors.JOURNALED),
     ("published", cursors.PUBLISHED),
@@ -49,9 +48,10 @@ class Sample:
     def __init__(self, cells: Any, counters: Counters, shards: int) -> None:
         self.ns = time.monotonic_ns()
         self.sequenced = int(cells[cursors.SEQUENCED])
-        at = {name: int(cells[cell]) for name, cell in STAGE_CURSORS}
-        matched = [int(cells[cursors.matched(k)]) for k in range(shards)]
-        self.at = {"sequenced": self.sequenced, **at, "matched": min(matched)}
+        matched = min(int(cells[cursors.matched(k)]) for k in range(shards))
+        later = {name: int(cells[cell]) for name, cell in STAGE_CURSORS}
+        risked = int(cells[cursors.RISKED])
+        self.at = {"sequenced": self.sequenced, "risked": risked, "matched": matched, **later}
         self.reports = int(cells[cursors.REPORTS_WRITTEN])
         self.fills = int(counters.cells[Counter.MATCH_FILLS * 8])
         self.sync = counters.histogram(Timing.SYNC).copy()
@@ -109,10 +109,7 @@ def _row(now: Sample, before: Sample) -> str:
         [
             f"{datetime.now():%H:%M:%S}",
             *(f"{rates[name]:,}" for name in ("commands_per_s", "fills_per_s", "reports_per_s")),
-            *(
-                f"{behind[name]:,}"
-                for name in ("risked", "matched", "settled", "journaled", "published")
-            ),
+            *(f"{count:,}" for count in behind.values()),
             _pair(rates["sync_p50_us"], rates["sync_p99_us"]),
             _pair(rates["durable_p50_us"], rates["durable_p99_us"]),
         ]

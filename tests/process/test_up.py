@@ -11,9 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgpack
+import numpy as np
 import pytest
+import zmq
 
 from shm.control import Phase
+from shm.cursors import JOURNALED
+from shm.records import REPORT
 from tests.process.helpers import Venue, perpcore, status_of, wait_until
 
 
@@ -108,6 +113,33 @@ def test_one_worker_may_do_everything_and_says_what_it_was_refused(
     assert worker["refused"] == ["CPU"]
     assert os.getpriority(os.PRIO_PROCESS, worker["pid"]) == 5
     assert "cpu = 4095: Invalid argument" in venue.said()
+    assert venue.stop() == 0
+    venue.check_nothing_left()
+
+
+def test_a_subscriber_hears_a_running_venue(venues: Venues) -> None:
+    venue = venues("--demo-rate", "2000")
+    venue.start()
+    view = venue.until_running()
+    with zmq.Context() as context, context.socket(zmq.SUB) as sub:
+        sub.setsockopt(zmq.LINGER, 0)
+        sub.subscribe(b"reports")
+        sub.connect(f"ipc://{venue.data}/publisher.sock")
+        seen, last_seq, following = 0, 0, None
+        while seen < 2000:
+            assert sub.poll(30_000), "silence"
+            _, packed, body = sub.recv_multipart()
+            header = msgpack.unpackb(packed)
+            assert header["instance"] == venue.instance and header["epoch"] == view.epoch
+            assert header["first_index"] == following or following is None
+            following = header["first_index"] + header["count"]
+            rows = np.frombuffer(body, REPORT.dtype)
+            assert len(rows) == header["count"] and (np.diff(rows["seq"]) >= 0).all()
+            if len(rows):
+                assert rows["seq"][0] >= last_seq
+                last_seq = rows["seq"][-1]
+            seen += len(rows)
+        assert last_seq <= view.cursor(JOURNALED)
     assert venue.stop() == 0
     venue.check_nothing_left()
 
