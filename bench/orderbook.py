@@ -1,6 +1,7 @@
 """What one command costs the order book, on the stream other engines publish their figures for.
 
-    python -m bench.orderbook [--smoke] [--runs N]
+    python -m bench.orderbook             nine passes over each stream
+    python -m bench.orderbook --smoke     seconds, for the tests
 
 Measured: one thread takes each line of a stream from an array, finds the order's row by its id
 (open-addressing hash), writes the COMMAND slot as risk would, matches a batch with the engine's
@@ -13,15 +14,14 @@ A run that does not give exchange-core's 122,704 trades and 1,062,983 lots fails
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import sys
 import time
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from bench import harness
 from bench.workload import (
     COMMANDS,
     LOTS,
@@ -234,14 +234,13 @@ def tables_for(stream: Stream, limits: Limits) -> tuple[Tables, int]:
     books = books_of(arrays)
     reset_shared(books, limits)
     reset_shard(books, limits)
-    arrays["books"]["trade_id"] = 0
     entries = 2 * power_of_two(limits.orders)
     commands = zeros(_BATCH, COMMAND.dtype)
     commands["route"] = Route.SHARD
     state = zeros(STATE_CELLS, np.dtype(np.int64))
     next_free = np.arange(1, limits.orders + 1)
     return Tables(
-        table(stream.copy()),
+        table(stream if stream.flags.writeable else stream.copy()),
         table(zeros(CURSOR_CELLS, np.dtype(np.int64))),
         table(commands),
         table(zeros(_MATCHES, MATCH.dtype)),
@@ -285,45 +284,28 @@ class Case(NamedTuple):
     lots: int | None
 
 
-def cases(smoke: bool) -> list[Case]:
-    limits = Limits(accounts=1024, symbols=1, positions=1024, orders=4096, leaves=1024, trie=1024)
+SMALL: Final = Limits(accounts=1024, symbols=1, positions=1024, orders=4096, leaves=1024, trie=1024)
+
+
+def cases(smoke: bool) -> Iterator[Case]:
+    """One after the other: together their streams would take a gigabyte."""
     if smoke:
-        return [
-            Case("exchange-core, its first 20,000", exchange_core(20_000), limits, 0, 924, 7_845),
-            Case(
-                "5,000 resting",
-                many_resting(5_000, 20_000, 512),
-                limits._replace(orders=16_384),
-                5_000,
-                None,
-                None,
-            ),
-        ]
-    large = limits._replace(orders=1 << 21, leaves=1 << 15, trie=1 << 12)
+        few = exchange_core(20_000)
+        yield Case("exchange-core's first 20,000", few, SMALL, 0, 924, 7_845)
+        larger = SMALL._replace(orders=1 << 14)
+        yield Case("5,000 resting", many_resting(5_000, 20_000, 500), larger, 5_000, None, None)
+        return
+    yield Case("exchange-core's stream", exchange_core(), SMALL, 0, TRADES, LOTS)
+    large = SMALL._replace(orders=1 << 21, leaves=1 << 15, trie=1 << 12)
     million = 1_000_000
-    return [
-        Case("exchange-core's stream", exchange_core(), limits, 0, TRADES, LOTS),
-        Case(
-            "1,000,000 resting, 1,000 prices",
-            many_resting(million, COMMANDS, 500),
-            large,
-            million,
-            None,
-            None,
-        ),
-        Case(
-            "1,000,000 resting, 200,000 prices",
-            many_resting(million, COMMANDS, 100_000),
-            large,
-            million,
-            None,
-            None,
-        ),
-    ]
+    for ticks in (500, 100_000):
+        stream = many_resting(million, COMMANDS, ticks)
+        name = f"{million:,} resting, {2 * ticks:,} prices"
+        yield Case(name, stream, large, million, None, None)
 
 
 def measure(case: Case, runs: int) -> dict[str, Any]:
-    """Figures of one case; the median run counts."""
+    """Figures of one case over several runs, which must agree in what they did."""
     done = [run(case.stream, case.limits, case.warm) for _ in range(runs)]
     wall = [r.wall_ns / r.commands for r in done]
     cpu = [r.cpu_ns / r.commands for r in done]
@@ -337,12 +319,12 @@ def measure(case: Case, runs: int) -> dict[str, Any]:
         )
     return {
         "case": case.name,
-        "commands": first.commands,
-        "runs": runs,
-        "cpu_ns_median": round(statistics.median(cpu), 1),
+        "cpu_ns": round(statistics.median(cpu), 1),
         "cpu_ns_best": round(min(cpu), 1),
-        "wall_ns_median": round(statistics.median(wall), 1),
+        "wall_ns": round(statistics.median(wall), 1),
         "wall_ns_best": round(min(wall), 1),
+        "runs": runs,
+        "commands": first.commands,
         "trades": first.trades,
         "lots": first.lots,
         "refused": first.refused,
@@ -350,31 +332,21 @@ def measure(case: Case, runs: int) -> dict[str, Any]:
     }
 
 
-def results(smoke: bool, runs: int) -> list[dict[str, Any]]:
-    """Every case, measured."""
-    warm_up = exchange_core(2_000)
-    run(warm_up, cases(True)[0].limits, 0)
-    return [measure(case, runs) for case in cases(smoke)]
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="bench.orderbook", description=__doc__.split("\n")[0])
-    parser.add_argument("--smoke", action="store_true", help="tiny, for the tests")
+def main(argv: list[str] | None = None) -> None:
+    parser = harness.parser("orderbook", __doc__)
     parser.add_argument("--runs", type=int, default=0, help="passes over each stream")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    rows = results(options.smoke, options.runs or (2 if options.smoke else 9))
-    if options.json:
-        json.dump(rows, sys.stdout, indent=1)
-        return
-    print("ns a command: thread CPU median (best), wall median (best)")
-    for r in rows:
-        print(
-            f"{r['case']:<36} {r['cpu_ns_median']:>6} ({r['cpu_ns_best']}) "
-            f"{r['wall_ns_median']:>6} ({r['wall_ns_best']})   {r['commands']:,} commands, "
-            f"{r['trades']:,} trades, {r['lots']:,} lots, {r['refused']:,} refused, "
-            f"{r['resting']:,} resting"
-        )
+    chosen = parser.parse_args(argv)
+    report = harness.Report("orderbook", chosen)
+    runs = chosen.runs or (2 if chosen.smoke else 9)
+    run(exchange_core(2_000), SMALL, 0)  # compiles
+    title = "ns a command: median and best of the runs, thread CPU time and wall clock"
+    for case in cases(chosen.smoke):
+        report.table(title, [measure(case, runs)])
+    report.note(
+        "Measured: line in, id to row, COMMAND written, matched, MATCH records written and read.\n"
+        "Not measured: making the stream, risk, settlement, sockets, disk."
+    )
+    report.finish()
 
 
 if __name__ == "__main__":
