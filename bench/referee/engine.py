@@ -219,10 +219,10 @@ def _find(t: Cells, id_: int) -> int:
     base = state[INDEX_BASE]
     while True:
         cell = index[base + at]
-        if cell >> 32 == hash_ and nodes[(cell & 0xFFFFFFFF) - 1]["order_id"] == id_:
-            return at
         if cell == 0:
             return np.int64(NIL)
+        if cell >> 32 == hash_ and nodes[(cell & 0xFFFFFFFF) - 1]["order_id"] == id_:
+            return at
         at = (at + 1) & mask
 
 
