@@ -22,7 +22,7 @@ from engine import book, proposals
 from engine.matching import match_commands
 from engine.reports import Out
 from engine.risk import risk_commands
-from engine.sequencer import LAST_TS_NS, SEQUENCER_CELLS, sequence_commands
+from engine.sequencer import CUT_SEEN, LAST_TS_NS, SEQUENCER_CELLS, sequence_commands
 from engine.settlement import settle_commands
 from engine.setup import (
     ACCOUNTS,
@@ -336,6 +336,7 @@ def engine_of(
     sequencer = np.zeros(SEQUENCER_CELLS, np.int64)
     sequencer[SEQUENCER_CELLS - 1] = len(rings)
     sequencer[LAST_TS_NS] = arrays["venue"]["ts_ns"][0]
+    sequencer[CUT_SEEN] = arrays["venue"]["disk_state"][0] != State.TRADING
     where = np.zeros(max(2 * len(rings), 2), np.int64)
     for k, ring in enumerate(rings):
         where[2 * k] = ring.ctypes.data

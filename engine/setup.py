@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.state import Limits, power_of_two, shard_tables
+from engine.state import COMMANDS_MAX, Limits, power_of_two, proposals_max, shard_tables
 
 COMMAND_MASK: Final = 0
 MATCH_MASK: Final = 1
@@ -46,8 +46,8 @@ def setup_cells(
     for name, slots in (("commands", commands), ("matches", matches), ("reports", reports)):
         if slots != power_of_two(slots):
             raise ValueError(f"rings.{name} = {slots}, must be a power of two")
-    if commands > 32768:
-        raise ValueError(f"rings.commands = {commands}, must be at most 32768")
+    if commands > COMMANDS_MAX:
+        raise ValueError(f"rings.commands = {commands}, must be at most {COMMANDS_MAX}")
     cells = np.zeros(SETUP_CELLS, np.int64)
     cells[COMMAND_MASK] = commands - 1
     cells[MATCH_MASK] = matches - 1
@@ -63,7 +63,7 @@ def setup_cells(
     cells[ORDER_BITS] = bits_of(limits.orders)
     cells[POSITION_BITS] = bits_of(limits.positions)
     cells[CLIENT_BITS] = bits_of(limits.clients)
-    cells[PROPOSAL_MASK] = power_of_two(limits.orders + limits.accounts + limits.symbols) - 1
+    cells[PROPOSAL_MASK] = proposals_max(limits) - 1
     cells[CHECKPOINT_EVERY] = checkpoint_every
     cells[LEAVES] = limits.leaves
     cells[TRIE] = limits.trie

@@ -15,6 +15,7 @@ from shm import records
 from shm.pointers import Cells, Rows, table
 from shm.units import PRODUCERS_MAX
 
+COMMANDS_MAX: Final = 32768  # slots of the commands ring, at most
 MATCHER_CELLS: Final = 64  # scalars of a shard; behind them its finger cache, roots and links
 FINGERS: Final = 1024  # (key, leaf) pairs: the price leaves a shard has touched lately
 
@@ -97,6 +98,16 @@ def power_of_two(at_least: int) -> int:
     return 1 << max(0, (at_least - 1).bit_length())
 
 
+def proposals_max(limits: Limits) -> int:
+    """Slots of the queue of proposals, a power of two that it cannot outgrow.
+
+    Each order, account and symbol has one mark. A row that ends and is used again while the queue
+    waits stands there twice, but not more of them than commands are in flight: the sequencer takes
+    what is proposed before it takes anything else.
+    """
+    return power_of_two(limits.orders + limits.accounts + limits.symbols + 2 * COMMANDS_MAX)
+
+
 def risk_tables(limits: Limits) -> tuple[TableSpec, ...]:
     """Specs in the order of `Risk`."""
     limits.check()
@@ -115,13 +126,7 @@ def risk_tables(limits: Limits) -> tuple[TableSpec, ...]:
         TableSpec("order_index", "<i8", 4 * power_of_two(limits.orders), False),
         TableSpec("position_index", "<i8", 4 * power_of_two(limits.positions), False),
         TableSpec("client_index", "<i8", 4 * power_of_two(limits.clients), False),
-        # Each order, account and symbol is in the queue at most once, so it cannot overflow.
-        TableSpec(
-            "proposals",
-            "<i8",
-            2 + power_of_two(limits.orders + limits.accounts + limits.symbols),
-            False,
-        ),
+        TableSpec("proposals", "<i8", 2 + proposals_max(limits), False),
     )
 
 
