@@ -57,12 +57,15 @@ def kill(venue: Venue, role: str) -> None:
         wait_until(lambda: not venue.processes(), 10, "workers outlive their supervisor")
         venue.start()
     elif role == "demo":
-        (demo,) = (p for p in venue.processes() if p.name() == "pc-demo")
-        demo.kill()
+        demos = wait_until(  # it may be on its way after the last kill
+            lambda: [p for p in venue.processes() if p.name() == "pc-demo"], 30, "no demo"
+        )
+        demos[0].kill()
     else:
         os.kill(venue.worker(role), signal.SIGKILL)
 
 
+@pytest.mark.timeout(3600)  # twenty times as much with --long
 @pytest.mark.parametrize("topology", ROLES)
 def test_kill_any_process_under_load(make: Any, topology: str, long_run: bool) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
