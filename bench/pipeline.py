@@ -70,6 +70,7 @@ Array = np.ndarray[Any, Any]
 
 CHECKPOINT_EVERY: Final = 65536
 PRODUCER: Final = 3
+REPORTS: Final = 2048  # slots of the reports ring of the fused case
 _WORDS: Final = 32
 RATES: Final = (25_000, 100_000, 250_000, 500_000, 1_000_000)
 
@@ -158,12 +159,13 @@ def private_engine(accounts: int, slots: int) -> tuple[dict[str, Array], Array, 
         assets=1,
         symbols=1,
         positions=SYSTEM_ACCOUNTS + accounts,
-        orders=16384,
+        orders=4096,
         clients=64,
         leaves=4096,
         trie=1024,
     )
-    arrays = pipeline.allocate_rings(commands=1024, matches=1024, reports=8192)
+    # Rings no larger than one thread needs: all of it stays in the second-level cache.
+    arrays = pipeline.allocate_rings(commands=256, matches=256, reports=REPORTS)
     for specs in (risk_tables(limits), shared_book_tables(limits), shard_tables(limits)):
         arrays.update(allocate(specs))
     pipeline.initialise(arrays, limits)
@@ -187,7 +189,7 @@ def drive(
     end = first + count
     cursors = e.cursors
     words = e.out.words
-    mask = 8191
+    mask = REPORTS - 1
     read = cursors[REPORTS_READ]
     while True:
         if row < end:
