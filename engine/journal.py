@@ -831,4 +831,6 @@ def compile_kernels() -> None:
         begin_epoch(data, recover_wal(data))
         journal = Journal(data, *rings, Wal(segment_bytes=1 << 20, preallocate=1))
         journal.step()
+        if journal.threads:
+            journal.run(0, 0, 1, 0, 1)
         journal.close()
