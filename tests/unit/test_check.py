@@ -8,7 +8,7 @@ from tests.conftest import belongs
 from tools import check
 from tools.check import Outcome, Step
 
-NAMES = ["format", "lint", "types", "compile", "compiled", "processes", "plain"]
+NAMES = ["format", "lint", "types", "compile", "checked", "compiled", "processes", "plain"]
 
 # arguments to pytest | exit codes of compile, compiled, processes, plain | whole
 CODES = """
@@ -37,13 +37,14 @@ BELONGS = """
 def test_steps() -> None:
     assert [step.name for step in check.steps([])] == NAMES
     assert [step.name for step in check.steps(["-x"])] == NAMES[3:]
-    assert all(step.command[-1] == "-x" for step in check.steps(["-x"])[1:])
+    assert all(step.command[-1] == "-x" for step in check.steps(["-x"])[2:])
 
 
 @pytest.mark.parametrize("case", [line for line in CODES.splitlines() if line])
 def test_summary(case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     arguments, codes, whole = (part.split() for part in case.split("|"))
-    ends = dict(zip(NAMES[3:], map(int, codes), strict=True))
+    names = [name for name in NAMES[3:] if name != "checked"]
+    ends = dict(zip(names, map(int, codes), strict=True))
     monkeypatch.setattr(check, "run", lambda step: Outcome(step.name, ends.get(step.name, 0), 1.0))
     assert check.main(arguments) == int(whole[0])
     assert ("FAILED" in capsys.readouterr().out) == (whole[0] == "1")
