@@ -5,6 +5,7 @@ Each runs in a session of its own, so that whatever it leaves behind can be foun
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -34,6 +35,11 @@ SMALL = {
     "limits.clients": 8192,
 }
 START_SECONDS = 150.0  # a cold cache compiles everything once
+
+
+def die_with_pytest() -> None:
+    """In the child: stop when pytest is gone, however it went."""
+    ctypes.CDLL(None).prctl(1, int(signal.SIGTERM), 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 def wait_until(what: Callable[[], Any], seconds: float, why: str) -> Any:
@@ -80,6 +86,7 @@ class Venue:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=die_with_pytest,
             )
         self.sessions.append(self.process.pid)
 
