@@ -25,7 +25,7 @@ import numpy as np
 
 from engine import book, hashmap, proposals
 from engine.clients import client_key
-from engine.files import DataError, Manifest, lock_data, read_manifest, replace_file
+from engine.files import DataError, Manifest, lock_data, read_manifest, read_watermark, replace_file
 from engine.memory import limits_of
 from engine.pipeline import Arrays, allocate_rings, initialise, shard_arrays
 from engine.replay import Diverged, Replayer
@@ -322,7 +322,7 @@ def take(data: Path, limits: Limits, keep: int = 2) -> Taken:
     manifest = read_manifest(data)
     meta, sections, _notes = _load_newest(data, manifest)
     first = int(meta["seq"]) if meta else 0
-    target, block_hash = _last_checkpoint(data, first)
+    target, block_hash = _last_checkpoint(data, manifest, first)
     if target is None or target - 1 <= first:
         return Taken(None, first, 0, 0.0, "no CHECKPOINT after the newest snapshot yet")
     arrays = fresh_arrays(limits)
@@ -361,12 +361,17 @@ def take(data: Path, limits: Limits, keep: int = 2) -> Taken:
     return Taken(path, target - 1, target - 1 - first, time.monotonic() - begun, "")
 
 
-def _last_checkpoint(data: Path, after_seq: int) -> tuple[int | None, int]:
-    """(sequence of the last CHECKPOINT that is in the WAL, hash of its block)."""
+def _last_checkpoint(data: Path, manifest: Manifest, after_seq: int) -> tuple[int | None, int]:
+    """(sequence of the last CHECKPOINT that is durable, hash of its block).
+
+    No further than the watermark says: a block behind it may still be lost with the power, and a
+    snapshot of what is lost would refuse every recovery.
+    """
+    durable = read_watermark(data, manifest).durable_seq
     reader = WalReader(data, after_seq)
     found, block_hash = None, 0
     try:
-        while len(rows := reader.read((1 << 63) - 1)):
+        while len(rows := reader.read(durable)):
             seqs = rows["seq"][rows["kind"] == Kind.CHECKPOINT]
             if len(seqs):
                 found, block_hash = int(seqs[-1]), reader.block_hash
