@@ -59,10 +59,10 @@ def load_up(session: Session, config: Config, count: int) -> int:
         rows = table(np.zeros(1024 * 32, np.int64))
         while int(cursors[SEQUENCED]) < goal:
             flat_out(
-                table(ring), config.rings.ingress, table(cursors), table(arrays["control"]),
-                1 << session.door._sequencer, next_number(ring), time.monotonic_ns() + 50_000_000, 256, rows,
-                1024,
-            )  # fmt: skip
+                *(table(ring), config.rings.ingress, table(cursors), table(arrays["control"])),
+                *(1 << session.door._sequencer, next_number(ring)),
+                *(time.monotonic_ns() + 50_000_000, 256, rows, 1024),
+            )
         while min(int(cursors[SETTLED]), int(cursors[JOURNALED])) < int(cursors[SEQUENCED]):
             time.sleep(0.01)
         return int(cursors[SEQUENCED])
