@@ -23,12 +23,12 @@ from shm.codes import Kind, Side, Tif
 from shm.records import CHECKPOINT_COMMAND, COMMAND, REPORT
 from tests.model.random_flow import ACCOUNTS, Flow, open_venue
 from tests.model.risk_twin import Twin
-from tests.venue import ANN, BOB, Venue, check_laws, check_reports, decode, state_of
+from tests.venue import ANN, BOB, LIMITS, Venue, check_laws, check_reports, decode, state_of
 
 PLAIN = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 CHECKED = os.environ.get("PERPCORE_BOUNDSCHECK") == "1"
 COMMANDS = 150 if PLAIN else 1500 if CHECKED else 4000
-SEEDS = range(1, 4 if PLAIN else 13)
+SEEDS = range(1, 4 if PLAIN else 13 if CHECKED else 7)
 
 # (shards, commands, matches, reports, ingress): large ones, odd ones, and as small as they go
 SHAPES = (
@@ -186,8 +186,8 @@ def test_two_live_runs_agree_where_risk_could_not_refuse(seed: int) -> None:
     """Plenty of money: fills and books don't depend on how the stages interleave."""
 
     def run(shards: int, seed_: int | None) -> Any:
-        v = Venue(shards=shards, seed=seed_, matches=8)
-        v.open_market(accounts=5, symbols=3, quanta=10**12, orders_max=1000)
+        v = Venue(LIMITS._replace(orders=COMMANDS), shards=shards, seed=seed_, matches=8)
+        v.open_market(accounts=5, symbols=3, quanta=10**12, orders_max=COMMANDS)
         rng = np.random.default_rng(seed)
         for _ in range(COMMANDS // 2):
             v.place(

@@ -41,7 +41,7 @@ from tests.venue import (
 
 PLAIN = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 CHECKED = os.environ.get("PERPCORE_BOUNDSCHECK") == "1"
-BULK = 600 if PLAIN else 20_000 if CHECKED else 200_000
+BULK = 600 if PLAIN else 20_000 if CHECKED else 100_000
 
 WORDS = 24  # of a slot
 SPECIAL = np.array(

@@ -811,7 +811,7 @@ class Twin:
                     self.end(o)
         elif kind == MatchKind.RESTED:
             o = self.orders[slot]
-            if o.reduce_only:
+            if o.reduce_only and d["kind"] == Kind.PLACE:
                 self.flip(d, self.positions[o.account, o.symbol], o)
         elif kind == MatchKind.ENDED:
             o = self.orders[slot]
