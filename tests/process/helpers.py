@@ -40,6 +40,8 @@ START_SECONDS = 150.0  # a cold cache compiles everything once
 def die_with_pytest() -> None:
     """In the child: stop when pytest is gone, however it went."""
     ctypes.CDLL(None).prctl(1, int(signal.SIGTERM), 0, 0, 0)  # PR_SET_PDEATHSIG
+    # Whoever runs the tests in the background may ignore Ctrl-C, and children would inherit that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until(what: Callable[[], Any], seconds: float, why: str) -> Any:
