@@ -29,6 +29,7 @@ class Names:
         self.venue, self.rows = np.zeros(1, VENUE.dtype), np.zeros(ROWS, CLIENT.dtype)
         for name in ("clients_free", "clients_oldest", "clients_newest"):
             self.venue[name] = NIL
+        self.venue["ts_ns"] = 1_000
         self.index = np.zeros(4 * power_of_two(ROWS), np.int64)
         limits = Limits(clients=ROWS, client_window_ns=window)
         self.setup = setup_cells(limits, commands=64, matches=64, reports=64)
