@@ -39,6 +39,11 @@ SHAPES = (
 )
 
 
+# Tables that are full now and then; names that are free at once.
+TIGHT = LIMITS._replace(orders=40, clients=24, positions=14)
+ROOMS = (LIMITS, TIGHT, LIMITS._replace(client_window_ns=0))
+
+
 class Run:
     """A random flow through a venue whose stages run in random order."""
 
@@ -51,7 +56,8 @@ class Run:
             "reports": reports,
             "ingress_slots": slots,
         }
-        self.venue = v = Venue(seed=seed, **{**sizes, **more})
+        limits = ROOMS[seed // 4 % len(ROOMS)]
+        self.venue = v = Venue(limits, seed=seed, **{**sizes, **more})
         self.flow = Flow(seed)
         open_venue(v)
 

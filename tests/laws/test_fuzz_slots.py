@@ -37,6 +37,7 @@ from tests.venue import (
     check_laws,
     check_reports,
     command,
+    exact,
 )
 
 PLAIN = os.environ.get("NUMBA_DISABLE_JIT") == "1"
@@ -305,34 +306,36 @@ def test_in_bulk(seed: int, long_run: bool) -> None:
 
 
 def test_losses_as_large_as_can_be() -> None:
-    """Bought at one tick and sold at 2^42: whoever loses stops before anything wraps."""
-    v = Venue(LIMITS._replace(symbols=6))
+    """Sold at one tick and bought back at 2^42, again and again, from many: who loses stops before
+    anything wraps, and so does who wins."""
+    v = Venue(LIMITS)
     wide = {
         "tick_lot_quanta": 1,
         "price_ticks_max": PRICE_TICKS_MAX,
         "qty_lots_max": QTY_LOTS_MAX,
         "leverage_max": 1000,
         "leverage_default": 1000,
-        "taker_fee_ppm": 1_000_000,
+        "taker_fee_ppm": 1000,
         "orders_max": 1 << 40,
     }
-    v.open_market(accounts=2, symbols=6, quanta=(1 << 59) - 1, **wide)
+    v.open_market(accounts=13, symbols=6, quanta=1 << 56, **wide)
     lots = 1 << 40
     most = NOTIONAL_QUANTA_MAX // PRICE_TICKS_MAX
-    for symbol in range(6):
+    winners = [(symbol, ANN + 1 + 2 * symbol + k) for symbol in range(6) for k in range(2)]
+    for symbol, who in winners:
         v.place(ANN, Side.SELL, 1, lots, symbol=symbol)
-        v.place(BOB, Side.BUY, 1, lots, symbol=symbol)
+        v.place(who, Side.BUY, 1, lots, symbol=symbol)
     v.work()
-    for _ in range(12):
-        for symbol in range(6):
-            v.place(BOB, Side.SELL, PRICE_TICKS_MAX, most, symbol=symbol)
+    for _ in range(3):
+        for symbol, who in winners:
+            v.place(who, Side.SELL, PRICE_TICKS_MAX, most, symbol=symbol)
             v.place(ANN, Side.BUY, PRICE_TICKS_MAX, most, symbol=symbol)
-            v.place(ANN, Side.BUY, PRICE_TICKS_MAX, most, symbol=symbol, flags=Flag.REDUCE_ONLY)
-        v.work()
-        check_laws(v)
-    wallets = v.arrays["wallets"]["wallet_quanta"].astype(object)
+            v.work()
+            check_laws(v)
+    wallets = exact(v.arrays["wallets"]["wallet_quanta"])
     assert min(wallets) < -MONEY_QUANTA_MAX, "nobody lost enough for this test"
-    assert max(abs(w) for w in wallets) < 1 << 63
+    assert max(wallets) > MONEY_QUANTA_MAX // 2
+    assert max(abs(w) for w in wallets) < 1 << 62
     refused = [r for r in v.heard() if r.get("reason") == "NOTIONAL_TOO_LARGE"]
     assert refused
 
