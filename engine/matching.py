@@ -40,10 +40,10 @@ _UPSERT: Final = int(Flag.UPSERT)
 _REMAINING: Final = int(Flag.REMAINING)
 _KEEP_QTY: Final = int(Flag.KEEP_QTY)
 
-# No step writes more records than this before it asks for room again: a taker that meets an order
-# of its own says ENDED of the maker, and then RESTED or ENDED of itself.
-_STEP_RECORDS_MAX: Final = 4
-MATCHES_MIN: Final = 8  # least capacity of a matches ring
+# No step writes more records than this before it asks for room again: AMENDED and RESTED, or what a
+# taker met and what became of it.
+_STEP_RECORDS_MAX: Final = 2
+MATCHES_MIN: Final = 2  # least capacity of a matches ring
 _PUBLISH_EVERY: Final = 32  # commands between two looks of settlement at what is there
 
 # How many commands ahead rows are asked for. With a million orders resting a row is a cache miss,

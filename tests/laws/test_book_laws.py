@@ -13,6 +13,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.matching import MATCHES_MIN
 from engine.prices import INNER
 from shm.codes import Flag, Kind, MatchKind, Reason, Route, Side, Stp, Tif, Type
 from shm.records import NO_SYMBOL
@@ -154,7 +155,7 @@ def stream(data: Any, count_max: int) -> Writer:
 def test_kernel_and_twin_agree(data: Any) -> None:
     writer = stream(data, 120)
     shards = data.draw(st.integers(1, 3), label="shards")
-    ring = data.draw(st.sampled_from([8, 16, 1024]), label="ring")
+    ring = data.draw(st.sampled_from([MATCHES_MIN, 16, 1024]), label="ring")
     budget = data.draw(st.sampled_from([1, 7, 1000]), label="budget")
     rig = Rig(shards=shards, ring=ring, budget=budget)
     said = rig.run(writer.commands)
@@ -171,7 +172,7 @@ def test_kernel_and_twin_agree(data: Any) -> None:
 @settings(deadline=None, max_examples=40)
 def test_shards_and_rings_leave_no_trace_in_what_a_snapshot_keeps(data: Any) -> None:
     writer = stream(data, 80)
-    rigs = [Rig(shards=1), Rig(shards=3, ring=8, budget=3)]
+    rigs = [Rig(shards=1), Rig(shards=3, ring=MATCHES_MIN, budget=3)]
     for rig in rigs:
         rig.run(writer.commands)
     for name in ("nodes", "books"):

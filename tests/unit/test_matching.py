@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from engine.book import resting
+from engine.matching import MATCHES_MIN
 from shm.codes import Flag, Kind, MatchKind, Reason, Side, Stp, Tif, Type
 from shm.records import NO_SYMBOL
 from shm.units import PRICE_TICKS_MAX
@@ -313,7 +314,7 @@ def twin_book(twin: Twin) -> list[tuple[int, int, int, int]]:
 
 
 @pytest.mark.parametrize("name", TABLES)
-@pytest.mark.parametrize("ring", [8, 1024])
+@pytest.mark.parametrize("ring", [MATCHES_MIN, 1024])
 def test_table(name: str, ring: int) -> None:
     reader, rig, twin = Reader(), Rig(ring=ring), Twin()
     for line in TABLES[name].strip().splitlines():
