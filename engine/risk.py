@@ -27,7 +27,7 @@ from engine.setup import (
     SYMBOLS,
 )
 from engine.state import Risk
-from shm.arithmetic import product_exceeds
+from shm.arithmetic import muldiv_down, product_exceeds
 from shm.atomics import load_acquire, store_release
 from shm.codes import Flag, Kind, Reason, Route, Side, State, Stp, Tif, Type
 from shm.cursors import RISKED, SEQUENCED
@@ -85,6 +85,15 @@ def _line_1_is_clean(words: Cells, at: int) -> bool:
     ):
         return False
     return (words[base + 12] >> 32) == 0 and (words[base + 14] | words[base + 15]) == 0
+
+
+@kernel
+def _zero(words: Cells, at: int, first: int, last: int) -> bool:
+    """Whether the slot's words from `first` to `last` are zero, so that they can gain a meaning."""
+    found = 0
+    for k in range(first, last + 1):
+        found |= words[at * _WORDS + k]
+    return found == 0
 
 
 @inlined
@@ -168,7 +177,7 @@ def _band_reason(s: Rows, price: int) -> int:
     mark = s["mark_ticks"]
     if s["band_ppm"] > 0 and mark > 0:
         off = price - mark if price > mark else mark - price
-        if off * PPM > s["band_ppm"] * mark:
+        if off > muldiv_down(mark, s["band_ppm"], PPM):
             return Reason.PRICE_BAND
     return Reason.NONE
 
@@ -267,7 +276,7 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
         else:
             if reference == 0:
                 return Reason.NO_REFERENCE_PRICE
-            reach = reference * s["market_ppm"] // PPM
+            reach = muldiv_down(reference, s["market_ppm"], PPM)
             if side == Side.BUY:
                 limit = min(reference + reach, s["price_ticks_max"])
             else:
@@ -504,7 +513,7 @@ def decide_amend(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
     p = r.positions[claim["position"]]
     reduce_only = (claim["flags"] & _REDUCE_ONLY) != 0
     if not reduce_only and s["notional_quanta_min"] > 0:
-        total = claim["qty_lots"] - claim["open_lots"] + left
+        total = min(claim["qty_lots"] - claim["open_lots"] + left, s["qty_lots_max"])
         if not product_exceeds(price, total * s["tick_lot_quanta"], s["notional_quanta_min"] - 1):
             return Reason.NOTIONAL_TOO_SMALL
     # Until matching has answered, the order may trade as it was, or as any AMEND in flight says:
@@ -608,7 +617,7 @@ def decide_transfer(
     """DEPOSIT and WITHDRAW; settlement moves the money in its turn."""
     c = commands[at]
     t = transfers[at]
-    if (words[at * _WORDS + 12] >> 32) != 0:
+    if not _line_1_is_clean(words, at) or not _zero(words, at, 13, 13):
         return Reason.MALFORMED
     account = c["account"]
     reason = _account_reason(r, setup, account)
@@ -679,6 +688,8 @@ def decide_transfer(
 @kernel
 def decide_asset(r: Risk, setup: Cells, assets: Rows, words: Cells, at: int) -> int:
     """ASSET: declare one."""
+    if not _zero(words, at, 5, 5) or not _zero(words, at, 10, 15):
+        return Reason.MALFORMED
     a = assets[at]
     asset = a["asset"]
     if asset < 0 or asset >= setup[ASSETS]:
@@ -695,8 +706,12 @@ def decide_asset(r: Risk, setup: Cells, assets: Rows, words: Cells, at: int) -> 
 
 
 @kernel
-def decide_account(r: Risk, setup: Cells, commands: Rows, states: Rows, at: int) -> int:
+def decide_account(
+    r: Risk, setup: Cells, commands: Rows, states: Rows, words: Cells, at: int
+) -> int:
     """ACCOUNT: open one, or set its state and with `cancel` end its orders."""
+    if not _zero(words, at, 5, 5) or not _zero(words, at, 8, 15):
+        return Reason.MALFORMED
     c = commands[at]
     account = c["account"]
     state = states[at]["state"]
@@ -718,6 +733,8 @@ def decide_symbol(
     r: Risk, setup: Cells, commands: Rows, declarations: Rows, words: Cells, at: int
 ) -> int:
     """SYMBOL: declare one; later the same command changes all but what fixes its arithmetic."""
+    if not _zero(words, at, 22, 23):
+        return Reason.MALFORMED
     c = commands[at]
     d = declarations[at]
     symbol = c["symbol"]
@@ -784,8 +801,12 @@ def decide_symbol(
 
 
 @kernel
-def decide_leverage(r: Risk, setup: Cells, commands: Rows, leverages: Rows, at: int) -> int:
+def decide_leverage(
+    r: Risk, setup: Cells, commands: Rows, leverages: Rows, words: Cells, at: int
+) -> int:
     """LEVERAGE of (account, symbol): refused while orders are open, and where it costs too much."""
+    if not _zero(words, at, 4, 5) or not _zero(words, at, 8, 15):
+        return Reason.MALFORMED
     c = commands[at]
     account = c["account"]
     symbol = c["symbol"]
@@ -820,8 +841,10 @@ def decide_leverage(r: Risk, setup: Cells, commands: Rows, leverages: Rows, at: 
 
 
 @kernel
-def decide_state(r: Risk, setup: Cells, commands: Rows, states: Rows, at: int) -> int:
+def decide_state(r: Risk, setup: Cells, commands: Rows, states: Rows, words: Cells, at: int) -> int:
     """SYMBOL_STATE and VENUE_STATE."""
+    if not _zero(words, at, 5, 5) or not _zero(words, at, 8, 15):
+        return Reason.MALFORMED
     c = commands[at]
     state = states[at]["state"]
     cancel = states[at]["cancel"]
@@ -841,8 +864,10 @@ def decide_state(r: Risk, setup: Cells, commands: Rows, states: Rows, at: int) -
 
 
 @kernel
-def decide_mark(r: Risk, setup: Cells, commands: Rows, marks: Rows, at: int) -> int:
+def decide_mark(r: Risk, setup: Cells, commands: Rows, marks: Rows, words: Cells, at: int) -> int:
     """MARK: the mark price of a symbol."""
+    if not _zero(words, at, 4, 5) or not _zero(words, at, 8, 15):
+        return Reason.MALFORMED
     c = commands[at]
     reason = _symbol_reason(r, setup, c["symbol"])
     if reason != Reason.NONE:
@@ -930,15 +955,15 @@ def decide(
         elif kind == Kind.ASSET:
             reason = decide_asset(r, setup, assets, words, at)
         elif kind == Kind.ACCOUNT:
-            reason = decide_account(r, setup, commands, states, at)
+            reason = decide_account(r, setup, commands, states, words, at)
         elif kind == Kind.SYMBOL:
             reason = decide_symbol(r, setup, commands, declarations, words, at)
         elif kind == Kind.LEVERAGE:
-            reason = decide_leverage(r, setup, commands, leverages, at)
+            reason = decide_leverage(r, setup, commands, leverages, words, at)
         elif kind == Kind.SYMBOL_STATE or kind == Kind.VENUE_STATE:
-            reason = decide_state(r, setup, commands, states, at)
+            reason = decide_state(r, setup, commands, states, words, at)
         elif kind == Kind.MARK:
-            reason = decide_mark(r, setup, commands, marks, at)
+            reason = decide_mark(r, setup, commands, marks, words, at)
         elif kind == Kind.REFUSED:
             reason = Reason.FORBIDDEN
         else:

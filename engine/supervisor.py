@@ -60,8 +60,9 @@ EXIT_FORCED: Final = 130
 RESTARTS_SECONDS: Final = 60.0
 READY_SECONDS: Final = 300.0  # a cold compile on a slow host
 STEP_SECONDS: Final = 10.0  # how long a stop may see no progress before it goes on without
+LAST_WORDS_SECONDS: Final = 0.5  # for log records of workers that are gone
 INGRESS_SECONDS: Final = 1.0  # what producers have handed over is taken, if that is soon done
-POLL_SECONDS: Final = 0.1
+POLL_SECONDS: Final = 0.25
 TICK_NS: Final = 1_000_000_000
 _SUSPENDED_NS: Final = 1_000_000_000
 
@@ -83,7 +84,7 @@ class Log:
         self._stream = stream
         self._least = LEVELS.index(level)
         self._sink = sink
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may come while its own thread writes
 
     def write(
         self, level: str, event: str, *, who: str = "supervisor", ts_ns: int = 0, **fields: Any
@@ -152,14 +153,23 @@ def remove_sockets(config: Config) -> None:
 class Group:
     """One start of the engine: its memory and its workers."""
 
-    def __init__(self, config: Config, workers: tuple[Worker, ...], epoch: int, log: Log) -> None:
+    def __init__(
+        self,
+        config: Config,
+        workers: tuple[Worker, ...],
+        epoch: int,
+        log: Log,
+        wake: socket.socket | None = None,
+    ) -> None:
+        """wake: readable when a signal has come"""
         self.config = config
         self.workers = workers
         self.epoch = epoch
         self.processes: list[SpawnProcess] = []
         self._log = log
+        self._wake = wake
         self._over = threading.Event()
-        self._listeners: list[threading.Thread] = []
+        self._queues: list[Queue] = []
         self.memory = memory.create(config, epoch)
         arrays = self.memory.arrays
         self.engine = arrays["engine_status"][0]
@@ -204,25 +214,25 @@ class Group:
             task = Task(self.config, self.workers, k, self.epoch, os.getpid(), now_ns)
             queue = Queue(1 << 18)
             self.processes.append(start_process(work, (task, queue), worker.name))
-            listener = threading.Thread(target=self._listen, args=(queue,), daemon=True)
-            listener.start()
-            self._listeners.append(listener)
+            self._queues.append(queue)
+            threading.Thread(target=self._listen, args=(queue,), daemon=True).start()
 
     def _listen(self, queue: Queue) -> None:
         """Pass on what a worker logs, until all are gone and its queue is empty."""
-        while True:
-            try:
-                for ts_ns, level, who, event, fields in queue.get_many(timeout=0.1):
+        while not (self._over.is_set() and queue.empty()):
+            with suppress(Empty):
+                for ts_ns, level, who, event, fields in queue.get_many(timeout=1.0):
                     self._log.write(level, event, who=who, ts_ns=ts_ns, epoch=self.epoch, **fields)
-            except Empty:
-                if self._over.is_set():
-                    return
 
     def check(self, timeout_seconds: float) -> None:
-        """Wait a little; raise WorkerDied as soon as one is gone, or hangs."""
-        alive = {p.sentinel: k for k, p in enumerate(self.processes) if p.exitcode is None}
+        """Wait a little, or until a signal comes; raise WorkerDied when one is gone or hangs."""
+        alive: list[Any] = [p.sentinel for p in self.processes if p.exitcode is None]
         if len(alive) == len(self.processes):
-            connection.wait(list(alive), timeout_seconds)
+            if self._wake is not None:
+                alive.append(self._wake)
+            if self._wake in connection.wait(alive, timeout_seconds):
+                assert self._wake is not None
+                self._wake.recv(64)
         # Of several that died together, the one that says most about the cause.
         dead = [k for k, p in enumerate(self.processes) if p.exitcode is not None]
         if dead:
@@ -266,8 +276,9 @@ class Group:
         for process in self.processes:
             process.join()
         self._over.set()
-        for listener in self._listeners:
-            listener.join(1.0)  # one whose queue died locked is left behind
+        until = time.monotonic() + LAST_WORDS_SECONDS  # a queue that died locked says no more
+        while not all(queue.empty() for queue in self._queues) and time.monotonic() < until:
+            time.sleep(0.005)
 
     def remove(self) -> None:
         """Kill what still runs, then remove memory and sockets."""
@@ -313,6 +324,8 @@ class Group:
         """Give a worker an order and wait until it says that it has followed it."""
         until = time.monotonic() + READY_SECONDS
         self.rows[k]["order"] = order
+        if order == Order.DRAIN:
+            request_stop(table(self._bells), k)  # out of its kernel, to hear the order
         while int(self.rows[k]["state"]) < wanted:
             self.check(0.001)
             if time.monotonic() > until:
@@ -451,23 +464,29 @@ class Supervisor:
         # SIGHUP may be ignored already (nohup), and then stays so.
         heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._on_signal) for number in heard}
+        wake, woken = socket.socketpair()
+        woken.setblocking(False)
+        wakeup_before = signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
         data = Path(self.config.data_dir)
         files.make_folders(data)
         try:
             with files.lock_data(data):
-                return self._run()
+                return self._run(wake)
         finally:
+            signal.set_wakeup_fd(wakeup_before)
             for number, handler in before.items():
                 signal.signal(number, handler)
+            wake.close()
+            woken.close()
 
-    def _run(self) -> int:
+    def _run(self, wake: socket.socket) -> int:
         data = Path(self.config.data_dir)
         for name in remove_segments(self.config.instance):
             self.log.write("info", "removed segment of a dead engine", segment=name)
         while True:
             known = files.manifest_path(data).exists()
             epoch = (files.read_manifest(data).epoch if known else 0) + 1
-            group = self.group = Group(self.config, self.workers, epoch, self.log)
+            group = self.group = Group(self.config, self.workers, epoch, self.log, wake)
             group.engine["restarts"] = self._restarts
             try:
                 self._start(group)
@@ -551,10 +570,10 @@ class Supervisor:
         next_ns = time.monotonic_ns() + TICK_NS
         while not self.stop_asked():
             group.check(POLL_SECONDS)
-            group.count()
             if time.monotonic_ns() >= next_ns:
                 next_ns += TICK_NS
                 notify("WATCHDOG=1")
+                group.count()
                 if self._on_tick is not None:
                     self._on_tick(group)
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from engine.journal import Journal
     from engine.publisher import Publisher
 
-SLICE_NS: Final = 50_000_000
+SLICE_NS: Final = 200_000_000  # of a kernel; signals wait so long, stop words don't
 
 JOURNAL: Final = 1 << STAGES.index("journal")
 PUBLISH: Final = 1 << STAGES.index("publish")
@@ -300,9 +300,12 @@ def _run(task: Task, worker: Worker, arrays: dict[str, Any]) -> None:
     beat(bells, me, 0)
     row["state"] = WorkerState.RUNNING
     turns = 0
-    while not cells[bell + STOP]:
-        if row["order"] == Order.DRAIN and row["state"] != WorkerState.DRAINED:
+    while True:
+        if cells[bell + STOP]:
+            if row["order"] != Order.DRAIN or row["state"] == WorkerState.DRAINED:
+                break
             in_kernels |= int(pipeline.Stage.CLOSE)  # and end with a CHECKPOINT
+            cells[bell + STOP] = 0  # it was to hear this order; the next time it is meant
             row["state"] = WorkerState.DRAINED
         if not python_stages:
             run(engine, in_kernels, shards, me, peers, *waiting)

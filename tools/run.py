@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from engine.supervisor import Group
 
 HEADER_EVERY: Final = 20  # lines
-INTERVAL_SECONDS: Final = 0.5  # over which `status` measures rates
+INTERVAL_SECONDS: Final = 1.0  # over which `status` measures rates
 
 STAGE_CURSORS: Final = (
     ("settled", cursors.SETTLED),

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from engine import pipeline
-from engine.recovery import kept_tables, state_digest
+from engine.recovery import _refill, kept_tables, state_digest
 from engine.replay import Diverged, Replayer
 from engine.state import Limits, allocate, risk_tables, shard_tables, shared_book_tables
 from shm.codes import Kind, Side, Tif
+from shm.cursors import JOURNALED, SETTLED
 from shm.records import CHECKPOINT_COMMAND, COMMAND, REPORT
 from tests.model.random_flow import ACCOUNTS, Flow, open_venue
 from tests.model.risk_twin import Twin
@@ -209,6 +210,38 @@ def test_two_live_runs_agree_where_risk_could_not_refuse(seed: int) -> None:
         return reports[reports["kind"] == 5].tobytes(), [v.book(k) for k in range(3)]
 
     assert run(1, None) == run(3, 7) == run(2, 8)
+
+
+def test_what_was_pending_is_proposed_again() -> None:
+    """An engine that dies with marks not yet proposed ends those orders after its recovery."""
+    v = Venue().open_market(symbols=2)
+    v.place(ANN, Side.BUY, 100, 5, tif=Tif.GTD, expire_ns=v.now + 1)
+    v.place(BOB, Side.BUY, 100, 5)
+    v.place(BOB, Side.BUY, 100, 5, symbol=1)
+    v.work()
+    v.wait(1)
+    v.send(Kind.TICK)
+    v.send(Kind.ACCOUNT, account=BOB, state=2, cancel=1)
+    v.send(Kind.SYMBOL_STATE, symbol=1, state=2, cancel=1)
+    v.feed()
+    v.sequence()
+    v.risk()
+    v.match()
+    v.journal()
+    rows = rows_of(v)
+    again = Venue()
+    Replayer(again.arrays, again.limits).feed(rows, end=True)
+    again.cursors[JOURNALED] = again.cursors[SETTLED]
+    assert again.quiet() and len(again.book()) == 2, "a replay proposes nothing"
+    _refill(again.engine.risk, again.engine.setup)
+    again.work()
+    assert [Kind(int(c["kind"])).name for c in again.log] == [
+        "EXPIRE",
+        "CANCEL_ALL",
+        "CANCEL_SYMBOL",
+    ]
+    assert again.book(0) == again.book(1) == []
+    check_laws(again)
 
 
 # ---------------------------------------------------------------- a rejected command changes nothing

@@ -378,3 +378,27 @@ def test_one_order_as_large_as_can_be(unit: int, price: int, leverage: int) -> N
     told = [r for r in v.heard() if r["kind"] == "ORDER"]
     assert [r["status"] for r in told] == ["NEW"] * 4, told
     assert v.position(ANN)["lots"] == 0
+
+
+def test_band_and_bound_at_the_highest_price() -> None:
+    """Ten times the mark of 2^42: products that int64 could not hold."""
+    v = Venue(LIMITS._replace(symbols=1))
+    wide = {"price_ticks_max": PRICE_TICKS_MAX, "band_ppm": 10_000_000, "market_ppm": 10_000_000}
+    v.open_market(accounts=2, quanta=1 << 58, tick_lot_quanta=1, qty_lots_max=100, **wide)
+    v.mark(PRICE_TICKS_MAX)
+    v.work()
+    v.heard()
+    v.place(ANN, Side.SELL, PRICE_TICKS_MAX, 10)
+    v.place(BOB, Side.BUY, 1, 10)
+    v.send(Kind.PLACE, account=BOB, symbol=0, side=Side.BUY, type=Type.MARKET, qty_lots=10)
+    told = [(r["status"], r["reason"]) for r in v.drain() if r["kind"] == "ORDER"]
+    assert told == [("NEW", "NONE")] * 3
+    assert v.position(BOB)["lots"] == 10
+    v.symbol(0, tick_lot_quanta=1, qty_lots_max=100, **{**wide, "band_ppm": 1})
+    v.work()
+    v.heard()
+    least = PRICE_TICKS_MAX - PRICE_TICKS_MAX // 1_000_000
+    v.place(ANN, Side.BUY, least, 1)
+    v.place(ANN, Side.BUY, least - 1, 1)
+    assert [r["reason"] for r in v.drain() if r["kind"] == "ORDER"] == ["NONE", "PRICE_BAND"]
+    check_laws(v)

@@ -160,6 +160,14 @@ class Decided:
         layout = RECORDS[RECORD_OF[Kind(self["kind"])] + "_COMMAND"]
         return int(np.asarray(self.row).reshape(1).view(layout.dtype)[0][name])
 
+    def reserved(self) -> bool:
+        """Whether a field of its kind says something where it must be zero."""
+        layout = RECORDS[RECORD_OF[Kind(self["kind"])] + "_COMMAND"]
+        row = np.asarray(self.row).reshape(1).view(layout.dtype)[0]
+        names = [f.name for f in layout.fields if "reserved" in f.name]
+        own = [n for n in names if n not in ("origin_reserved", "risk_reserved")]
+        return any(np.any(row[n]) for n in own)
+
     @property
     def client(self) -> bytes:
         return bytes(self.row["client_id"].tobytes())
@@ -626,6 +634,8 @@ class Twin:
         return Reason.NONE
 
     def leverage(self, d: Decided) -> int:
+        if d.reserved():
+            return Reason.MALFORMED
         if reason := self.unknown(d) or self.closed(d, State.CANCEL_ONLY):
             return reason
         s, leverage = self.symbols[d["symbol"]], d.also("leverage")
@@ -649,7 +659,7 @@ class Twin:
     def transfer(self, d: Decided) -> int:
         account, asset, amount = d["account"], d.also("asset"), d.also("amount_quanta")
         deposit = d["kind"] == Kind.DEPOSIT
-        if d.client[36:] != bytes(4):
+        if self.unclean(d) or d.reserved():
             return Reason.MALFORMED
         if account not in self.accounts:
             return Reason.UNKNOWN_ACCOUNT
@@ -657,7 +667,7 @@ class Twin:
             return Reason.UNKNOWN_ASSET
         if reason := self.closed(d, State.HALTED if deposit else State.CANCEL_ONLY, False):
             return reason
-        named, name = d.client[:8] != bytes(8), self.taken(d)
+        named, name = d.client != bytes(40), self.taken(d)
         if named and name:
             d.note = name.order
             return Reason.DUPLICATE_CLIENT_ID
@@ -679,6 +689,8 @@ class Twin:
         return Reason.NONE
 
     def asset(self, d: Decided) -> int:
+        if d.reserved():
+            return Reason.MALFORMED
         asset = d.also("asset")
         if not 0 <= asset < self.limits.assets:
             return Reason.UNKNOWN_ASSET
@@ -690,6 +702,8 @@ class Twin:
         return Reason.NONE
 
     def account(self, d: Decided) -> int:
+        if d.reserved():
+            return Reason.MALFORMED
         state = d.also("state")
         if d["account"] >= self.limits.accounts:
             return Reason.UNKNOWN_ACCOUNT
@@ -700,6 +714,8 @@ class Twin:
 
     def declare(self, d: Decided) -> int:
         """SYMBOL."""
+        if d.reserved():
+            return Reason.MALFORMED
         x = {name: d.also(name) for name in PARAMETERS}
         if d["symbol"] >= self.limits.symbols:
             return Reason.UNKNOWN_SYMBOL
@@ -731,6 +747,8 @@ class Twin:
 
     def state(self, d: Decided) -> int:
         """SYMBOL_STATE, VENUE_STATE."""
+        if d.reserved():
+            return Reason.MALFORMED
         state, of_symbol = d.also("state"), d["kind"] == Kind.SYMBOL_STATE
         if of_symbol and d["symbol"] not in self.symbols:
             return Reason.UNKNOWN_SYMBOL
@@ -745,6 +763,8 @@ class Twin:
         return Reason.NONE
 
     def mark(self, d: Decided) -> int:
+        if d.reserved():
+            return Reason.MALFORMED
         if d["symbol"] not in self.symbols:
             return Reason.UNKNOWN_SYMBOL
         s = self.symbols[d["symbol"]]

@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import expiry
+from engine.settlement import EXPIRE_PER_TICK
+from shm.codes import Kind, Side, Tif
 from shm.pointers import table
 from shm.records import CLAIM, VENUE
 from shm.units import NIL
+from tests.venue import ANN, LIMITS, Venue, check_laws
 
 ROWS = 40
 STEPS = st.lists(st.tuples(st.integers(0, ROWS - 1), st.integers(1, 9)), max_size=120)
@@ -42,3 +45,19 @@ def test_it_is_a_sorted_list(steps: list[tuple[int, int]]) -> None:
         due.append(model[slot])
         expiry.remove(v, c, h, slot)
     assert due == sorted(model.values())
+
+
+def test_what_one_tick_cannot_end_the_next_one_does() -> None:
+    more = 10
+    v = Venue(LIMITS._replace(orders=2048), commands=4096, ingress_slots=2048)
+    v.open_market(orders_max=5000, quanta=10**12)
+    for k in range(EXPIRE_PER_TICK + more):
+        v.place(ANN, Side.BUY, 100, 1, tif=Tif.GTD, expire_ns=v.now + 1 + k % 7)
+    v.work()
+    v.wait(9)
+    v.do(Kind.TICK)
+    left = sorted((c["expire_ns"], c["order_id"]) for c in v.live_claims())
+    assert len(left) == more and {at - v.now for at, _ in left} == {-2}
+    v.do(Kind.TICK)
+    assert not list(v.live_claims())
+    check_laws(v)

@@ -122,6 +122,7 @@ TABLES: dict[str, tuple[dict[str, Any], dict[Reason, dict[str, Any]]]] = {
         {"kind": Kind.LEVERAGE, "account": ANN, "symbol": 0, "leverage": 5},
         {
             **ENVELOPE,
+            Reason.MALFORMED: {"leverage_reserved": 1},
             **WHERE,
             **STATES,
             Reason.BAD_LEVERAGE: {"leverage": 101},
@@ -134,6 +135,7 @@ TABLES: dict[str, tuple[dict[str, Any], dict[Reason, dict[str, Any]]]] = {
         {
             **ENVELOPE,
             Reason.FORBIDDEN: {"ring": GATEWAY},
+            Reason.MALFORMED: {"transfer_reserved": 1},
             Reason.UNKNOWN_ACCOUNT: {"account": 30},
             Reason.UNKNOWN_ASSET: {"asset": 1},
             Reason.VENUE_STATE: {"+venue": State.CLOSED},
@@ -147,6 +149,7 @@ TABLES: dict[str, tuple[dict[str, Any], dict[Reason, dict[str, Any]]]] = {
         {
             **ENVELOPE,
             Reason.FORBIDDEN: {"ring": GATEWAY},
+            Reason.MALFORMED: {"transfer_reserved": 1},
             Reason.UNKNOWN_ACCOUNT: {"account": 30},
             Reason.UNKNOWN_ASSET: {"asset": -1},
             Reason.VENUE_STATE: {"+venue": State.HALTED},
@@ -161,6 +164,7 @@ TABLES: dict[str, tuple[dict[str, Any], dict[Reason, dict[str, Any]]]] = {
         {
             **ENVELOPE,
             Reason.FORBIDDEN: {"ring": GATEWAY},
+            Reason.MALFORMED: {"asset_reserved2": 1},
             Reason.UNKNOWN_ASSET: {"asset": 2},
             Reason.BAD_PARAMETER: {"scale": 9},
             Reason.EXISTS: {"asset": 0},
@@ -171,6 +175,7 @@ TABLES: dict[str, tuple[dict[str, Any], dict[Reason, dict[str, Any]]]] = {
         {
             **ENVELOPE,
             Reason.FORBIDDEN: {"ring": GATEWAY},
+            Reason.MALFORMED: {"state_reserved": 1},
             Reason.UNKNOWN_ACCOUNT: {"account": 32},
             Reason.BAD_PARAMETER: {"state": State.ABSENT},
         },
@@ -180,6 +185,7 @@ TABLES: dict[str, tuple[dict[str, Any], dict[Reason, dict[str, Any]]]] = {
         {
             **ENVELOPE,
             Reason.FORBIDDEN: {"ring": GATEWAY},
+            Reason.MALFORMED: {"state_reserved2": 1},
             Reason.UNKNOWN_SYMBOL: {"symbol": NO_SYMBOL},
             Reason.BAD_PARAMETER: {"cancel": 2},
         },
@@ -189,6 +195,7 @@ TABLES: dict[str, tuple[dict[str, Any], dict[Reason, dict[str, Any]]]] = {
         {
             **ENVELOPE,
             Reason.FORBIDDEN: {"ring": GATEWAY},
+            Reason.MALFORMED: {"state_reserved2": 1},
             Reason.BAD_PARAMETER: {"state": -1},
         },
     ),
@@ -197,6 +204,7 @@ TABLES: dict[str, tuple[dict[str, Any], dict[Reason, dict[str, Any]]]] = {
         {
             **ENVELOPE,
             Reason.FORBIDDEN: {"ring": GATEWAY},
+            Reason.MALFORMED: {"mark_reserved2": 1},
             Reason.UNKNOWN_SYMBOL: {"symbol": 5},
             Reason.BAD_PRICE: {"mark_ticks": 0},
         },
@@ -219,6 +227,7 @@ TABLES["SYMBOL"] = (
     {
         **ENVELOPE,
         Reason.FORBIDDEN: {"ring": GATEWAY},
+        Reason.MALFORMED: {"symbol_reserved": 1},
         Reason.UNKNOWN_SYMBOL: {"symbol": 6},
         Reason.UNKNOWN_ASSET: {"asset": 1},
         Reason.BAD_PARAMETER: {"price_ticks_min": 0},
