@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from engine import book, proposals
+from engine.commands import Commands, commands_of
 from engine.matching import match_commands
 from engine.reports import Out
 from engine.risk import risk_commands
@@ -47,7 +48,7 @@ from engine.state import (
 )
 from shm import records
 from shm.atomics import CLOCK_MONOTONIC, clock_ns
-from shm.codes import State
+from shm.codes import ReportKind, State
 from shm.jit import inlined, kernel
 from shm.pointers import Cells, Rows, rows_from, table
 from shm.units import NIL, SYSTEM_ACCOUNTS
@@ -76,20 +77,6 @@ _SEQUENCE: Final = int(Stage.SEQUENCE)
 _RISK: Final = int(Stage.RISK | Stage.SETTLE)
 _MATCH: Final = int(Stage.MATCH)
 _CLOSE: Final = int(Stage.CLOSE)
-
-
-class Commands(NamedTuple):
-    """The commands ring: one memory, seen as each kind of command it holds."""
-
-    base: Rows  # COMMAND
-    transfers: Rows
-    assets: Rows
-    states: Rows
-    leverages: Rows
-    marks: Rows
-    checkpoints: Rows
-    declarations: Rows
-    words: Cells  # int64, 32 a slot
 
 
 class Engine(NamedTuple):
@@ -140,44 +127,12 @@ def _match(e: Engine, shard: int, budget: int) -> int:
 
 @inlined
 def _settle(e: Engine, upto: int, budget: int) -> int:
-    c = e.commands
-    return settle_commands(
-        e.risk,
-        e.out,
-        e.cursors,
-        e.setup,
-        c.base,
-        c.transfers,
-        c.states,
-        c.leverages,
-        c.marks,
-        c.checkpoints,
-        c.words,
-        e.matches,
-        upto,
-        budget,
-    )
+    return settle_commands(e.risk, e.out, e.cursors, e.setup, e.commands, e.matches, upto, budget)
 
 
 @inlined
 def _risk(e: Engine, replaying: bool, budget: int) -> int:
-    c = e.commands
-    return risk_commands(
-        e.risk,
-        e.cursors,
-        e.setup,
-        c.base,
-        c.transfers,
-        c.assets,
-        c.states,
-        c.leverages,
-        c.marks,
-        c.checkpoints,
-        c.declarations,
-        c.words,
-        replaying,
-        budget,
-    )
+    return risk_commands(e.risk, e.cursors, e.setup, e.commands, replaying, budget)
 
 
 @kernel
@@ -276,38 +231,9 @@ def replay_turn(e: Engine, shards: int, upto: int) -> int:
     return did
 
 
-def commands_of(array: np.ndarray[Any, Any]) -> Commands:
-    """The commands ring in all its views."""
-    view = {
-        name: table(array.view(records.RECORDS[f"{name}_COMMAND"].dtype))
-        for name in ("TRANSFER", "ASSET", "STATE", "LEVERAGE", "MARK", "CHECKPOINT", "SYMBOL")
-    }
-    return Commands(
-        table(array),
-        view["TRANSFER"],
-        view["ASSET"],
-        view["STATE"],
-        view["LEVERAGE"],
-        view["MARK"],
-        view["CHECKPOINT"],
-        view["SYMBOL"],
-        table(array.view(np.int64)),
-    )
-
-
 def out_of(array: np.ndarray[Any, Any]) -> Out:
     """The reports ring in all its views."""
-    kinds = (
-        "ANSWER",
-        "CLIENT_ID",
-        "TRACE",
-        "EXEC",
-        "POSITION",
-        "WALLET",
-        "FLIP",
-        "CHECKPOINT",
-        "SYMBOL",
-    )
+    kinds = tuple(k.name for k in ReportKind if k not in (ReportKind.NONE, ReportKind.ORDER))
     views = [table(array.view(records.RECORDS[f"{k}_REPORT"].dtype)) for k in kinds]
     return Out._make([table(array), *views, table(array.view(np.int64))])
 
@@ -372,13 +298,17 @@ def shard_arrays(arrays: Arrays, limits: Limits, shard: int, shards: int) -> Arr
 def initialise(arrays: Arrays, limits: Limits, shards: int = 1) -> None:
     """Fresh state in zeroed arrays: nothing declared but the venue's own accounts."""
     venue = arrays["venue"]
-    for name in ("claims_free", "clients_free", "clients_oldest", "clients_newest"):
+    lists = ("claims", "clients", "algos", "requests")
+    for name in (*(f"{n}_free" for n in lists), "clients_oldest", "clients_newest"):
         venue[name] = NIL
     venue["accounts_used"] = SYSTEM_ACCOUNTS
     arrays["accounts"]["state"] = State.ABSENT
     arrays["accounts"]["first_position"] = NIL
     arrays["accounts"]["state"][:SYSTEM_ACCOUNTS] = State.TRADING
+    arrays["accounts"]["first_algo"] = NIL
     arrays["symbols"]["state"] = State.ABSENT
+    arrays["symbols"]["first_position"] = NIL
+    arrays["symbols"]["last_position"] = NIL
     book.reset_shared(books_of(shard_arrays(arrays, limits, 0, shards)), limits)
     for shard in range(shards):
         book.reset_shard(books_of(shard_arrays(arrays, limits, shard, shards)), limits)

@@ -18,10 +18,16 @@ TAKEN: Final = 0
 PUT: Final = 1
 FIRST: Final = 2
 
-ORDER: Final = 0
-ACCOUNT: Final = 1 << 40
-SYMBOL: Final = 2 << 40
-KIND_MASK: Final = 3 << 40
+ORDER: Final = 0  # claim row: EXPIRE
+ACCOUNT: Final = 1 << 40  # account: CANCEL_ALL
+SYMBOL: Final = 2 << 40  # symbol: CANCEL_SYMBOL
+ALGO: Final = 3 << 40  # algo row: TRIGGER
+POSITION: Final = 4 << 40  # position row: CANCEL_ALL in its symbol
+FUNDING: Final = 5 << 40  # symbol: FUNDING
+WALLET: Final = 6 << 40  # wallet row: the next step of a cross liquidation
+ISOLATED: Final = 7 << 40  # position row: the next step of an isolated liquidation
+DELIST: Final = 8 << 40  # symbol: DELIST
+KIND_MASK: Final = 15 << 40
 
 
 @inlined

@@ -157,7 +157,7 @@ def _reindex(r: Risk, setup: Cells) -> None:
             hashmap.put(r.order_index, setup[ORDER_BITS], c["order_id"], slot)
     for row in range(v["positions_used"]):
         p = r.positions[row]
-        key = position_key(p["account"], p["symbol"])
+        key = position_key(p["account"], p["symbol"], p["position_side"])
         hashmap.put(r.position_index, setup[POSITION_BITS], key, row)
     for row in range(v["clients_used"]):
         if r.clients[row]["order_id"] != 0:

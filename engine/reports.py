@@ -24,7 +24,7 @@ _WORDS: Final = 8
 
 
 class Out(NamedTuple):
-    """The reports ring: one memory, seen as each kind of record it holds."""
+    """The reports ring: one memory, seen as each kind of record, in the order of ReportKind."""
 
     orders: Rows  # REPORT
     answers: Rows  # ANSWER_REPORT
@@ -36,6 +36,18 @@ class Out(NamedTuple):
     flips: Rows  # FLIP_REPORT
     checkpoints: Rows  # CHECKPOINT_REPORT
     symbols: Rows  # SYMBOL_REPORT
+    margins: Rows  # MARGIN_REPORT
+    holds: Rows  # HOLD_REPORT
+    fundings: Rows  # FUNDING_REPORT
+    rounds: Rows  # FUNDING_ROUND_REPORT
+    prices: Rows  # PRICE_REPORT
+    algos: Rows  # ALGO_REPORT
+    trails: Rows  # TRAIL_REPORT
+    moves: Rows  # MOVE_REPORT
+    liquidations: Rows  # LIQUIDATION_REPORT
+    warnings: Rows  # WARNING_REPORT
+    requests: Rows  # REQUEST_REPORT
+    parameters: Rows  # PARAMETERS_REPORT
     words: Cells  # int64, eight a record
 
 
@@ -250,7 +262,7 @@ def trade(
     o["entry_quanta"] = p["entry_quanta"]
     o["realised_quanta"] = realised_quanta
     o["wallet_quanta"] = w["wallet_quanta"]
-    o["held_quanta"] = w["held_quanta"]
+    o["hold_quanta"] = c["hold_quanta"]
     _done(r, out, at)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 from engine import claims, clients, hashmap
+from engine.commands import Commands
 from engine.setup import (
     ACCOUNTS,
     ASSETS,
@@ -64,9 +65,9 @@ _WORDS = 32  # of a COMMAND slot; its client id starts at word 8
 
 
 @inlined
-def position_key(account: int, symbol: int) -> int:
+def position_key(account: int, symbol: int, position_side: int) -> int:
     """Key of the position index; never 0."""
-    return ((account + 1) << 16) | symbol
+    return ((account + 1) << 18) | (symbol << 2) | position_side
 
 
 @inlined
@@ -123,18 +124,18 @@ def _state_reason(r: Risk, account: int, symbol: int, worst: int) -> int:
 
 
 @inlined
-def _resolve(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -> int:
+def _resolve(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """Claim row of the live order that a command means, or NIL: not there, or not theirs."""
-    c = commands[at]
+    c = cs.base[at]
     order_id = c["order_id"]
-    if order_id == 0 and has_client_id(words, at):
+    if order_id == 0 and has_client_id(cs.words, at):
         row = clients.find_client(
             r.clients,
             r.client_words,
             r.client_index,
             setup[CLIENT_BITS],
             c["account"],
-            words,
+            cs.words,
             at * _WORDS + 8,
         )
         if row != NIL and r.clients[row]["closed_ns"] == 0:
@@ -151,9 +152,9 @@ def _resolve(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -> in
 
 
 @inlined
-def _aim(r: Risk, commands: Rows, at: int, slot: int) -> None:
+def _aim(r: Risk, cs: Commands, at: int, slot: int) -> None:
     """Route a command about one live order to its shard."""
-    c = commands[at]
+    c = cs.base[at]
     claim = r.claims[slot]
     claim["in_flight"] += 1
     c["slot"] = slot
@@ -202,9 +203,9 @@ def _outgrown(r: Risk, wallet: int, more: int) -> bool:
 
 
 @kernel
-def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -> int:
+def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """PLACE: every check, then claim and hold. Returns a Reason; NONE has opened the claim."""
-    c = commands[at]
+    c = cs.base[at]
     account = c["account"]
     symbol = c["symbol"]
     side = c["side"]
@@ -220,7 +221,7 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
         or c["order_id"] != 0
         or (flags & (_TO_BACK | _UPSERT | _REMAINING | _KEEP_QTY)) != 0
         or (market and (tif > Tif.IOC or (flags & _NO_MATCH) != 0))
-        or not _line_1_is_clean(words, at)
+        or not _line_1_is_clean(cs.words, at)
     ):
         return Reason.MALFORMED
     reason = _account_reason(r, setup, account)
@@ -231,7 +232,7 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
     if reason != Reason.NONE:
         return reason
     s = r.symbols[symbol]
-    named = has_client_id(words, at)
+    named = has_client_id(cs.words, at)
     client = NIL
     past = NIL  # a row of the same client id whose window has passed
     if named:
@@ -241,7 +242,7 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
             r.client_index,
             setup[CLIENT_BITS],
             account,
-            words,
+            cs.words,
             at * _WORDS + 8,
         )
         if client != NIL and clients.is_over(r.venue, r.clients, setup, client):
@@ -291,7 +292,7 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
         ):
             return Reason.NOTIONAL_TOO_SMALL
 
-    position = hashmap.get(r.position_index, setup[POSITION_BITS], position_key(account, symbol))
+    position = hashmap.get(r.position_index, setup[POSITION_BITS], position_key(account, symbol, 0))
     leverage = s["leverage_default"]
     claimable = 0
     if market and s["market_ppm"] == 0 and side == Side.BUY:
@@ -344,7 +345,7 @@ def decide_place(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
                 r.client_index,
                 setup,
                 account,
-                words,
+                cs.words,
                 at * _WORDS + 8,
                 order_id,
             )
@@ -428,6 +429,7 @@ def new_position(
     p["symbol"] = symbol
     p["leverage"] = leverage
     p["wallet"] = wallet
+    p["countdown_heap"] = NIL
     p["first_closer"] = NIL
     p["last_closer"] = NIL
     a = r.accounts[account]
@@ -441,19 +443,27 @@ def new_position(
         a["first_position"] = row
     else:
         r.positions[before]["next_position"] = row
-    hashmap.put(r.position_index, setup[POSITION_BITS], position_key(account, symbol), row)
+    p["next_in_symbol"] = NIL
+    s = r.symbols[symbol]
+    if s["last_position"] == NIL:
+        s["first_position"] = row
+    else:
+        r.positions[s["last_position"]]["next_in_symbol"] = row
+    s["last_position"] = row
+    key = position_key(account, symbol, p["position_side"])
+    hashmap.put(r.position_index, setup[POSITION_BITS], key, row)
     return row
 
 
 @kernel
-def decide_cancel(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -> int:
+def decide_cancel(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """CANCEL and REDUCE: one live order of the account."""
-    c = commands[at]
+    c = cs.base[at]
     if (
         c["flags"] != 0
         or c["price_ticks"] != 0
         or (c["kind"] == Kind.CANCEL and c["qty_lots"] != 0)
-        or not _line_1_is_clean(words, at)
+        or not _line_1_is_clean(cs.words, at)
     ):
         return Reason.MALFORMED
     reason = _account_reason(r, setup, c["account"])
@@ -461,7 +471,7 @@ def decide_cancel(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) 
         reason = _symbol_reason(r, setup, c["symbol"])
     if reason != Reason.NONE:
         return reason
-    slot = _resolve(r, setup, commands, words, at)
+    slot = _resolve(r, setup, cs, at)
     if slot == NIL:
         return Reason.UNKNOWN_ORDER
     reason = _state_reason(r, c["account"], c["symbol"], State.CANCEL_ONLY)
@@ -472,20 +482,20 @@ def decide_cancel(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) 
             return Reason.BAD_QTY
         c["decided_lots"] = c["qty_lots"]
     c["end_reason"] = Reason.USER_CANCEL
-    _aim(r, commands, at, slot)
+    _aim(r, cs, at, slot)
     return Reason.NONE
 
 
 @kernel
-def decide_amend(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -> int:
+def decide_amend(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """AMEND: a new price, a new total quantity, or both. What it needs beyond its hold is held."""
-    c = commands[at]
+    c = cs.base[at]
     flags = c["flags"]
     keep = (flags & _KEEP_QTY) != 0
     if (
         (flags & (_REDUCE_ONLY | _NO_MATCH | _UPSERT | _TAKE_NAME)) != 0
         or (keep and (c["qty_lots"] != 0 or (flags & _REMAINING) != 0))
-        or not _line_1_is_clean(words, at)
+        or not _line_1_is_clean(cs.words, at)
     ):
         return Reason.MALFORMED
     reason = _account_reason(r, setup, c["account"])
@@ -493,7 +503,7 @@ def decide_amend(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
         reason = _symbol_reason(r, setup, c["symbol"])
     if reason != Reason.NONE:
         return reason
-    slot = _resolve(r, setup, commands, words, at)
+    slot = _resolve(r, setup, cs, at)
     if slot == NIL or r.claims[slot]["type"] != Type.LIMIT:
         return Reason.UNKNOWN_ORDER
     reason = _state_reason(r, c["account"], c["symbol"], State.TRADING)
@@ -548,14 +558,14 @@ def decide_amend(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -
         s["high_bid_ticks"] = max(s["high_bid_ticks"], price)
     c["decided_lots"] = lots
     c["limit_ticks"] = price
-    _aim(r, commands, at, slot)
+    _aim(r, cs, at, slot)
     return Reason.NONE
 
 
 @kernel
-def decide_cancel_all(r: Risk, setup: Cells, commands: Rows, at: int) -> int:
+def decide_cancel_all(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """CANCEL_ALL of an account, CANCEL_SYMBOL for everybody; the engine's own in any state."""
-    c = commands[at]
+    c = cs.base[at]
     if c["kind"] == Kind.CANCEL_ALL:
         reason = _account_reason(r, setup, c["account"])
         if reason == Reason.NONE and c["symbol"] != NO_SYMBOL:
@@ -573,7 +583,7 @@ def decide_cancel_all(r: Risk, setup: Cells, commands: Rows, at: int) -> int:
             c["route"] = Route.ALL_SHARDS
             return Reason.NONE
         c["position"] = hashmap.get(
-            r.position_index, setup[POSITION_BITS], position_key(c["account"], c["symbol"])
+            r.position_index, setup[POSITION_BITS], position_key(c["account"], c["symbol"], 0)
         )
         if c["position"] != NIL:
             c["route"] = Route.SHARD
@@ -590,9 +600,9 @@ def decide_cancel_all(r: Risk, setup: Cells, commands: Rows, at: int) -> int:
 
 
 @kernel
-def decide_expire(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) -> int:
+def decide_expire(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """EXPIRE, proposed by settlement: end an order for its marked reason, or shrink its excess."""
-    c = commands[at]
+    c = cs.base[at]
     order_id = c["order_id"]
     slot = hashmap.get(r.order_index, setup[ORDER_BITS], order_id) if order_id > 0 else NIL
     if slot == NIL or r.claims[slot]["pending"] == 0:
@@ -606,18 +616,16 @@ def decide_expire(r: Risk, setup: Cells, commands: Rows, words: Cells, at: int) 
     if claim["pending"] == Reason.REDUCE_ONLY:
         c["decided_lots"] = claim["open_lots"] - claim["close_lots"]
     claim["pending"] = 0
-    _aim(r, commands, at, slot)
+    _aim(r, cs, at, slot)
     return Reason.NONE
 
 
 @kernel
-def decide_transfer(
-    r: Risk, setup: Cells, commands: Rows, transfers: Rows, words: Cells, at: int
-) -> int:
+def decide_transfer(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """DEPOSIT and WITHDRAW; settlement moves the money in its turn."""
-    c = commands[at]
-    t = transfers[at]
-    if not _line_1_is_clean(words, at) or not _zero(words, at, 13, 13):
+    c = cs.base[at]
+    t = cs.transfers[at]
+    if not _line_1_is_clean(cs.words, at) or not _zero(cs.words, at, 13, 13):
         return Reason.MALFORMED
     account = c["account"]
     reason = _account_reason(r, setup, account)
@@ -632,14 +640,14 @@ def decide_transfer(
     if reason != Reason.NONE:
         return reason
     past = NIL
-    if has_client_id(words, at):
+    if has_client_id(cs.words, at):
         client = clients.find_client(
             r.clients,
             r.client_words,
             r.client_index,
             setup[CLIENT_BITS],
             account,
-            words,
+            cs.words,
             at * _WORDS + 8,
         )
         if client != NIL and clients.is_over(r.venue, r.clients, setup, client):
@@ -659,7 +667,7 @@ def decide_transfer(
         free = available(r.accounts, r.wallets, r.symbols, r.positions, account, wallet, False)
         if amount > free or amount > w["wallet_quanta"]:
             return Reason.INSUFFICIENT_BALANCE
-    if has_client_id(words, at):
+    if has_client_id(cs.words, at):
         if past != NIL:
             clients.forget(r.venue, r.clients, r.client_words, r.client_index, setup, past)
         client = clients.open_client(
@@ -669,7 +677,7 @@ def decide_transfer(
             r.client_index,
             setup,
             account,
-            words,
+            cs.words,
             at * _WORDS + 8,
             c["seq"],
         )
@@ -686,11 +694,11 @@ def decide_transfer(
 
 
 @kernel
-def decide_asset(r: Risk, setup: Cells, assets: Rows, words: Cells, at: int) -> int:
+def decide_asset(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """ASSET: declare one."""
-    if not _zero(words, at, 5, 5) or not _zero(words, at, 10, 15):
+    if not _zero(cs.words, at, 5, 5) or not _zero(cs.words, at, 10, 15):
         return Reason.MALFORMED
-    a = assets[at]
+    a = cs.assets[at]
     asset = a["asset"]
     if asset < 0 or asset >= setup[ASSETS]:
         return Reason.UNKNOWN_ASSET
@@ -700,24 +708,27 @@ def decide_asset(r: Risk, setup: Cells, assets: Rows, words: Cells, at: int) -> 
         return Reason.EXISTS
     r.assets[asset]["declared"] = 1
     r.assets[asset]["scale"] = a["scale"]
-    r.assets[asset]["name"][0] = words[at * _WORDS + 8]
-    r.assets[asset]["name"][1] = words[at * _WORDS + 9]
+    r.assets[asset]["name"][0] = cs.words[at * _WORDS + 8]
+    r.assets[asset]["name"][1] = cs.words[at * _WORDS + 9]
     return Reason.NONE
 
 
 @kernel
-def decide_account(
-    r: Risk, setup: Cells, commands: Rows, states: Rows, words: Cells, at: int
-) -> int:
+def decide_account(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """ACCOUNT: open one, or set its state and with `cancel` end its orders."""
-    if not _zero(words, at, 5, 5) or not _zero(words, at, 8, 15):
+    if not _zero(cs.words, at, 5, 5) or not _zero(cs.words, at, 8, 15):
         return Reason.MALFORMED
-    c = commands[at]
+    c = cs.base[at]
     account = c["account"]
-    state = states[at]["state"]
+    state = cs.states[at]["state"]
     if account >= setup[ACCOUNTS]:
         return Reason.UNKNOWN_ACCOUNT
-    if state < 0 or state > State.CLOSED or states[at]["cancel"] < 0 or states[at]["cancel"] > 1:
+    if (
+        state < 0
+        or state > State.CLOSED
+        or cs.states[at]["cancel"] < 0
+        or cs.states[at]["cancel"] > 1
+    ):
         return Reason.BAD_PARAMETER
     a = r.accounts[account]
     if a["state"] == State.ABSENT:
@@ -729,14 +740,12 @@ def decide_account(
 
 
 @kernel
-def decide_symbol(
-    r: Risk, setup: Cells, commands: Rows, declarations: Rows, words: Cells, at: int
-) -> int:
+def decide_symbol(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """SYMBOL: declare one; later the same command changes all but what fixes its arithmetic."""
-    if not _zero(words, at, 22, 23):
+    if not _zero(cs.words, at, 22, 23):
         return Reason.MALFORMED
-    c = commands[at]
-    d = declarations[at]
+    c = cs.base[at]
+    d = cs.declarations[at]
     symbol = c["symbol"]
     if symbol >= setup[SYMBOLS]:
         return Reason.UNKNOWN_SYMBOL
@@ -784,8 +793,8 @@ def decide_symbol(
     elif s["tick_lot_quanta"] != unit or s["asset"] != asset or s["price_ticks_max"] != high:
         return Reason.IN_USE
     s["state"] = d["state"]
-    s["name"][0] = words[at * _WORDS + 8]
-    s["name"][1] = words[at * _WORDS + 9]
+    s["name"][0] = cs.words[at * _WORDS + 8]
+    s["name"][1] = cs.words[at * _WORDS + 9]
     s["qty_lots_min"] = d["qty_lots_min"]
     s["qty_lots_max"] = d["qty_lots_max"]
     s["notional_quanta_min"] = d["notional_quanta_min"]
@@ -801,13 +810,11 @@ def decide_symbol(
 
 
 @kernel
-def decide_leverage(
-    r: Risk, setup: Cells, commands: Rows, leverages: Rows, words: Cells, at: int
-) -> int:
+def decide_leverage(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """LEVERAGE of (account, symbol): refused while orders are open, and where it costs too much."""
-    if not _zero(words, at, 4, 5) or not _zero(words, at, 8, 15):
+    if not _zero(cs.words, at, 4, 5) or not _zero(cs.words, at, 8, 15):
         return Reason.MALFORMED
-    c = commands[at]
+    c = cs.base[at]
     account = c["account"]
     symbol = c["symbol"]
     reason = _account_reason(r, setup, account)
@@ -817,11 +824,11 @@ def decide_leverage(
         reason = _state_reason(r, account, symbol, State.CANCEL_ONLY)
     if reason != Reason.NONE:
         return reason
-    leverage = leverages[at]["leverage"]
+    leverage = cs.leverages[at]["leverage"]
     s = r.symbols[symbol]
     if leverage < 1 or leverage > s["leverage_max"]:
         return Reason.BAD_LEVERAGE
-    position = hashmap.get(r.position_index, setup[POSITION_BITS], position_key(account, symbol))
+    position = hashmap.get(r.position_index, setup[POSITION_BITS], position_key(account, symbol, 0))
     if position == NIL:
         if r.venue[0]["positions_used"] == setup[POSITIONS]:
             return Reason.CAPACITY
@@ -841,13 +848,13 @@ def decide_leverage(
 
 
 @kernel
-def decide_state(r: Risk, setup: Cells, commands: Rows, states: Rows, words: Cells, at: int) -> int:
+def decide_state(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """SYMBOL_STATE and VENUE_STATE."""
-    if not _zero(words, at, 5, 5) or not _zero(words, at, 8, 15):
+    if not _zero(cs.words, at, 5, 5) or not _zero(cs.words, at, 8, 15):
         return Reason.MALFORMED
-    c = commands[at]
-    state = states[at]["state"]
-    cancel = states[at]["cancel"]
+    c = cs.base[at]
+    state = cs.states[at]["state"]
+    cancel = cs.states[at]["cancel"]
     if c["kind"] == Kind.SYMBOL_STATE:
         reason = _symbol_reason(r, setup, c["symbol"])
         if reason != Reason.NONE:
@@ -864,16 +871,16 @@ def decide_state(r: Risk, setup: Cells, commands: Rows, states: Rows, words: Cel
 
 
 @kernel
-def decide_mark(r: Risk, setup: Cells, commands: Rows, marks: Rows, words: Cells, at: int) -> int:
+def decide_mark(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """MARK: the mark price of a symbol."""
-    if not _zero(words, at, 4, 5) or not _zero(words, at, 8, 15):
+    if not _zero(cs.words, at, 4, 5) or not _zero(cs.words, at, 8, 15):
         return Reason.MALFORMED
-    c = commands[at]
+    c = cs.base[at]
     reason = _symbol_reason(r, setup, c["symbol"])
     if reason != Reason.NONE:
         return reason
     s = r.symbols[c["symbol"]]
-    mark = marks[at]["mark_ticks"]
+    mark = cs.marks[at]["mark_ticks"]
     if mark < 1 or mark > s["price_ticks_max"]:
         return Reason.BAD_PRICE
     s["mark_ticks"] = mark
@@ -881,9 +888,9 @@ def decide_mark(r: Risk, setup: Cells, commands: Rows, marks: Rows, words: Cells
 
 
 @inlined
-def _take_number(r: Risk, commands: Rows, at: int) -> int:
+def _take_number(r: Risk, cs: Commands, at: int) -> int:
     """The envelope: a producer's numbers only grow, so that nothing is taken twice."""
-    c = commands[at]
+    c = cs.base[at]
     request = c["request"]
     producer = request >> PRODUCER_SHIFT
     if producer < 0 or producer >= PRODUCERS_MAX:
@@ -902,22 +909,9 @@ def _take_number(r: Risk, commands: Rows, at: int) -> int:
 
 
 @kernel
-def decide(
-    r: Risk,
-    setup: Cells,
-    commands: Rows,
-    transfers: Rows,
-    assets: Rows,
-    states: Rows,
-    leverages: Rows,
-    marks: Rows,
-    checkpoints: Rows,
-    declarations: Rows,
-    words: Cells,
-    at: int,
-) -> None:
+def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
     """Fill line 3 of the command in slot `at`. The views are one memory, read by kind."""
-    c = commands[at]
+    c = cs.base[at]
     v = r.venue[0]
     v["ts_ns"] = c["ts_ns"]
     c["decided_order_id"] = 0
@@ -932,38 +926,38 @@ def decide(
     c["risk_held_quanta"] = 0
     c["risk_note"] = 0
     kind = c["kind"]
-    reason = _take_number(r, commands, at)
+    reason = _take_number(r, cs, at)
     if reason == Reason.NONE:
         if kind == Kind.PLACE:
-            reason = decide_place(r, setup, commands, words, at)
+            reason = decide_place(r, setup, cs, at)
         elif kind == Kind.AMEND:
-            reason = decide_amend(r, setup, commands, words, at)
+            reason = decide_amend(r, setup, cs, at)
         elif kind == Kind.CANCEL or kind == Kind.REDUCE:
-            reason = decide_cancel(r, setup, commands, words, at)
+            reason = decide_cancel(r, setup, cs, at)
         elif kind == Kind.CANCEL_ALL or kind == Kind.CANCEL_SYMBOL:
-            reason = decide_cancel_all(r, setup, commands, at)
+            reason = decide_cancel_all(r, setup, cs, at)
         elif kind == Kind.EXPIRE:
-            reason = decide_expire(r, setup, commands, words, at)
+            reason = decide_expire(r, setup, cs, at)
         elif kind == Kind.TICK:
             v["tick_ns"] = c["ts_ns"]
             clients.forget_past(r.venue, r.clients, r.client_words, r.client_index, setup)
         elif kind == Kind.CHECKPOINT:
-            checkpoints[at]["reports_digest"] = v["reports_digest"]
-            checkpoints[at]["reports_count"] = v["reports_count"]
+            cs.checkpoints[at]["reports_digest"] = v["reports_digest"]
+            cs.checkpoints[at]["reports_count"] = v["reports_count"]
         elif kind == Kind.DEPOSIT or kind == Kind.WITHDRAW:
-            reason = decide_transfer(r, setup, commands, transfers, words, at)
+            reason = decide_transfer(r, setup, cs, at)
         elif kind == Kind.ASSET:
-            reason = decide_asset(r, setup, assets, words, at)
+            reason = decide_asset(r, setup, cs, at)
         elif kind == Kind.ACCOUNT:
-            reason = decide_account(r, setup, commands, states, words, at)
+            reason = decide_account(r, setup, cs, at)
         elif kind == Kind.SYMBOL:
-            reason = decide_symbol(r, setup, commands, declarations, words, at)
+            reason = decide_symbol(r, setup, cs, at)
         elif kind == Kind.LEVERAGE:
-            reason = decide_leverage(r, setup, commands, leverages, words, at)
+            reason = decide_leverage(r, setup, cs, at)
         elif kind == Kind.SYMBOL_STATE or kind == Kind.VENUE_STATE:
-            reason = decide_state(r, setup, commands, states, words, at)
+            reason = decide_state(r, setup, cs, at)
         elif kind == Kind.MARK:
-            reason = decide_mark(r, setup, commands, marks, words, at)
+            reason = decide_mark(r, setup, cs, at)
         elif kind == Kind.REFUSED:
             reason = Reason.FORBIDDEN
         else:
@@ -974,20 +968,7 @@ def decide(
 
 @kernel
 def risk_commands(
-    r: Risk,
-    cursors: Cells,
-    setup: Cells,
-    commands: Rows,
-    transfers: Rows,
-    assets: Rows,
-    states: Rows,
-    leverages: Rows,
-    marks: Rows,
-    checkpoints: Rows,
-    declarations: Rows,
-    words: Cells,
-    replaying: bool,
-    budget: int,
+    r: Risk, cursors: Cells, setup: Cells, cs: Commands, replaying: bool, budget: int
 ) -> int:
     """Decide what the sequencer has published, at most `budget` commands; returns how many.
 
@@ -1001,14 +982,14 @@ def risk_commands(
     seq = first
     while seq <= last:
         at = seq & setup[COMMAND_MASK]
-        c = commands[at]
+        c = cs.base[at]
         assert c["seq"] == seq
         if replaying:
             if c["settled_seq"] != v["settled_seq"]:
                 break
             if c["kind"] == Kind.CHECKPOINT and (
-                checkpoints[at]["reports_digest"] != v["reports_digest"]
-                or checkpoints[at]["reports_count"] != v["reports_count"]
+                cs.checkpoints[at]["reports_digest"] != v["reports_digest"]
+                or cs.checkpoints[at]["reports_count"] != v["reports_count"]
             ):
                 v["diverged_seq"] = seq
                 break
@@ -1016,20 +997,7 @@ def risk_commands(
             if c["kind"] == Kind.CHECKPOINT and v["settled_seq"] != seq - 1:
                 break  # a point where nothing is between risk and settlement
             c["settled_seq"] = v["settled_seq"]
-        decide(
-            r,
-            setup,
-            commands,
-            transfers,
-            assets,
-            states,
-            leverages,
-            marks,
-            checkpoints,
-            declarations,
-            words,
-            at,
-        )
+        decide(r, setup, cs, at)
         seq += 1
     if seq > first:
         store_release(cursors, RISKED, seq - 1)

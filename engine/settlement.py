@@ -17,6 +17,7 @@ import numpy as np
 
 from engine import claims, expiry, proposals, reports
 from engine.clients import close_client
+from engine.commands import Commands
 from engine.reports import Out
 from engine.setup import ASSETS, COMMAND_MASK, MATCH_MASK, SHARDS, SYMBOLS
 from engine.state import Risk
@@ -220,29 +221,21 @@ def _ended_status(reason: int) -> int:
 
 
 @inlined
-def _born(r: Risk, out: Out, setup: Cells, commands: Rows, words: Cells, at: int) -> None:
+def _born(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
     """PLACE: the order exists; its answer, client id and trace."""
-    c = commands[at]
+    c = cs.base[at]
     reports.order(r, out, setup, c, c["slot"], Status.NEW, Reason.NONE, True)
     if c["lines"] > 1:
-        reports.origin(r, out, setup, c, words, at * _WORDS, c["decided_order_id"], True)
+        reports.origin(r, out, setup, c, cs.words, at * _WORDS, c["decided_order_id"], True)
     r.venue[0]["answered"] = 1
 
 
 @inlined
 def settle_match(
-    r: Risk,
-    out: Out,
-    cursors: Cells,
-    setup: Cells,
-    commands: Rows,
-    words: Cells,
-    matches: Rows,
-    at: int,
-    m: int,
+    r: Risk, out: Out, cursors: Cells, setup: Cells, cs: Commands, matches: Rows, at: int, m: int
 ) -> bool:
     """One match record of the command in slot `at`; False: the reports ring is full, come again."""
-    c = commands[at]
+    c = cs.base[at]
     x = matches[m]
     v = r.venue[0]
     kind = x["kind"]
@@ -258,10 +251,10 @@ def settle_match(
                     or reason == Reason.BOOK_FULL
                 )
             ):
-                _born(r, out, setup, commands, words, at)
+                _born(r, out, setup, cs, at)
         elif c["kind"] == Kind.CANCEL_ALL or c["kind"] == Kind.CANCEL_SYMBOL:
             reports.answer(r, out, setup, c, Reason.NONE, 0, 0)
-            reports.origin(r, out, setup, c, words, at * _WORDS, 0, False)
+            reports.origin(r, out, setup, c, cs.words, at * _WORDS, 0, False)
             v["answered"] = 1
     if kind == MatchKind.FILL:
         price = x["price_ticks"]
@@ -313,7 +306,7 @@ def settle_match(
                     out,
                     setup,
                     c,
-                    words,
+                    cs.words,
                     at * _WORDS,
                     c["decided_order_id"],
                     c["kind"] == Kind.PLACE,
@@ -334,14 +327,14 @@ def settle_match(
             True,
         )
         if c["lines"] > 1:
-            reports.origin(r, out, setup, c, words, at * _WORDS, c["decided_order_id"], False)
+            reports.origin(r, out, setup, c, cs.words, at * _WORDS, c["decided_order_id"], False)
         v["answered"] = 1
     elif kind == MatchKind.REFUSED:
         reports.refused(
             r, out, setup, c, c["decided_order_id"], Status.REFUSED, Reason.UNKNOWN_ORDER
         )
         if c["lines"] > 1:
-            reports.origin(r, out, setup, c, words, at * _WORDS, c["decided_order_id"], False)
+            reports.origin(r, out, setup, c, cs.words, at * _WORDS, c["decided_order_id"], False)
         v["answered"] = 1
     return True
 
@@ -350,21 +343,9 @@ def settle_match(
 
 
 @kernel
-def settle_nowhere(
-    r: Risk,
-    out: Out,
-    setup: Cells,
-    commands: Rows,
-    transfers: Rows,
-    states: Rows,
-    leverages: Rows,
-    marks: Rows,
-    checkpoints: Rows,
-    words: Cells,
-    at: int,
-) -> None:
+def settle_nowhere(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
     """A rejected command, or one that is settled by its answer and the money it moves."""
-    c = commands[at]
+    c = cs.base[at]
     kind = c["kind"]
     reason = c["reason"]
     if (kind >= Kind.PLACE and kind <= Kind.REDUCE) or kind == Kind.EXPIRE:
@@ -375,40 +356,40 @@ def settle_nowhere(
         status = Status.REJECTED if kind == Kind.PLACE else Status.REFUSED
         reports.refused(r, out, setup, c, order_id, status, reason)
         if c["lines"] > 1:
-            reports.origin(r, out, setup, c, words, at * _WORDS, order_id, False)
+            reports.origin(r, out, setup, c, cs.words, at * _WORDS, order_id, False)
         return
     if kind == Kind.CHECKPOINT and reason == Reason.NONE:
-        k = checkpoints[at]
+        k = cs.checkpoints[at]
         reports.checkpoint(r, out, setup, c, k["reports_digest"], k["reports_count"])
         return
     value = 0
     if kind == Kind.DEPOSIT or kind == Kind.WITHDRAW:
-        value = transfers[at]["amount_quanta"]
+        value = cs.transfers[at]["amount_quanta"]
     elif kind == Kind.ACCOUNT or kind == Kind.SYMBOL_STATE or kind == Kind.VENUE_STATE:
-        value = states[at]["state"]
+        value = cs.states[at]["state"]
     elif kind == Kind.LEVERAGE:
-        value = leverages[at]["leverage"]
+        value = cs.leverages[at]["leverage"]
     elif kind == Kind.MARK:
-        value = marks[at]["mark_ticks"]
+        value = cs.marks[at]["mark_ticks"]
     reports.answer(r, out, setup, c, reason, value, c["risk_note"])
     if c["lines"] > 1:
-        reports.origin(r, out, setup, c, words, at * _WORDS, 0, False)
+        reports.origin(r, out, setup, c, cs.words, at * _WORDS, 0, False)
     if reason != Reason.NONE:
         return
     if kind == Kind.DEPOSIT or kind == Kind.WITHDRAW:
-        _settle_transfer(r, out, setup, commands, transfers, at)
+        _settle_transfer(r, out, setup, cs, at)
     elif kind == Kind.TICK:
         _settle_tick(r, setup, c["ts_ns"])
     elif kind == Kind.ACCOUNT:
         a = r.accounts[c["account"]]
-        if states[at]["cancel"] == 1 and a["pending"] == 0 and a["open_orders"] > 0:
+        if cs.states[at]["cancel"] == 1 and a["pending"] == 0 and a["open_orders"] > 0:
             a["pending"] = Reason.KILL_SWITCH
             proposals.put(r.proposals, setup, proposals.ACCOUNT | np.int64(c["account"]))
     elif kind == Kind.SYMBOL_STATE or kind == Kind.SYMBOL or kind == Kind.MARK:
         reports.symbol(r, out, setup, c)
-        if kind == Kind.SYMBOL_STATE and states[at]["cancel"] == 1:
+        if kind == Kind.SYMBOL_STATE and cs.states[at]["cancel"] == 1:
             _propose_symbol(r, setup, c["symbol"], Reason.SYMBOL_CLOSED)
-    elif kind == Kind.VENUE_STATE and states[at]["cancel"] == 1:
+    elif kind == Kind.VENUE_STATE and cs.states[at]["cancel"] == 1:
         for symbol in range(setup[SYMBOLS]):
             if r.symbols[symbol]["state"] != State.ABSENT:
                 _propose_symbol(r, setup, symbol, Reason.KILL_SWITCH)
@@ -423,11 +404,9 @@ def _propose_symbol(r: Risk, setup: Cells, symbol: int, reason: int) -> None:
 
 
 @kernel
-def _settle_transfer(
-    r: Risk, out: Out, setup: Cells, commands: Rows, transfers: Rows, at: int
-) -> None:
-    c = commands[at]
-    t = transfers[at]
+def _settle_transfer(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
+    c = cs.base[at]
+    t = cs.transfers[at]
     asset = t["asset"]
     amount = t["amount_quanta"]
     row = c["account"] * setup[ASSETS] + asset
@@ -471,14 +450,14 @@ def _settle_tick(r: Risk, setup: Cells, ts_ns: int) -> None:
 
 @inlined
 def _next_record(
-    cursors: Cells, commands: Rows, matches: Rows, setup: Cells, v: Rows, at: int
+    cursors: Cells, cs: Commands, matches: Rows, setup: Cells, v: Rows, at: int
 ) -> int:
     """Ring index shard of the next match record of the command in slot `at`, or NIL: not there yet.
 
     SHARD: the shard of its symbol. ALL_SHARDS: of the shards not done, the one whose next record
     is about the lowest symbol, and only when all of them have one.
     """
-    c = commands[at]
+    c = cs.base[at]
     shards = setup[SHARDS]
     mask = setup[MATCH_MASK]
     if c["route"] == Route.SHARD:
@@ -508,13 +487,7 @@ def settle_commands(
     out: Out,
     cursors: Cells,
     setup: Cells,
-    commands: Rows,
-    transfers: Rows,
-    states: Rows,
-    leverages: Rows,
-    marks: Rows,
-    checkpoints: Rows,
-    words: Cells,
+    cs: Commands,
     matches: Rows,
     upto: int,
     budget: int,
@@ -531,25 +504,23 @@ def settle_commands(
     work = 0
     while work < budget and seq <= upto:
         at = seq & setup[COMMAND_MASK]
-        c = commands[at]
+        c = cs.base[at]
         if not reports.has_room(r, cursors, setup):
             break
         finished = False
         if c["route"] == Route.NOWHERE:
-            settle_nowhere(
-                r, out, setup, commands, transfers, states, leverages, marks, checkpoints, words, at
-            )
+            settle_nowhere(r, out, setup, cs, at)
             finished = True
             work += 1
         else:
-            shard = _next_record(cursors, commands, matches, setup, v, at)
+            shard = _next_record(cursors, cs, matches, setup, v, at)
             if shard == NIL:
                 break
             read = cursors[_read_cell(shard)]
             m = shard * (mask + 1) + (read & mask)
             work += 1
             v["mid_command"] = 1
-            if not settle_match(r, out, cursors, setup, commands, words, matches, at, m):
+            if not settle_match(r, out, cursors, setup, cs, matches, at, m):
                 break
             last = matches[m]["last"] == 1
             store_release(cursors, _read_cell(shard), read + 1)

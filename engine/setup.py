@@ -30,6 +30,8 @@ CHECKPOINT_EVERY: Final = 17
 LEAVES: Final = 18
 TRIE: Final = 19
 MATCHER: Final = 20
+ALGOS: Final = 21
+REQUESTS: Final = 22
 SETUP_CELLS: Final = 32
 
 
@@ -65,6 +67,8 @@ def setup_cells(
     cells[CLIENT_BITS] = bits_of(limits.clients)
     cells[PROPOSAL_MASK] = proposals_max(limits) - 1
     cells[CHECKPOINT_EVERY] = checkpoint_every
+    cells[ALGOS] = limits.algos
+    cells[REQUESTS] = limits.requests
     cells[LEAVES] = limits.leaves
     cells[TRIE] = limits.trie
     cells[MATCHER] = next(t.rows for t in shard_tables(limits) if t.name == "matcher")

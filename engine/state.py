@@ -13,7 +13,7 @@ import numpy as np
 
 from shm import records
 from shm.pointers import Cells, Rows, table
-from shm.units import PRODUCERS_MAX
+from shm.units import BRACKETS_MAX, PRODUCERS_MAX, SOURCES_MAX
 
 COMMANDS_MAX: Final = 32768  # slots of the commands ring, at most
 MATCHER_CELLS: Final = 64  # scalars of a shard; behind them its finger cache, roots and links
@@ -28,6 +28,8 @@ class Limits(NamedTuple):
     symbols: int = 16
     positions: int = 16384
     orders: int = 65536
+    algos: int = 16384  # conditional orders that wait
+    requests: int = 4096  # withdrawals and adjustments under way
     clients: int = 131072  # client ids, live and remembered
     client_window_ns: int = 600_000_000_000
     leaves: int = 8192  # 64-tick price leaves, per shard
@@ -68,10 +70,17 @@ class Risk(NamedTuple):
     symbols: Rows  # SYMBOL[symbols]
     positions: Rows  # POSITION[positions]
     claims: Rows  # CLAIM[orders]
+    brackets: Rows  # BRACKET[symbols * BRACKETS_MAX]
+    contracts: Rows  # CONTRACT[symbols]
+    sources: Rows  # SOURCE[symbols * SOURCES_MAX]
+    algos: Rows  # ALGO[algos]
+    requests: Rows  # REQUEST[requests]
     clients: Rows  # CLIENT[clients]
     client_words: Cells  # the same memory, eight words a row
     producers: Rows  # PRODUCER[PRODUCERS_MAX]
     heap: Cells  # claim rows, a binary heap by (expire_ns, order_id)
+    countdowns: Cells  # position rows, a binary heap by (countdown_ns, row)
+    algo_heaps: Cells  # algo rows, heaps by trigger price (engine/triggers.py)
     order_index: Cells  # hash of order id -> claim row
     position_index: Cells  # hash of (account, symbol) -> position row
     client_index: Cells  # hash of (account, client id) -> client row
@@ -105,7 +114,8 @@ def proposals_max(limits: Limits) -> int:
     waits stands there twice, but not more of them than commands are in flight: the sequencer takes
     what is proposed before it takes anything else.
     """
-    return power_of_two(limits.orders + limits.accounts + limits.symbols + 2 * COMMANDS_MAX)
+    marks = limits.orders + limits.algos + limits.accounts * (1 + limits.assets)
+    return power_of_two(marks + limits.positions + 3 * limits.symbols + 2 * COMMANDS_MAX)
 
 
 def risk_tables(limits: Limits) -> tuple[TableSpec, ...]:
@@ -119,9 +129,16 @@ def risk_tables(limits: Limits) -> tuple[TableSpec, ...]:
         TableSpec("symbols", "SYMBOL", limits.symbols, True),
         TableSpec("positions", "POSITION", limits.positions, True),
         TableSpec("claims", "CLAIM", limits.orders, True),
+        TableSpec("brackets", "BRACKET", limits.symbols * BRACKETS_MAX, True),
+        TableSpec("contracts", "CONTRACT", limits.symbols, True),
+        TableSpec("sources", "SOURCE", limits.symbols * SOURCES_MAX, True),
+        TableSpec("algos", "ALGO", limits.algos, True),
+        TableSpec("requests", "REQUEST", limits.requests, True),
         TableSpec("clients", "CLIENT", limits.clients, True),
         TableSpec("producers", "PRODUCER", PRODUCERS_MAX, True),
         TableSpec("heap", "<i8", limits.orders, True),
+        TableSpec("countdowns", "<i8", limits.positions, True),
+        TableSpec("algo_heaps", "<i8", 4 * limits.algos + 8 * limits.symbols, True),
         # A hash entry is a (key, row) pair of cells; half empty, so that probes stay short.
         TableSpec("order_index", "<i8", 4 * power_of_two(limits.orders), False),
         TableSpec("position_index", "<i8", 4 * power_of_two(limits.positions), False),

@@ -33,12 +33,11 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Final
 
-import numba
 from faster_fifo import Empty, Queue
 
 from engine import files, memory
 from engine.worker import EXIT_START, EXITS, SIGNALS, Task, stage_masks, work
-from shm import cursors
+from shm import cursors, jit
 from shm.codes import Kind
 from shm.config import Config, Worker
 from shm.control import STAGES, Order, Phase, WorkerState, put_text
@@ -529,7 +528,7 @@ class Supervisor:
         notify("STATUS=starting")
         begun_ns = time.monotonic_ns()
         # One process compiles what the cache lacks, before several would do so at once.
-        cold = not Path(numba.config.CACHE_DIR).exists()
+        cold = not jit.is_compiled(Path(pipeline.__file__))
         level = "info" if cold else "debug"
         pipeline.compile_all(lambda text: self.log.write(level, "compiling", what=text))
         compiled_ns = time.monotonic_ns()

@@ -37,12 +37,19 @@ COMMANDS_MAX: Final = 32768  # `settled_lag` in the WAL is 16 bits
 UNIX_PATH_MAX: Final = 107
 RANGE_SUFFIX: Final = ".ask"
 
-_ORDER = (Kind.PLACE, Kind.CANCEL, Kind.AMEND, Kind.REDUCE, Kind.CANCEL_ALL, Kind.LEVERAGE)
+_ORDER = (
+    *(Kind.PLACE, Kind.CANCEL, Kind.AMEND, Kind.REDUCE, Kind.CANCEL_ALL, Kind.LEVERAGE),
+    *(Kind.PLACE_ALGO, Kind.CANCEL_ALGO, Kind.CANCEL_ALGOS, Kind.COUNTDOWN, Kind.MARGIN_TYPE),
+    *(Kind.POSITION_MODE, Kind.POSITION_MARGIN, Kind.REQUEST_WITHDRAW),
+)
 _ADMIN = (
     *(Kind.CANCEL_ALL, Kind.CANCEL_SYMBOL, Kind.DEPOSIT, Kind.WITHDRAW, Kind.ASSET, Kind.ACCOUNT),
-    *(Kind.SYMBOL, Kind.SYMBOL_STATE, Kind.VENUE_STATE, Kind.MARK),
+    *(Kind.SYMBOL, Kind.SYMBOL_STATE, Kind.VENUE_STATE, Kind.MARK, Kind.REQUEST_ADJUST),
+    *(Kind.APPROVE, Kind.REJECT, Kind.SETTLE_WITHDRAW, Kind.TRANSFER, Kind.FEE_RATES),
+    *(Kind.BOOKKEEPING, Kind.AUDIT, Kind.CONTRACT, Kind.BRACKET, Kind.SOURCE),
+    *(Kind.SETTLE_SYMBOL, Kind.REQUEST_WITHDRAW, Kind.UPGRADE),
 )
-_CLOCK = (Kind.MARK, Kind.TICK)
+_CLOCK = (Kind.MARK, Kind.TICK, Kind.SOURCE_PRICE, Kind.SAMPLE, Kind.LIQUIDATE)
 # What the sequencer makes itself (EXPIRE, CHECKPOINT, REFUSED) nobody may send.
 KINDS: Final[dict[str, tuple[Kind, ...]]] = {
     "order": _ORDER,
@@ -97,6 +104,8 @@ class Limits(_Table, frozen=True):
     positions: int = 16384
     orders: int = 65536
     clients: int = 131072
+    algos: int = 16384
+    requests: int = 4096
     client_window_ns: int = 600_000_000_000
     leaves: int = 8192
     trie: int = 8192

@@ -1,8 +1,9 @@
 """The one place where numba options are chosen, and where compiled code is kept.
 
 numba's own cache looks only at the file a kernel is written in: change a kernel it calls from
-another file, or ask for bounds checks, and the old machine code runs on. So the cache lives in a
-directory named after everything that could change the code: all sources, options, versions.
+another file, or ask for bounds checks, and the old machine code runs on. So each file's kernels are
+kept in a directory named after everything that could change them: that file, every file of ours
+that it imports, however indirectly, and options and versions.
 
 Three builds of the same source, chosen by environment:
 
@@ -13,7 +14,10 @@ Three builds of the same source, chosen by environment:
 
 from __future__ import annotations
 
+import ast
+import functools
 import hashlib
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -28,24 +32,47 @@ R = TypeVar("R")
 BOUNDSCHECK = os.environ.get("PERPCORE_BOUNDSCHECK") == "1"
 PLAIN = os.environ.get("NUMBA_DISABLE_JIT", "0") == "1"
 KERNEL_PACKAGES = ("shm", "ledger", "engine")
-CONSTANTS = ("codes.py", "cursors.py", "records.py", "setup.py", "state.py", "units.py")
+ROOT = Path(__file__).parent.parent
 
 
-def code_digest() -> str:
-    """Name of this build's machine code: 16 hex digits over sources, options and versions.
+@functools.cache
+def _imports(path: Path) -> tuple[Path, ...]:
+    """Files of the kernel packages that a file imports itself."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    files = [ROOT / f"{name.replace('.', '/')}.py" for name in names]
+    inside = [f for f in files if f.relative_to(ROOT).parts[0] in KERNEL_PACKAGES]
+    return tuple(f for f in inside if f.exists())
 
-    Of the sources, those with kernels and those whose constants kernels freeze. A kernel elsewhere
-    (bench, tests) may call these, and is itself kept by numba under its own file's stamp.
+
+@functools.cache
+def code_digest(path: Path) -> str:
+    """Name of a file's machine code: 16 hex digits over what it is made from.
+
+    Imports inside functions and for type checkers count as well, which only costs a compilation.
     """
-    root = Path(__file__).parent.parent
+    found: set[Path] = set()
+    todo = [path]
+    while todo:
+        at = todo.pop()
+        if at not in found:
+            found.add(at)
+            todo.extend(_imports(at))
     stamp = f"{numba.__version__} {sys.version} {BOUNDSCHECK}"
     digest = hashlib.blake2s(stamp.encode(), digest_size=8)
-    for package in KERNEL_PACKAGES:
-        for path in sorted((root / package).rglob("*.py")):
-            source = path.read_bytes()
-            if b"shm.jit" in source or path.name in CONSTANTS:
-                digest.update(str(path.relative_to(root)).encode() + b"\0" + source)
+    for at in sorted(found):
+        digest.update(str(at.relative_to(ROOT)).encode() + b"\0" + at.read_bytes())
     return digest.hexdigest()
+
+
+def is_compiled(path: Path) -> bool:
+    """Whether kernels of this very source are kept already."""
+    return (cache_root() / code_digest(path.resolve())).exists()
 
 
 def cache_root() -> Path:
@@ -57,28 +84,46 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "perpcore"
 
 
-numba.config.CACHE_DIR = str(cache_root() / code_digest())
+def _compiled(function: Callable[P, R], **options: Any) -> Callable[P, R]:
+    """`function` as numba's, its machine code kept where this source alone may find it."""
+    path = Path(inspect.getfile(function)).resolve()
+    inside = path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in KERNEL_PACKAGES
+    # A kernel elsewhere (bench, tests) calls these: any of them may have changed.
+    name = code_digest(path) if inside else _everything()
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(cache_root() / name)  # read when the decorator runs, and only then
+    try:
+        compiled: Callable[P, R] = numba.njit(
+            cache=True,
+            nogil=True,
+            fastmath=False,
+            error_model="numpy",
+            boundscheck=BOUNDSCHECK,
+            **options,
+        )(function)
+    finally:
+        numba.config.CACHE_DIR = before
+    return compiled
+
+
+@functools.cache
+def _everything() -> str:
+    """A digest over all kernel packages."""
+    digest = hashlib.blake2s(digest_size=8)
+    for package in KERNEL_PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(code_digest(path).encode())
+    return digest.hexdigest()
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile `function` with our options; type checkers see its own signature."""
-    compiled: Callable[P, R] = numba.njit(
-        cache=True, nogil=True, fastmath=False, error_model="numpy", boundscheck=BOUNDSCHECK
-    )(function)
-    return compiled
+    return _compiled(function)
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """As `kernel`, and LLVM must inline it: for a few lines on the hot path."""
-    compiled: Callable[P, R] = numba.njit(
-        cache=True,
-        nogil=True,
-        fastmath=False,
-        error_model="numpy",
-        boundscheck=BOUNDSCHECK,
-        forceinline=True,
-    )(function)
-    return compiled
+    return _compiled(function, forceinline=True)
 
 
 def entry_of(function: Callable[..., R], *arguments: Any) -> Callable[..., R]:

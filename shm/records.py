@@ -273,6 +273,187 @@ SYMBOL_COMMAND = record(
     ),
 )
 
+ALGO_COMMAND = record(
+    "ALGO_COMMAND",
+    "PLACE_ALGO; `type` of the tail is a codes.AlgoType. CANCEL_ALGO and TRIGGER are COMMANDs",
+    size_bytes=256,
+    fields=(
+        *_HEAD,
+        Field("trigger_ticks", "<i8", "the price it waits for; TRAILING: 0"),
+        Field("price_ticks", "<i8", "limit price of STOP and TAKE_PROFIT, else 0"),
+        Field("qty_lots", "<i8", "quantity; 0 with CLOSE_POSITION"),
+        *_TAIL,
+        Field("client_id", "5i8", "client algo id, and client order id once triggered"),
+        Field("expire_ns", "<i8", "GTD of the order it becomes"),
+        Field("activate_ticks", "<i8", "TRAILING: it begins to follow here; 0: at once"),
+        Field(
+            "terms",
+            "<i8",
+            "callback_ppm of TRAILING | codes.Working << 32 | price protection << 40",
+        ),
+        *_ORIGIN,
+        *_RISK,
+    ),
+)
+
+SETTING_COMMAND = record(
+    "SETTING_COMMAND",
+    "COUNTDOWN, MARGIN_TYPE, POSITION_MODE, POSITION_MARGIN: one setting of an account",
+    size_bytes=256,
+    fields=(
+        *_HEAD,
+        Field(
+            "value",
+            "<i8",
+            "COUNTDOWN: ns from now, 0 stops it; MARGIN_TYPE: codes.MarginType; "
+            "POSITION_MODE: codes.PositionMode; POSITION_MARGIN: quanta, negative takes out",
+        ),
+        Field("setting_reserved", "2i8", "zero"),
+        *_TAIL,
+        Field("setting_reserved2", "8i8", "zero"),
+        *_ORIGIN,
+        *_RISK,
+    ),
+)
+
+REQUEST_COMMAND = record(
+    "REQUEST_COMMAND",
+    "REQUEST_WITHDRAW, REQUEST_ADJUST, APPROVE, REJECT, SETTLE_WITHDRAW, TRANSFER",
+    size_bytes=256,
+    fields=(
+        *_HEAD,
+        Field("amount_quanta", "<i8", "> 0; REQUEST_ADJUST: signed; APPROVE, REJECT: 0"),
+        Field("asset", "<i8", "index of the asset table; APPROVE, REJECT, SETTLE: 0"),
+        Field(
+            "reference",
+            "<i8",
+            "REQUEST_*: where the money goes, opaque; APPROVE, REJECT, SETTLE: the request's id, "
+            "which is the sequence number of its command; TRANSFER: the account that receives",
+        ),
+        *_TAIL,
+        Field("client_id", "5i8", "request id; the same one is not done twice"),
+        Field("principal", "<i8", "who asks or approves: a user's number"),
+        Field("fee_quanta", "<i8", "SETTLE_WITHDRAW: the part that is the venue's fee"),
+        Field("request_reserved", "<i8", "zero"),
+        *_ORIGIN,
+        *_RISK,
+    ),
+)
+
+FEE_COMMAND = record(
+    "FEE_COMMAND",
+    "FEE_RATES: what an account pays instead of the symbol's fees",
+    size_bytes=256,
+    fields=(
+        *_HEAD,
+        Field("maker_fee_ppm", "<i8", "of notional; negative is a rebate"),
+        Field("taker_fee_ppm", "<i8", "of notional, >= 0"),
+        Field("own", "<i8", "1: these; 0: the symbol's again"),
+        *_TAIL,
+        Field("fee_reserved", "8i8", "zero"),
+        *_ORIGIN,
+        *_RISK,
+    ),
+)
+
+NOTE_COMMAND = record(
+    "NOTE_COMMAND",
+    "BOOKKEEPING, AUDIT, UPGRADE: what the engine carries and does not read",
+    size_bytes=256,
+    fields=(
+        *_HEAD,
+        Field("note", "3i8", "opaque"),
+        *_TAIL,
+        Field("note2", "8i8", "opaque"),
+        Field("note3", "8i8", "opaque"),
+        *_RISK,
+    ),
+)
+
+CONTRACT_COMMAND = record(
+    "CONTRACT_COMMAND",
+    "CONTRACT: what makes a symbol a perpetual",
+    size_bytes=256,
+    fields=(
+        *_HEAD,
+        Field("funding_interval_ns", "<i8", "between two funding times; 0: no funding"),
+        Field("funding_first_ns", "<i8", "a funding time; the others lie whole intervals from it"),
+        Field("impact_quanta", "<i8", "impact margin notional, for the premium"),
+        *_TAIL,
+        Field("interest_ppb", "<i8", "interest rate of 8 hours"),
+        Field("funding_clamp_ppb", "<i8", "interest - premium is clamped at +- this"),
+        Field("funding_cap_ppb", "<i8", "highest rate of one interval"),
+        Field("funding_floor_ppb", "<i8", "lowest rate of one interval"),
+        Field("mark_band_ppm", "<i8", "the mark stays this near the index; 0 for any distance"),
+        Field("source_clamp_ppm", "<i8", "a source counts at most this far from their median"),
+        Field("source_stale_ns", "<i8", "an older source price doesn't count; 0: none is stale"),
+        Field("liquidation_fee_ppm", "<i8", "clearance fee, of liquidated notional"),
+        Field("protect_ppm", "<i8", "price protection of conditional orders: |mark - last| / mark"),
+        Field("breaker_ppm", "<i8", "a mark that moves more in the window halts; 0 for never"),
+        Field("breaker_window_ns", "<i8", "circuit breaker: the window"),
+        Field("breaker_pause_ns", "<i8", "circuit breaker: how long cancel-only lasts"),
+        Field("algos_max", "<i8", "conditional orders an account may have here"),
+        Field("position_quanta_max", "<i8", "largest notional of a position; 0 for the brackets'"),
+        Field("contract_reserved", "2i8", "zero"),
+        *_RISK,
+    ),
+)
+
+BRACKET_COMMAND = record(
+    "BRACKET_COMMAND",
+    "BRACKET: leverage bracket `index` of a symbol; those above it are dropped",
+    size_bytes=256,
+    fields=(
+        *_HEAD,
+        Field("index", "<i8", "from 0; the one before it must be there"),
+        Field("floor_quanta", "<i8", "notional where it begins; bracket 0 at 0"),
+        Field("cap_quanta", "<i8", "notional where it ends"),
+        *_TAIL,
+        Field("maintenance_ppm", "<i8", "of notional; not below the bracket before"),
+        Field("bracket_leverage_max", "<i8", "largest leverage; not above the bracket before"),
+        Field("bracket_reserved", "6i8", "zero"),
+        *_ORIGIN,
+        *_RISK,
+    ),
+)
+
+SOURCE_COMMAND = record(
+    "SOURCE_COMMAND",
+    "SOURCE, SOURCE_PRICE: an index source of a symbol, and what it says",
+    size_bytes=256,
+    fields=(
+        *_HEAD,
+        Field("source", "<i8", "0 to SOURCES_MAX - 1"),
+        Field("weight", "<i8", "SOURCE: in the index, 0 drops it; SOURCE_PRICE: 0"),
+        Field("source_ticks", "<i8", "SOURCE_PRICE: its price; SOURCE: 0"),
+        *_TAIL,
+        Field("source_ns", "<i8", "SOURCE_PRICE: when the source said so"),
+        Field("source_reserved", "7i8", "zero"),
+        *_ORIGIN,
+        *_RISK,
+    ),
+)
+
+SETTLE_COMMAND = record(
+    "SETTLE_COMMAND",
+    "SETTLE_SYMBOL, LIQUIDATE, FUNDING, LIQUIDATION_ORDER, TAKEOVER, DELIST",
+    size_bytes=256,
+    fields=(
+        *_HEAD,
+        Field(
+            "settle_ticks",
+            "<i8",
+            "SETTLE_SYMBOL: at this price; LIQUIDATION_ORDER: the worst price",
+        ),
+        Field("settle_lots", "<i8", "LIQUIDATION_ORDER: how much; else 0"),
+        Field("settle_row", "<i8", "row of the position or wallet meant, or 0"),
+        *_TAIL,
+        Field("settle_reserved", "8i8", "zero"),
+        *_ORIGIN,
+        *_RISK,
+    ),
+)
+
 NO_SYMBOL = 0xFFFF
 
 # ---------------------------------------------------------------- matches
@@ -373,12 +554,13 @@ TRACE_REPORT = record(
 
 EXEC_REPORT = record(
     "EXEC_REPORT",
-    "EXEC: one side of a trade; `status` is 0 for the maker, 1 for the taker, + 2 on the sell side",
+    "EXEC: one side of a trade; `status`: 1 taker, 2 sell side, codes.Cause << 2, "
+    "codes.PositionSide << 5",
     size_bytes=64,
     fields=(
         *_REPORT,
-        Field("order_id", "<i8", "the order that traded"),
-        Field("trade_id", "<i8", "dense per symbol"),
+        Field("order_id", "<i8", "the order that traded; 0: none did (TAKEOVER, ADL, DELIST)"),
+        Field("trade_id", "<i8", "dense per symbol; of trades outside the book too, but negative"),
         Field("price_ticks", "<i8", "traded at"),
         Field("lots", "<i8", "traded"),
         Field("open_lots", "<i8", "what is left of the order; 0: it is filled"),
@@ -388,7 +570,7 @@ EXEC_REPORT = record(
 
 POSITION_REPORT = record(
     "POSITION_REPORT",
-    "POSITION: a position and its wallet after a trade",
+    "POSITION: a position and its cross wallet after a trade; `status` as in EXEC",
     size_bytes=64,
     fields=(
         *_REPORT,
@@ -397,7 +579,7 @@ POSITION_REPORT = record(
         Field("entry_quanta", "<i8", "signed exact cost of the open position"),
         Field("realised_quanta", "<i8", "by this trade, fee not included"),
         Field("wallet_quanta", "<i8", "after it, fee included"),
-        Field("held_quanta", "<i8", "held for open orders of this wallet"),
+        Field("hold_quanta", "<i8", "what the order that traded still holds"),
     ),
 )
 
@@ -459,19 +641,212 @@ SYMBOL_REPORT = record(
     ),
 )
 
+MARGIN_REPORT = record(
+    "MARGIN_REPORT",
+    "MARGIN: margin of a position after it changed; `status`: codes.PositionSide, 4 isolated",
+    size_bytes=64,
+    fields=(
+        *_REPORT,
+        Field("liquidation_ticks", "<i8", "liquidation price, rounded to the safe side; 0: none"),
+        Field("isolated_quanta", "<i8", "its isolated wallet; 0 when cross"),
+        Field("maintenance_quanta", "<i8", "maintenance margin at mark"),
+        Field("leverage", "<i8", "chosen leverage"),
+        Field("fees_quanta", "<i8", "fees paid on what is open, for the break-even price"),
+        Field("mark_ticks", "<i8", "the mark of these figures"),
+    ),
+)
+
+HOLD_REPORT = record(
+    "HOLD_REPORT",
+    "HOLD: what an order holds and claims, after it changed without a trade or a flip",
+    size_bytes=64,
+    fields=(
+        *_REPORT,
+        Field("order_id", "<i8", "whose"),
+        Field("hold_quanta", "<i8", "after it"),
+        Field("change_quanta", "<i8", "what it took, or (negative) gave back"),
+        Field("close_lots", "<i8", "its claim on the position after it"),
+        Field("open_lots", "<i8", "what is left of the order"),
+        Field("asset", "<i8", "of the money"),
+    ),
+)
+
+FUNDING_REPORT = record(
+    "FUNDING_REPORT",
+    "FUNDING: one position paid or received; `status`: codes.PositionSide, 4 isolated",
+    size_bytes=64,
+    fields=(
+        *_REPORT,
+        Field("funding_ns", "<i8", "the funding time this is for"),
+        Field("rate_ppb", "<i8", "of notional at mark; positive: longs pay"),
+        Field("mark_ticks", "<i8", "the mark it is reckoned at"),
+        Field("position_lots", "<i8", "signed"),
+        Field("amount_quanta", "<i8", "into the account; negative: paid"),
+        Field("wallet_quanta", "<i8", "cross or isolated wallet after it"),
+    ),
+)
+
+FUNDING_ROUND_REPORT = record(
+    "FUNDING_ROUND_REPORT",
+    "FUNDING_ROUND: a symbol's funding; `status` 0: begun, 1: every position has been paid",
+    size_bytes=64,
+    fields=(
+        *_REPORT,
+        Field("funding_ns", "<i8", "the funding time"),
+        Field("rate_ppb", "<i8", "of notional at mark; positive: longs pay"),
+        Field("mark_ticks", "<i8", "the mark it is reckoned at"),
+        Field("index_ticks", "<i8", "the index then"),
+        Field("dust_quanta", "<i8", "what rounding kept, to the dust account; 0 when begun"),
+        Field("next_ns", "<i8", "the next funding time"),
+    ),
+)
+
+PRICE_REPORT = record(
+    "PRICE_REPORT",
+    "PRICE: mark and index of a symbol after one of them changed",
+    size_bytes=64,
+    fields=(
+        *_REPORT,
+        Field("ts_ns", "<i8", "the command's time"),
+        Field("mark_ticks", "<i8", "mark price"),
+        Field("index_ticks", "<i8", "index price; 0: none"),
+        Field("rate_ppb", "<i8", "funding rate if it were due now"),
+        Field("next_ns", "<i8", "next funding time; 0: none"),
+        Field("reserved", "<i8", "zero"),
+    ),
+)
+
+ALGO_REPORT = record(
+    "ALGO_REPORT",
+    "ALGO: a conditional order after an event; `status`: codes.AlgoStatus",
+    size_bytes=64,
+    fields=(
+        *_REPORT,
+        Field("algo_id", "<i8", "the conditional order: sequence number of its PLACE_ALGO"),
+        Field("order_id", "<i8", "the order it became, else 0"),
+        Field("trigger_ticks", "<i8", "what it waits for"),
+        Field("price_ticks", "<i8", "limit price, or 0"),
+        Field("qty_lots", "<i8", "quantity; 0 with CLOSE_POSITION"),
+        Field("side", "u1", "codes.Side"),
+        Field("type", "u1", "codes.AlgoType"),
+        Field("tif", "u1", "codes.Tif"),
+        Field("flags", "u1", "codes.Flag"),
+        Field("reason", "u1", "codes.Reason"),
+        Field("position_side", "u1", "codes.PositionSide"),
+        Field("stp", "u1", "codes.Stp"),
+        Field("working", "u1", "codes.Working | 2 price protection"),
+    ),
+)
+
+TRAIL_REPORT = record(
+    "TRAIL_REPORT",
+    "TRAIL: what a conditional order has besides; follows its first ALGO",
+    size_bytes=64,
+    fields=(
+        *_REPORT,
+        Field("algo_id", "<i8", "the conditional order"),
+        Field("activate_ticks", "<i8", "TRAILING: it begins to follow here"),
+        Field("callback_ppm", "<i8", "TRAILING: how far it lets the price come back"),
+        Field("expire_ns", "<i8", "GTD of the order it becomes"),
+        Field("ts_ns", "<i8", "the command's time"),
+        Field("reserved", "<i8", "zero"),
+    ),
+)
+
+MOVE_REPORT = record(
+    "MOVE_REPORT",
+    "MOVE: money moved without a trade; `status`: codes.Move",
+    size_bytes=64,
+    fields=(
+        *_REPORT,
+        Field("amount_quanta", "<i8", "into the wallet of `account`, signed"),
+        Field("wallet_quanta", "<i8", "that wallet after it"),
+        Field("other_account", "<i8", "whose wallet it came from; itself: another pocket"),
+        Field("other_quanta", "<i8", "that wallet, or the isolated one, after it"),
+        Field("reference", "<i8", "the order, trade or request it is for; else 0"),
+        Field(
+            "pocket",
+            "<i8",
+            "asset | codes.PositionSide << 16 (ISOLATE, RELEASE)",
+        ),
+    ),
+)
+
+LIQUIDATION_REPORT = record(
+    "LIQUIDATION_REPORT",
+    "LIQUIDATION: a step; `status`: codes.LiquidationStep; `symbol` NO_SYMBOL: the cross wallet",
+    size_bytes=64,
+    fields=(
+        *_REPORT,
+        Field("equity_quanta", "<i8", "margin balance then"),
+        Field("maintenance_quanta", "<i8", "maintenance margin then"),
+        Field("price_ticks", "<i8", "bankruptcy price of what is closed; else 0"),
+        Field("lots", "<i8", "to close, signed as the position; else 0"),
+        Field("fund_quanta", "<i8", "the insurance fund's wallet"),
+        Field("scope", "<i8", "asset | codes.PositionSide << 16 | isolated << 24"),
+    ),
+)
+
+WARNING_REPORT = record(
+    "WARNING_REPORT",
+    "WARNING: margin call, before liquidation; `symbol` NO_SYMBOL: the cross wallet",
+    size_bytes=64,
+    fields=(
+        *_REPORT,
+        Field("equity_quanta", "<i8", "margin balance then"),
+        Field("maintenance_quanta", "<i8", "maintenance margin then"),
+        Field("wallet_quanta", "<i8", "cross or isolated wallet"),
+        Field("mark_ticks", "<i8", "the mark of the symbol; 0 for a cross wallet"),
+        Field("position_lots", "<i8", "signed; 0 for a cross wallet"),
+        Field("scope", "<i8", "asset | codes.PositionSide << 16 | isolated << 24"),
+    ),
+)
+
+REQUEST_REPORT = record(
+    "REQUEST_REPORT",
+    "REQUEST: of a withdrawal or adjustment; `status`: codes.RequestStatus",
+    size_bytes=64,
+    fields=(
+        *_REPORT,
+        Field("request_id", "<i8", "sequence number of the command that asked"),
+        Field("amount_quanta", "<i8", "signed as asked"),
+        Field("asset", "<i8", "index of the asset table"),
+        Field("principal", "<i8", "who asked, approved, rejected or settled"),
+        Field("reference", "<i8", "where the money goes"),
+        Field("what", "<i8", "codes.Kind of the request | fee_quanta << 8"),
+    ),
+)
+
+PARAMETERS_REPORT = record(
+    "PARAMETERS_REPORT",
+    "PARAMETERS: words 3 to 5 and 8 to 23 of a command, six a report, zero padded; "
+    "`status`: codes.Kind << 2 | which of the four",
+    size_bytes=64,
+    fields=(
+        *_REPORT,
+        Field("payload", "6i8", "as it came"),
+    ),
+)
+
 # ---------------------------------------------------------------- state owned by risk and settle
 
 ACCOUNT = record(
     "ACCOUNT",
     "one customer, or the venue itself",
-    size_bytes=32,
+    size_bytes=64,
     fields=(
         Field("opened_ns", "<i8", "when"),
         Field("open_orders", "<i8", "live orders over all symbols"),
         Field("first_position", "<i4", "head of the list of its positions, or NIL"),
         Field("state", "u1", "codes.State"),
         Field("pending", "u1", "codes.Reason of a cancel of all its orders that is proposed, or 0"),
-        Field("reserved", "10u1", "zero"),
+        Field("position_mode", "u1", "codes.PositionMode"),
+        Field("own_fees", "u1", "1: the fees below, not the symbol's"),
+        Field("maker_fee_ppm", "<i4", "of notional"),
+        Field("taker_fee_ppm", "<i4", "of notional"),
+        Field("first_algo", "<i4", "head of the list of its conditional orders, or NIL"),
+        Field("algo_count", "<i4", "how many they are"),
+        Field("reserved", "24u1", "zero"),
     ),
 )
 
@@ -491,7 +866,7 @@ ASSET = record(
 WALLET = record(
     "WALLET",
     "money of one account in one asset; row account * assets_max + asset",
-    size_bytes=64,
+    size_bytes=128,
     fields=(
         Field("wallet_quanta", "<i8", "deposits - withdrawals + realised PnL - fees"),
         Field("held_quanta", "<i8", "sum of the holds of its live orders"),
@@ -505,6 +880,15 @@ WALLET = record(
             "<i8",
             "cost of its positions, and what its orders could cost at their worst prices",
         ),
+        Field("pending_quanta", "<i8", "set aside for withdrawals; part of wallet_quanta"),
+        Field(
+            "isolated_quanta", "<i8", "sum of its isolated positions' wallets; not in wallet_quanta"
+        ),
+        Field("funding_quanta", "<i8", "sum of funding received - paid"),
+        Field("adjusted_quanta", "<i8", "sum of adjustments, transfers and moves of the fund"),
+        Field("liquidation", "<i8", "codes.LiquidationStep of the cross wallet, NONE when safe"),
+        Field("warned", "<i8", "1: a margin call was reported, and it has not been safe since"),
+        Field("reserved", "2i8", "zero"),
     ),
 )
 
@@ -538,14 +922,18 @@ SYMBOL = record(
         Field(
             "pending", "<i8", "codes.Reason of a cancel of everything here that is proposed, or 0"
         ),
-        Field("reserved", "8i8", "zero"),
+        Field("brackets_count", "<i8", "leverage brackets; 0: leverage_max alone, no maintenance"),
+        Field("first_position", "<i4", "head of the list of its positions, or NIL"),
+        Field("last_position", "<i4", "its tail, or NIL"),
+        Field("outside_count", "<i8", "trades outside the book so far (TAKEOVER, ADL, DELIST)"),
+        Field("reserved", "5i8", "zero"),
     ),
 )
 
 POSITION = record(
     "POSITION",
-    "(account, symbol): position, claims on it, leverage",
-    size_bytes=128,
+    "(account, symbol, leg): position, claims on it, margin",
+    size_bytes=192,
     fields=(
         Field("lots", "<i8", "signed position"),
         Field("entry_quanta", "<i8", "signed exact cost of what is open"),
@@ -558,12 +946,39 @@ POSITION = record(
         Field("leverage", "<i8", "initial margin is notional / leverage"),
         Field("account", "<u4", "whose"),
         Field("symbol", "<u2", "of what"),
-        Field("reserved", "<u2", "zero"),
-        Field("next_position", "<i4", "next of the same account, by symbol, or NIL"),
+        Field("position_side", "u1", "codes.PositionSide: BOTH one-way, LONG and SHORT hedge"),
+        Field("isolated", "u1", "codes.MarginType"),
+        Field("next_position", "<i4", "next of the same account, by symbol and leg, or NIL"),
         Field("first_closer", "<i4", "oldest order with a close claim, or NIL"),
         Field("last_closer", "<i4", "newest order with a close claim, or NIL"),
-        Field("wallet", "<i4", "its margin: row of the wallet table"),
+        Field("wallet", "<i4", "its cross margin: row of the wallet table"),
+        Field("hold_sell_quanta", "<i8", "the part of hold_quanta that SELL orders hold"),
+        Field("isolated_quanta", "<i8", "its own wallet when isolated, else 0"),
+        Field("fees_quanta", "<i8", "fees paid for what is open"),
+        Field("funding_round", "<i8", "number of the symbol's last funding that it was paid in"),
+        Field("liquidation_ticks", "<i8", "liquidation price when it last changed; 0: none"),
+        Field("countdown_ns", "<i8", "dead man's switch: when its orders are cancelled; 0: never"),
+        Field("next_in_symbol", "<i4", "next position of the symbol, in order of creation, or NIL"),
+        Field("countdown_heap", "<i4", "place in the countdown heap, or NIL"),
+        Field("liquidation", "u1", "codes.LiquidationStep of an isolated position"),
+        Field("pending", "u1", "codes.Reason of a cancel of its orders that is proposed, or 0"),
+        Field("warned", "u1", "1: a margin call was reported, and it has not been safe since"),
+        Field("reserved", "5u1", "zero"),
         Field("reserved2", "4i8", "zero"),
+    ),
+)
+
+BRACKET = record(
+    "BRACKET",
+    "a leverage bracket; row symbol * BRACKETS_MAX + index",
+    size_bytes=64,
+    fields=(
+        Field("floor_quanta", "<i8", "notional where it begins"),
+        Field("cap_quanta", "<i8", "notional where it ends"),
+        Field("maintenance_ppm", "<i8", "of notional"),
+        Field("amount_quanta", "<i8", "maintenance amount: what the lower brackets charge less"),
+        Field("leverage_max", "<i8", "largest leverage"),
+        Field("reserved", "3i8", "zero"),
     ),
 )
 
@@ -601,6 +1016,104 @@ CLAIM = record(
         Field("exposure_quanta", "<i8", "what open_lots could cost at the worst price"),
         Field("worst_ticks", "<i8", "that price"),
         Field("reserve_quanta", "<i8", "held beyond hold_quanta while AMENDs are in flight"),
+    ),
+)
+
+CONTRACT = record(
+    "CONTRACT",
+    "what makes a symbol a perpetual: index, funding, breaker; its parameters and their state",
+    size_bytes=512,
+    fields=(
+        Field("declared", "<i8", "1 once a CONTRACT command was taken"),
+        Field("funding_interval_ns", "<i8", "0: no funding"),
+        Field("funding_next_ns", "<i8", "next funding time; 0: none"),
+        Field("impact_quanta", "<i8", "impact margin notional"),
+        Field("interest_ppb", "<i8", "of 8 hours"),
+        Field("funding_clamp_ppb", "<i8", "interest - premium within +- this"),
+        Field("funding_cap_ppb", "<i8", "of one interval"),
+        Field("funding_floor_ppb", "<i8", "of one interval"),
+        Field("mark_band_ppm", "<i8", "mark to index"),
+        Field("source_clamp_ppm", "<i8", "source to median"),
+        Field("source_stale_ns", "<i8", "age at which a source stops counting"),
+        Field("liquidation_fee_ppm", "<i8", "clearance fee"),
+        Field("protect_ppm", "<i8", "price protection"),
+        Field("breaker_ppm", "<i8", "largest move in the window"),
+        Field("breaker_window_ns", "<i8", "the window"),
+        Field("breaker_pause_ns", "<i8", "how long cancel-only lasts"),
+        Field("algos_max", "<i8", "conditional orders of an account"),
+        Field("position_quanta_max", "<i8", "largest notional of a position"),
+        Field("index_ticks", "<i8", "index price; 0: none yet"),
+        Field("index_ns", "<i8", "when it was last reckoned from live sources"),
+        Field("halted", "<i8", "1: no live source; no liquidation, no funding"),
+        Field("reserved", "43i8", "zero"),
+    ),
+)
+
+SOURCE = record(
+    "SOURCE",
+    "an index source; row symbol * SOURCES_MAX + source",
+    size_bytes=32,
+    fields=(
+        Field("weight", "<i8", "0: not there"),
+        Field("price_ticks", "<i8", "the last it said; 0: nothing yet"),
+        Field("price_ns", "<i8", "when it said so"),
+        Field("reserved", "<i8", "zero"),
+    ),
+)
+
+ALGO = record(
+    "ALGO",
+    "a conditional order that waits",
+    size_bytes=192,
+    fields=(
+        Field("algo_id", "<i8", "0: the row is free"),
+        Field("trigger_ticks", "<i8", "what it waits for; TRAILING: as it stands now, or 0"),
+        Field("price_ticks", "<i8", "limit price, or 0"),
+        Field("qty_lots", "<i8", "0 with CLOSE_POSITION"),
+        Field("expire_ns", "<i8", "GTD of the order it becomes"),
+        Field("activate_ticks", "<i8", "TRAILING"),
+        Field("callback_ppm", "<i8", "TRAILING"),
+        Field("extreme_ticks", "<i8", "TRAILING: lowest (BUY) or highest price so far"),
+        Field("account", "<u4", "whose"),
+        Field("symbol", "<u2", "where"),
+        Field("side", "u1", "codes.Side"),
+        Field("type", "u1", "codes.AlgoType"),
+        Field("tif", "u1", "codes.Tif"),
+        Field("flags", "u1", "codes.Flag"),
+        Field("stp", "u1", "codes.Stp"),
+        Field("position_side", "u1", "codes.PositionSide"),
+        Field("working", "u1", "codes.Working"),
+        Field("protect", "u1", "1: price protection"),
+        Field("pending", "u1", "1: reached, and proposed"),
+        Field("active", "u1", "TRAILING: 1 once it follows"),
+        Field("client", "<i4", "row of the client-id table, or NIL"),
+        Field("heap", "<i4", "place in its heap, or NIL"),
+        Field("next", "<i4", "next of the same account, or free list"),
+        Field("prev", "<i4", "previous one of the same account, or NIL"),
+        Field("client_id", "5i8", "its name"),
+        Field("trace_hi", "<i8", "trace id, first 8 bytes"),
+        Field("trace_lo", "<i8", "trace id, last 8 bytes"),
+        Field("reserved", "5i8", "zero"),
+    ),
+)
+
+REQUEST = record(
+    "REQUEST",
+    "a withdrawal or adjustment under way",
+    size_bytes=64,
+    fields=(
+        Field("request_id", "<i8", "0: the row is free"),
+        Field("amount_quanta", "<i8", "signed as asked"),
+        Field("asset", "<i8", "index of the asset table"),
+        Field("principal", "<i8", "who asked"),
+        Field("reference", "<i8", "where the money goes"),
+        Field("account", "<u4", "whose"),
+        Field("kind", "u1", "codes.Kind of the request"),
+        Field("status", "u1", "codes.RequestStatus"),
+        Field("reserved", "<u2", "zero"),
+        Field("client", "<i4", "row of the client-id table, or NIL"),
+        Field("next_free", "<i4", "free list"),
+        Field("reserved2", "<i8", "zero"),
     ),
 )
 
@@ -658,7 +1171,14 @@ VENUE = record(
             "flipping", "<i8", "1: the match record to be read next is settled but for its flips"
         ),
         Field("diverged_seq", "<i8", "replay: the CHECKPOINT whose digest is another one, or 0"),
-        Field("reserved", "8i8", "zero"),
+        Field("algos_used", "<i8", "rows of the algo table ever used"),
+        Field("algos_free", "<i8", "head of the free list, or NIL"),
+        Field("requests_used", "<i8", "rows of the request table ever used"),
+        Field("requests_free", "<i8", "head of the free list, or NIL"),
+        Field("countdown_count", "<i8", "positions in the countdown heap"),
+        Field("slice_row", "<i8", "the position a sliced command goes on at; it is in mid-command"),
+        Field("slice_sum", "<i8", "what the slice has summed up so far"),
+        Field("reserved", "<i8", "zero"),
     ),
 )
 

@@ -47,3 +47,9 @@ SYSTEM_ACCOUNTS: Final = 16  # 0..15 belong to the venue
 FEE_ACCOUNT: Final = 0
 INSURANCE_ACCOUNT: Final = 1
 DUST_ACCOUNT: Final = 2
+ADJUST_ACCOUNT: Final = 3  # the other side of adjustments
+
+PPB: Final = 1_000_000_000  # funding rates and premiums are parts per billion
+BRACKETS_MAX: Final = 16  # of one symbol
+SOURCES_MAX: Final = 8  # of one symbol's index
+BASIS_SAMPLES: Final = 30

@@ -46,8 +46,9 @@ from shm.codes import (
     Type,
 )
 from shm.config import Producer
+from shm.kinds import command
 from shm.pointers import array_of, table
-from shm.records import COMMAND, MATCH, NO_SYMBOL, RECORDS, REPORT, WALLET
+from shm.records import MATCH, RECORDS, REPORT, WALLET
 from shm.units import FEE_ACCOUNT, NIL, SYSTEM_ACCOUNTS
 
 LIMITS = Limits(
@@ -73,17 +74,6 @@ PRODUCERS = (
     Producer(name="gateway", id=8, kinds=("order",)),
 )
 
-_RECORD_OF = {
-    Kind.DEPOSIT: "TRANSFER",
-    Kind.WITHDRAW: "TRANSFER",
-    Kind.ASSET: "ASSET",
-    Kind.ACCOUNT: "STATE",
-    Kind.SYMBOL_STATE: "STATE",
-    Kind.VENUE_STATE: "STATE",
-    Kind.SYMBOL: "SYMBOL",
-    Kind.LEVERAGE: "LEVERAGE",
-    Kind.MARK: "MARK",
-}
 SYMBOL_DEFAULTS = {
     "tick_lot_quanta": 10,
     "qty_lots_min": 1,
@@ -108,33 +98,8 @@ ENUMS = {
 }
 
 
-def text_words(text: str, words: int) -> np.ndarray[Any, Any]:
-    """Text as the words of a record."""
-    return np.frombuffer(text.encode().ljust(8 * words, b"\0"), np.int64)
-
-
 def words_text(words: Any) -> str:
     return np.asarray(words, np.int64).tobytes().rstrip(b"\0").decode("latin1")
-
-
-def command(kind: int, **fields: Any) -> np.ndarray[Any, Any]:
-    """One COMMAND row, laid out as its kind is; text fields as str. `lines` defaults to what is
-    needed."""
-    row = np.zeros(1, COMMAND.dtype)
-    name = _RECORD_OF.get(kind)  # type: ignore[call-overload]
-    layout = RECORDS[f"{name}_COMMAND"] if name else COMMAND
-    view = row.view(layout.dtype)
-    view["symbol"] = NO_SYMBOL
-    view["kind"] = kind
-    lines = 1
-    for field, value in fields.items():
-        line = layout.dtype.fields[field][1] // 64 + 1
-        lines = max(lines, line) if line <= 3 else lines
-        if isinstance(value, str):
-            value = text_words(value, 5 if field == "client_id" else 2)
-        view[field] = value
-    view["lines"] = fields.get("lines", lines)
-    return row
 
 
 def decode(row: Any) -> dict[str, Any]:
@@ -575,7 +540,9 @@ def _positions(v: Venue) -> None:
     assert (np.sign(rows["entry_quanta"]) * np.sign(rows["lots"]) >= 0).all()
     assert not rows["entry_quanta"][rows["lots"] == 0].any(), "cost without position"
     index = index_of(v.arrays["position_index"], bits_of(v.limits.positions))
-    keys = [position_key(int(p["account"]), int(p["symbol"])) for p in rows]
+    keys = [
+        position_key(int(p["account"]), int(p["symbol"]), int(p["position_side"])) for p in rows
+    ]
     assert index == sorted((key, row) for row, key in enumerate(keys)), "position index"
     listed = 0
     for account in range(v.limits.accounts):

@@ -19,43 +19,24 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from shm import codes, cursors, records
-from shm.codes import Kind, ReportKind
 from shm.control import View
+from shm.kinds import COMMAND_RECORDS, REPORT_RECORDS
 from shm.records import Record
 from shm.segment import FOLDER, PREFIX, Part, Segment, list_segments
 from shm.units import PRODUCER_SHIFT, REQUEST_NUMBER_MAX, SHARDS_MAX
 
 Array = np.ndarray[Any, Any]
 
-COMMAND_RECORDS: Final[dict[int, Record]] = {
-    Kind.LEVERAGE: records.LEVERAGE_COMMAND,
-    Kind.DEPOSIT: records.TRANSFER_COMMAND,
-    Kind.WITHDRAW: records.TRANSFER_COMMAND,
-    Kind.ASSET: records.ASSET_COMMAND,
-    Kind.ACCOUNT: records.STATE_COMMAND,
-    Kind.SYMBOL_STATE: records.STATE_COMMAND,
-    Kind.VENUE_STATE: records.STATE_COMMAND,
-    Kind.SYMBOL: records.SYMBOL_COMMAND,
-    Kind.MARK: records.MARK_COMMAND,
-    Kind.CHECKPOINT: records.CHECKPOINT_COMMAND,
-}
-REPORT_RECORDS: Final[dict[int, Record]] = {
-    ReportKind.ANSWER: records.ANSWER_REPORT,
-    ReportKind.CLIENT_ID: records.CLIENT_ID_REPORT,
-    ReportKind.TRACE: records.TRACE_REPORT,
-    ReportKind.EXEC: records.EXEC_REPORT,
-    ReportKind.POSITION: records.POSITION_REPORT,
-    ReportKind.WALLET: records.WALLET_REPORT,
-    ReportKind.FLIP: records.FLIP_REPORT,
-    ReportKind.CHECKPOINT: records.CHECKPOINT_REPORT,
-    ReportKind.SYMBOL: records.SYMBOL_REPORT,
-}
 # `status` of a report means what its kind says; "" is a plain number.
 _STATUS: Final = {
     "REPORT": "Status",
     "ANSWER_REPORT": "Kind",
     "WALLET_REPORT": "Kind",
     "FLIP_REPORT": "Flip",
+    "ALGO_REPORT": "AlgoStatus",
+    "MOVE_REPORT": "Move",
+    "LIQUIDATION_REPORT": "LiquidationStep",
+    "REQUEST_REPORT": "RequestStatus",
 }
 _HEX: Final = re.compile(r"(.*_)?(hash|hi|lo|layouts?|parts|magic|digest)")
 

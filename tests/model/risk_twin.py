@@ -898,7 +898,7 @@ class Twin:
             entry_quanta=p.entry,
             realised_quanta=realised,
             wallet_quanta=self.balance(o.account, s["asset"]),
-            held_quanta=self.held(o.account, s["asset"]),
+            hold_quanta=o.hold,
         )
 
     def pay(self, account: int, asset: int, quanta: int) -> None:

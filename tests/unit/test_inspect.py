@@ -226,10 +226,10 @@ def test_every_kind_has_its_record() -> None:
 
 def test_values_no_enumeration_knows_are_numbers() -> None:
     row = orders(1)
-    row["kind"], row["tif"], row["flags"] = 200, 99, 0b10000001
+    row["kind"], row["tif"], row["flags"] = 200, 99, 0b1000_0001
     from tools.inspect import command_item
 
     item = command_item(row[0])
     assert item.title == "200"
-    assert (item.values["tif"], item.values["flags"]) == (99, "REDUCE_ONLY|128")
+    assert (item.values["tif"], item.values["flags"]) == (99, "REDUCE_ONLY|CLOSE_POSITION")
     assert "tif=99" in as_text(item)

@@ -50,7 +50,7 @@ SENDS = """
     desk     EXPIRE                    REFUSED
     desk     CHECKPOINT                REFUSED
     desk     0                         NONE
-    desk     8                         NONE
+    desk     15                        NONE
     desk     63                        NONE
     desk     64                        NONE
     desk     255                       NONE
