@@ -742,7 +742,7 @@ def decide_account(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
 @kernel
 def decide_symbol(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """SYMBOL: declare one; later the same command changes all but what fixes its arithmetic."""
-    if not _zero(cs.words, at, 22, 23):
+    if not _zero(cs.words, at, 23, 23):
         return Reason.MALFORMED
     c = cs.base[at]
     d = cs.declarations[at]
@@ -782,6 +782,7 @@ def decide_symbol(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         or d["leverage_default"] < 1
         or d["leverage_default"] > d["leverage_max"]
         or d["orders_max"] < 1
+        or d["tick_quanta"] < 0
     ):
         return Reason.BAD_PARAMETER
     s = r.symbols[symbol]
@@ -806,6 +807,7 @@ def decide_symbol(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     s["leverage_max"] = d["leverage_max"]
     s["leverage_default"] = d["leverage_default"]
     s["orders_max"] = d["orders_max"]
+    s["tick_quanta"] = d["tick_quanta"]
     return Reason.NONE
 
 

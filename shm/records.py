@@ -268,7 +268,13 @@ SYMBOL_COMMAND = record(
         Field("leverage_max", "<i8", "largest leverage"),
         Field("leverage_default", "<i8", "leverage of a position nobody set it for"),
         Field("orders_max", "<i8", "open orders an account may have here"),
-        Field("symbol_reserved", "2i8", "zero"),
+        Field(
+            "tick_quanta",
+            "<i8",
+            "what one tick means to people: quanta a unit of the base; 0: not said. "
+            "tick_lot_quanta / tick_quanta units are one lot",
+        ),
+        Field("symbol_reserved", "<i8", "zero"),
         *_RISK,
     ),
 )
@@ -926,7 +932,8 @@ SYMBOL = record(
         Field("first_position", "<i4", "head of the list of its positions, or NIL"),
         Field("last_position", "<i4", "its tail, or NIL"),
         Field("outside_count", "<i8", "trades outside the book so far (TAKEOVER, ADL, DELIST)"),
-        Field("reserved", "5i8", "zero"),
+        Field("tick_quanta", "<i8", "quanta a unit of the base that one tick is; 0: not said"),
+        Field("reserved", "4i8", "zero"),
     ),
 )
 

@@ -61,14 +61,15 @@ class Contract(NamedTuple):
     name: str
     price_ticks: int  # where the walk begins
     tick_lot_quanta: int
+    tick_quanta: int  # a tick, in quanta a unit
     lots: int  # of a usual order
 
 
 CONTRACTS: Final = (
-    Contract("BTCUSDT", 600_000, 100, 20),  # tick 0.1, lot 0.001
-    Contract("ETHUSDT", 300_000, 100, 30),  # tick 0.01, lot 0.01
-    Contract("SOLUSDT", 150_000, 100, 50),  # tick 0.001, lot 0.1
-    Contract("DOGEUSDT", 150_000, 10, 500),  # tick 0.000001, lot 10
+    Contract("BTCUSDT", 600_000, 100, 100_000, 20),  # tick 0.1, lot 0.001
+    Contract("ETHUSDT", 300_000, 100, 10_000, 30),  # tick 0.01, lot 0.01
+    Contract("SOLUSDT", 150_000, 100, 1_000, 50),  # tick 0.001, lot 0.1
+    Contract("DOGEUSDT", 150_000, 10, 1, 500),  # tick 0.000001, lot 10
 )
 
 
@@ -176,6 +177,7 @@ class Trader:
                 leverage_max=100,
                 leverage_default=20,
                 orders_max=200,
+                tick_quanta=contract.tick_quanta,
             )
             self.mark(symbol)
         for account in self.accounts:

@@ -68,6 +68,7 @@ PARAMETERS = (
     "leverage_max",
     "leverage_default",
     "orders_max",
+    "tick_quanta",
 )
 RECORD_OF = {
     Kind.DEPOSIT: "TRANSFER",
@@ -736,6 +737,7 @@ class Twin:
             and -x["taker_fee_ppm"] <= x["maker_fee_ppm"] <= PPM
             and 1 <= x["leverage_default"] <= x["leverage_max"] <= 1000
             and x["orders_max"] >= 1
+            and x["tick_quanta"] >= 0
         )
         if not sound:
             return Reason.BAD_PARAMETER
