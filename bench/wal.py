@@ -22,7 +22,6 @@ import numpy as np
 from bench import harness
 from engine import wal
 from engine.journal import B_SYNCED, Journal
-from engine.reportlog import ReportLogReader
 from shm.atomics import CLOCK_REALTIME, clock_ns, load_acquire, store_release
 from shm.config import Wal
 from shm.counters import Timing
@@ -41,6 +40,7 @@ from shm.histogram import HISTOGRAM_CELLS, SUM, summary
 from shm.jit import kernel
 from shm.pointers import Cells, Rows, table
 from shm.records import COMMAND, REPORT
+from shm.reportlog import ReportLogReader
 
 MIB = 1 << 20
 

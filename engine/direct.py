@@ -19,9 +19,11 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from shm.files import PAGE_BYTES
 from shm.jit import PLAIN, kernel
 
-PAGE_BYTES: Final = 4096  # what O_DIRECT asks of address, offset and length, on any disk we know
+__all__ = ["PAGE_BYTES"]
+
 EINTR: Final = errno.EINTR
 
 if PLAIN:

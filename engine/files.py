@@ -23,81 +23,60 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from engine.direct import PAGE_BYTES
-from shm.hashing import hash_words
-from shm.pointers import table
-from shm.records import WAL_MANIFEST, WATERMARK, Record
+from shm.files import (
+    MANIFEST_MAGIC,
+    PAGE_BYTES,
+    RELEASE,
+    RESTORE,
+    DataError,
+    Manifest,
+    WalDamage,
+    digest_word,
+    magic_word,
+    manifest_path,
+    read_manifest,
+    replace_file,
+    reports_folder,
+    row_from,
+    snapshots_folder,
+    stamp,
+    stamped,
+    sync_file,
+    sync_folder,
+    wal_folder,
+)
+from shm.records import WAL_MANIFEST, WATERMARK
 
-RELEASE: Final = 1  # of the program; stamped into what it writes
+# The reading half is shm/files.py, which followers stand on too.
+__all__ = [
+    "MANIFEST_MAGIC",
+    "PAGE_BYTES",
+    "RELEASE",
+    "RESTORE",
+    "DataError",
+    "Manifest",
+    "WalDamage",
+    "digest_word",
+    "magic_word",
+    "manifest_path",
+    "read_manifest",
+    "replace_file",
+    "reports_folder",
+    "row_from",
+    "snapshots_folder",
+    "stamp",
+    "stamped",
+    "sync_file",
+    "sync_folder",
+    "wal_folder",
+]
 
 _LOCK_SECONDS: Final = 5.0
 
-
-class DataError(Exception):
-    """The data directory cannot be used as it is; says what, where and what to do."""
-
-
-class WalDamage(DataError):
-    """Something that was acknowledged cannot be read any more. Nothing was changed."""
-
-    def __init__(
-        self, path: Path, offset: int, first_seq: int, last_seq: int, what: str, remedy: str
-    ) -> None:
-        span = f"commands {first_seq}..{last_seq} were acknowledged and cannot be read"
-        lost = span if last_seq >= first_seq else f"the log ends after command {first_seq - 1}"
-        super().__init__(f"{path}: byte {offset}: {what}; {lost}. Nothing was changed. {remedy}")
-        self.path = path
-        self.offset = offset
-        self.first_seq = first_seq
-        self.last_seq = last_seq
-
-
-RESTORE: Final = (
-    "Copy the file from a standby or a backup of the same WAL, then start again; "
-    "perpcore verify lists what else is damaged"
-)
-
-
-def magic_word(text: str) -> int:
-    """Eight letters as the int64 that starts a file."""
-    return int.from_bytes(text.encode(), "little", signed=True)
-
-
-MANIFEST_MAGIC: Final = magic_word("PERPMAN1")
 WATERMARK_MAGIC: Final = magic_word("PERPMRK1")
 
 
-def digest_word(layout: Record) -> int:
-    """A record's layout digest as one int64."""
-    return int.from_bytes(bytes.fromhex(layout.digest), "little", signed=True)
-
-
-def stamp(row: np.ndarray[Any, Any], magic: int) -> None:
-    """Finish a header of one row whose first two words are magic and hash."""
-    words = row.view(np.int64)
-    words[0] = magic
-    words[1] = hash_words(table(words), 2, len(words) - 2, magic)
-
-
-def stamped(row: np.ndarray[Any, Any], magic: int) -> bool:
-    """Whether `stamp` wrote it and nothing has changed since."""
-    words = row.view(np.int64)
-    return bool(
-        words[0] == magic and words[1] == hash_words(table(words), 2, len(words) - 2, magic)
-    )
-
-
-def row_from(data: bytes, layout: Record) -> np.ndarray[Any, Any]:
-    """One writable row out of the beginning of `data`, zeros where it is short."""
-    size = layout.dtype.itemsize
-    return np.frombuffer(bytearray(data[:size].ljust(size, b"\0")), layout.dtype)
-
-
 # ---------------------------------------------------------------- names
-
-
-def wal_folder(data: Path) -> Path:
-    return data / "wal"
 
 
 def segment_path(data: Path, number: int) -> Path:
@@ -109,33 +88,7 @@ def segment_numbers(data: Path) -> list[int]:
     return sorted(int(path.name.split(".")[1]) for path in wal_folder(data).glob("wal.*.seg"))
 
 
-def reports_folder(data: Path) -> Path:
-    return data / "reports"
-
-
-def snapshots_folder(data: Path) -> Path:
-    return data / "snapshots"
-
-
 # ---------------------------------------------------------------- durable names
-
-
-def sync_folder(folder: Path) -> None:
-    """fsync a directory: names made or removed in it are durable after this."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def sync_file(path: Path) -> None:
-    """fsync one file."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def sync_files(folder: Path) -> None:
@@ -144,21 +97,6 @@ def sync_files(folder: Path) -> None:
         if path.is_file():
             sync_file(path)
     sync_folder(folder)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` under `path` such that a crash leaves the old file or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
-    try:
-        at = 0
-        while at < len(content):
-            at += os.write(fd, content[at:])
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.rename(temporary, path)
-    sync_folder(path.parent)
 
 
 def make_folders(data: Path) -> None:
@@ -230,26 +168,6 @@ def lock_wal(data: Path) -> Lock:
 # ---------------------------------------------------------------- manifest
 
 
-class Manifest(NamedTuple):
-    """WAL_MANIFEST in Python's numbers."""
-
-    wal_hi: int
-    wal_lo: int
-    epoch: int
-    segment_bytes: int
-    segment: int = 0
-    offset: int = 0
-    block: int = 0
-    seq: int = 0
-    previous_hash: int = 0
-    created_ns: int = 0
-    release: int = RELEASE
-
-
-def manifest_path(data: Path) -> Path:
-    return data / "manifest"
-
-
 def write_manifest(data: Path, manifest: Manifest) -> None:
     """Make it the data directory's manifest, durably."""
     row = np.zeros(1, WAL_MANIFEST.dtype)
@@ -257,21 +175,6 @@ def write_manifest(data: Path, manifest: Manifest) -> None:
         row[name] = value
     stamp(row, MANIFEST_MAGIC)
     replace_file(manifest_path(data), row.tobytes())
-
-
-def read_manifest(data: Path) -> Manifest:
-    """Raise DataError when there is none or it is damaged."""
-    path = manifest_path(data)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: there is none, so {data} holds no WAL. Start an engine on it, or name another"
-        ) from None
-    row = row_from(content, WAL_MANIFEST)
-    if len(content) != WAL_MANIFEST.dtype.itemsize or not stamped(row, MANIFEST_MAGIC):
-        raise WalDamage(path, 0, 1, 0, "the manifest is damaged (hash differs)", RESTORE)
-    return Manifest(**{name: int(row[0][name]) for name in Manifest._fields})
 
 
 # ---------------------------------------------------------------- watermark

@@ -30,20 +30,11 @@ import numpy as np
 import zmq
 
 from engine import files
-from engine.reportlog import ReportLogReader
-from shm.atomics import load_acquire, store_release
 from shm.config import Config
 from shm.counters import COUNTER_CELLS, Counter
-from shm.cursors import (
-    PUBLISHED,
-    REPORTS_JOURNALED,
-    REPORTS_READ,
-    REPORTS_WRITTEN,
-    SETTLED,
-)
-from shm.follower import LAPPED, REPORT_WORDS, follow
-from shm.jit import kernel
-from shm.pointers import Cells, array_of, table
+from shm.cursors import PUBLISHED
+from shm.feed import Feed, load_cursor, load_progress, store_cursor
+from shm.pointers import table
 from shm.records import REPORT, layouts_digest
 
 Array = np.ndarray[Any, Any]
@@ -58,73 +49,6 @@ ANSWER_HWM: Final = 64  # answers kept for one asker that doesn't read them
 REQUEST_BYTES_MAX: Final = 1024
 IDLE_NS: Final = 1_000_000_000
 LINGER_MS: Final = 500  # at a clean stop, for what is still on its way
-
-
-@kernel
-def load_cursor(cursors: Cells, cell: int) -> int:
-    """A cursor, and everything its writer stored before it."""
-    return load_acquire(cursors, cell)
-
-
-@kernel
-def load_progress(cursors: Cells) -> tuple[int, int, int]:
-    """(commands settled, reports written, reports journaled), in this order.
-
-    What is settled has its reports below what is written.
-    """
-    settled = load_acquire(cursors, SETTLED)
-    written = load_acquire(cursors, REPORTS_WRITTEN)
-    return settled, written, load_acquire(cursors, REPORTS_JOURNALED)
-
-
-@kernel
-def store_cursor(cursors: Cells, cell: int, value: int) -> None:
-    """Move a cursor, after everything stored before."""
-    store_release(cursors, cell, value)
-
-
-class Feed:
-    """Reports by index: out of the ring, or out of the log when the ring has moved on."""
-
-    def __init__(self, data: Path, cursors: Array, reports: Array, most: int) -> None:
-        """cursors, reports: arrays of a running engine; most: records in one read."""
-        self.lapped_count = 0
-        self._data = data
-        self._cursors = table(cursors)
-        self._ring = table(reports.view(np.int64))
-        self._capacity = len(reports)
-        self._most = most
-        self._out = table(np.zeros(most * REPORT_WORDS, np.int64))
-        self._log: ReportLogReader | None = None
-
-    def end(self) -> int:
-        """How many reports anybody may read by now."""
-        return int(load_cursor(self._cursors, REPORTS_JOURNALED))
-
-    def read(self, first: int, most: int) -> Array:
-        """Reports from index `first` on, at most `most`; empty: no news. Valid until the next read.
-
-        raises      ReportDamage when the log no longer reaches back so far
-        """
-        most = min(most, self._most)
-        count = follow(self._cursors, self._ring, self._capacity, first, self._out, most)
-        if count == 0:
-            return np.zeros(0, REPORT.dtype)
-        if count != LAPPED:
-            rows: Array = array_of(self._out)[: count * REPORT_WORDS].view(REPORT.dtype)
-            # After a recovery the ring is empty though its indices go on: a report has a sequence.
-            if rows[0]["seq"] != 0:
-                return rows
-        self.lapped_count += 1
-        # The log has everything below REPORTS_READ, and more than that left the ring never has.
-        end = min(self.end(), int(load_cursor(self._cursors, REPORTS_READ)))
-        if self._log is None:
-            self._log = ReportLogReader(self._data, files.read_manifest(self._data))
-        return next(self._log.batches(first, min(end, first + most)), np.zeros(0, REPORT.dtype))
-
-    def close(self) -> None:
-        if self._log is not None:
-            self._log.close()
 
 
 class Publisher:

@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 BOUNDSCHECK = os.environ.get("PERPCORE_BOUNDSCHECK") == "1"
 PLAIN = os.environ.get("NUMBA_DISABLE_JIT", "0") == "1"
-KERNEL_PACKAGES = ("shm", "ledger", "engine")
+KERNEL_PACKAGES = ("shm", "ledger", "engine", "gateways")
 ROOT = Path(__file__).parent.parent
 
 

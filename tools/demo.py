@@ -21,11 +21,11 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from engine.publisher import Feed
 from engine.worker import SIGNALS, die_with, name_process
 from shm.codes import Flag, Kind, Reason, ReportKind, Side, State, Status, Stp, Tif, Type
 from shm.control import CURSOR_PARTS, CURSORS, Phase, text_of
 from shm.door import Door
+from shm.feed import Feed
 from shm.records import (
     ASSET_COMMAND,
     COMMAND,

@@ -182,8 +182,8 @@ class Session:
     """A started exchange and the way in and out of it."""
 
     def __init__(self, config: Config, producer: str = "replay") -> None:
-        from engine.publisher import Feed
         from shm.door import Door
+        from shm.feed import Feed
 
         self.config = config
         context = multiprocessing.get_context("spawn")

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from engine.publisher import Feed
 from shm.control import CURSOR_PARTS, CURSORS, Phase, View
+from shm.feed import Feed
 from shm.records import REPORT
 from shm.segment import Part, Segment, SegmentError, list_segments
 

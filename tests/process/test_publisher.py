@@ -16,7 +16,7 @@ import pytest
 import zmq
 
 from engine import files
-from engine.publisher import ANSWER_RECORDS, SEND_HWM, Feed, Publisher
+from engine.publisher import ANSWER_RECORDS, SEND_HWM, Publisher
 from engine.reportlog import GROUP, ReportLog
 from engine.wal import open_wal
 from shm.config import Config, load
@@ -32,6 +32,7 @@ from shm.cursors import (
     SEQUENCED,
     SETTLED,
 )
+from shm.feed import Feed
 from shm.records import REPORT, layouts_digest
 
 CAPACITY = 4096
