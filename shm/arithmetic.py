@@ -121,6 +121,12 @@ else:
 
 
 @inlined
+def bounded(value: int, limit: int) -> int:
+    """`value`, or the nearest of +-limit."""
+    return min(max(value, -limit), limit)
+
+
+@inlined
 def ceil_div(a: int, b: int) -> int:
     """ceil(a / b) for b > 0."""
     return -((-a) // b)
