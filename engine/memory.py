@@ -57,6 +57,13 @@ def segment_parts(config: Config) -> dict[str, tuple[Part, ...]]:
     }
 
 
+def shared_bytes(config: Config) -> int:
+    """How much shared memory an instance of this configuration takes, without page headers."""
+    parts = [part for several in segment_parts(config).values() for part in several]
+    parts += [p for _ in config.producers for p in ring_parts(config.rings.ingress)]
+    return sum(part.rows * part.dtype.itemsize for part in parts)
+
+
 class Memory:
     """Every segment of one start of one engine, mapped; `arrays` is what kernels are given."""
 

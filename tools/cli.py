@@ -15,57 +15,27 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from shm.config import Config
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-OUTPUT = click.Path(dir_okay=False, writable=True, path_type=Path)
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-TOPOLOGY = click.Choice(["fused", "split", "auto"])
-
-
-def operator_errors() -> tuple[type[Exception], ...]:
-    """Errors whose text is for the operator. Only of modules that are loaded: who raises is."""
-    known = {
-        "shm.segment": "SegmentError",
-        "shm.config": "ConfigError",
-        "tools.flow": "FlowError",
-        "tools.inspect": "InspectError",
-        "engine.files": "DataError",
-    }
-    loaded = ((sys.modules.get(module), name) for module, name in known.items())
-    return (OSError, *(getattr(module, name) for module, name in loaded if module))
-
-
-class Commands(click.Group):
-    """A group whose commands end with a message where the operator can do something."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            raise  # click ends quietly: whoever read us has seen enough
-        except Exception as error:
-            if isinstance(error, operator_errors()):
-                raise click.ClickException(str(error)) from error
-            raise
-
-
-class Examples(click.Command):
-    """A command whose help ends with examples, one a line, in `epilog`."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if self.epilog:
-            with formatter.section("Examples"):
-                for line in self.epilog.strip().splitlines():
-                    formatter.write(f"  {line.strip()}\n")
+from tools.cli_operations import register
+from tools.options import (
+    FILE,
+    FOLDER,
+    OUTPUT,
+    TOPOLOGY,
+    Commands,
+    Examples,
+)
+from tools.options import as_json as _json
+from tools.options import config_of as _config
+from tools.options import configured as _configured
+from tools.options import named as _named
+from tools.options import print_json as _print_json
 
 
 def _print_version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:
@@ -97,76 +67,6 @@ def main() -> None:
     Start one with `perpcore up --demo`, look at it with `perpcore status`, and see what it wrote
     with `perpcore verify` and `perpcore inspect`. Every command explains itself: perpcore up -h.
     """
-
-
-# ---------------------------------------------------------------- options that many share
-
-
-def _configured(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--config, --set, --instance and --data, which together say what to run."""
-    options = (
-        click.option(
-            "--config",
-            "config_path",
-            type=FILE,
-            envvar="PERPCORE_CONFIG",
-            help="Configuration file; without one everything has a default.",
-        ),
-        click.option(
-            "--set",
-            "settings",
-            multiple=True,
-            metavar="PATH=VALUE",
-            help="Override one setting, as in rings.commands=16384. May be repeated.",
-        ),
-        click.option("--instance", metavar="NAME", help="Exchanges on one host differ in this."),
-        click.option(
-            "--data",
-            "data_dir",
-            type=click.Path(file_okay=False),
-            help="Data directory; default ./var.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _config(
-    config_path: Path | None,
-    settings: tuple[str, ...] = (),
-    **direct: str | None,
-) -> Config:
-    """What the shared options mean; `direct` are settings that have options of their own."""
-    from shm import config
-
-    overrides: dict[str, Any] = dict(config.parse_override(text) for text in settings)
-    overrides |= {name: value for name, value in direct.items() if value is not None}
-    return config.load(config_path, overrides)
-
-
-def _named(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--instance, or --config that says it: which running exchange is meant."""
-    options = (
-        click.option("--instance", metavar="NAME", help="Which exchange; default main."),
-        click.option(
-            "--config",
-            "config_path",
-            type=FILE,
-            envvar="PERPCORE_CONFIG",
-            help="Take the name from this file.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-
-
-def _print_json(data: Any) -> None:
-    click.echo(json.dumps(data, indent=2))
 
 
 # ---------------------------------------------------------------- running an exchange
@@ -688,6 +588,8 @@ def bench(subjects: tuple[str, ...], smoke: bool, out: Path | None) -> None:
 
     sys.exit(run.run(subjects, smoke=smoke, out=out))
 
+
+register(main)
 
 if __name__ == "__main__":
     main()
