@@ -138,6 +138,34 @@ class Publisher(_Table, frozen=True):
     tcp: str = ""  # "": none; else "127.0.0.1:7001", and 7002 for reports that were missed
 
 
+class View(_Table, frozen=True):
+    """The account view: a follower that keeps accounts, positions and orders for all gateways."""
+
+    closed_orders: int = 16384  # how many ended orders stay to be asked for
+    checkpoint_seconds: int = 10
+
+
+class MarketData(_Table, frozen=True):
+    """The process that builds every market-data message once."""
+
+    ipc: str = ""  # "": marketdata.sock in data_dir
+    checkpoint_seconds: int = 30
+    trades: int = 1000  # recent trades of a symbol that can be asked for
+    klines: int = 1500  # recent candles of every interval
+
+
+class History(_Table, frozen=True):
+    """Orders, trades, income and candles in SQLite."""
+
+    path: str = ""  # "": history.db in data_dir
+    commit_ms: int = 50  # what came in the meantime is written together
+    orders_days: int = 90  # how long what ended is kept; 0: for ever
+    unfilled_days: int = 3  # the same for orders that ended without a fill
+    trades_days: int = 0
+    income_days: int = 0
+    klines_days: int = 0  # of candles shorter than a day
+
+
 PRODUCERS: Final = (
     Producer(name="clock", id=1, kinds=("clock",)),
     Producer(name="admin", id=2, kinds=("admin", "order")),
@@ -164,6 +192,9 @@ class Config(_Table, frozen=True):
     wal: Wal = Wal()
     producers: tuple[Producer, ...] = PRODUCERS
     publisher: Publisher = Publisher()
+    view: View = View()
+    marketdata: MarketData = MarketData()
+    history: History = History()
 
     @property
     def publisher_endpoints(self) -> tuple[str, ...]:
@@ -178,6 +209,19 @@ class Config(_Table, frozen=True):
         ipc = f"{self.publisher_endpoints[0]}{RANGE_SUFFIX}"
         host, _, port = self.publisher.tcp.rpartition(":")
         return (ipc, *((f"tcp://{host}:{int(port) + 1}",) if host else ()))
+
+    @property
+    def marketdata_endpoint(self) -> str:
+        """Where market data goes out; what was missed is asked for beside it."""
+        return f"ipc://{self.marketdata.ipc or Path(self.data_dir).resolve() / 'marketdata.sock'}"
+
+    @property
+    def marketdata_ask_endpoint(self) -> str:
+        return f"{self.marketdata_endpoint}{RANGE_SUFFIX}"
+
+    @property
+    def history_path(self) -> Path:
+        return Path(self.history.path or Path(self.data_dir).resolve() / "history.db")
 
     def producer(self, name: str) -> Producer:
         """The producer of that name; KeyError when the file has none."""
@@ -291,6 +335,7 @@ def _problems(config: Config) -> Iterator[Problem]:
         yield from _range(f"limits.{name}", getattr(config.limits, name), least, most)
     yield from _wal_problems(config.wal)
     yield from _producer_problems(config.producers)
+    yield from _follower_problems(config)
     tcp = re.fullmatch(r"([^\s:]+|\[[0-9a-fA-F:]+\]|\*):(\d{1,5})", config.publisher.tcp)
     if config.publisher.tcp and not (tcp and 0 < int(tcp[2]) < 65535):
         yield "publisher.tcp", config.publisher.tcp, "host:port, port 1 to 65534"
@@ -301,6 +346,25 @@ def _problems(config: Config) -> Iterator[Problem]:
 
 
 _LIST = "a list of tables"
+
+
+def _follower_problems(config: Config) -> Iterator[Problem]:
+    view, market, history = config.view, config.marketdata, config.history
+    yield from _range("view.closed_orders", view.closed_orders, 1, 1 << 24)
+    yield from _range("view.checkpoint_seconds", view.checkpoint_seconds, 1, 3600)
+    if config.data_dir and "\0" not in config.data_dir:
+        ipc = config.marketdata_endpoint.removeprefix("ipc://")
+        most = UNIX_PATH_MAX - len(RANGE_SUFFIX)
+        if len(os.fsencode(ipc)) > most or "\0" in ipc:
+            yield "marketdata.ipc", ipc, f"a path of at most {most} bytes"
+    yield from _range("marketdata.checkpoint_seconds", market.checkpoint_seconds, 1, 3600)
+    yield from _range("marketdata.trades", market.trades, 1, 100_000)
+    yield from _range("marketdata.klines", market.klines, 1500, 100_000)
+    if "\0" in history.path:
+        yield "history.path", history.path, "a path"
+    yield from _range("history.commit_ms", history.commit_ms, 1, 10_000)
+    for name in ("orders_days", "unfilled_days", "trades_days", "income_days", "klines_days"):
+        yield from _range(f"history.{name}", getattr(history, name), 0, 36_500)
 
 
 def _range(path: str, got: int, least: int, most: int) -> Iterator[Problem]:

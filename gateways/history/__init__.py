@@ -1,0 +1,1 @@
+"""History: orders, trades, income and candles behind the report log, in SQLite."""

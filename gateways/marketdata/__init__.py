@@ -1,0 +1,1 @@
+"""Market data: one follower builds every message once, gateways forward them."""
