@@ -28,9 +28,9 @@ from engine.clients import client_key
 from engine.files import DataError, Manifest, lock_data, read_manifest, read_watermark, replace_file
 from engine.memory import limits_of
 from engine.pipeline import Arrays, allocate_rings, initialise, shard_arrays
+from engine.positions import position_key
 from engine.replay import Diverged, Replayer
 from engine.reportlog import ReportLog, ReportLogReader, sync_reports, truncate_after
-from engine.risk import position_key
 from engine.setup import CLIENT_BITS, ORDER_BITS, POSITION_BITS, setup_cells
 from engine.snapshotfile import (
     list_snapshots,

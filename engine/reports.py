@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from engine.setup import REPORT_MASK
 from engine.state import Risk
 from shm.atomics import fence, load_acquire, store_release
@@ -15,12 +17,19 @@ from shm.codes import Flip, Kind, Reason, ReportKind, Status
 from shm.cursors import REPORTS_CLAIMED, REPORTS_READ, REPORTS_WRITTEN
 from shm.hashing import fold_line
 from shm.jit import inlined, kernel
+from shm.kinds import COMMAND_RECORDS, PARAMETER_REPORTS, PAYLOAD_WORDS, WORDS_A_REPORT
 from shm.pointers import Cells, Rows
 from shm.records import NO_SYMBOL
 
 ROOM: Final = 16  # no step of settlement writes more records than this
 _CLAIM_AHEAD: Final = 256
 _WORDS: Final = 8
+_COMMAND_WORDS: Final = 32
+_LINE_2_IS_OWN: Final = sum(
+    1 << kind
+    for kind, record in COMMAND_RECORDS.items()
+    if all(field.name != "trace_hi" for field in record.fields)
+)
 
 
 class Out(NamedTuple):
@@ -198,8 +207,8 @@ def origin(
         for k in range(5):
             out.words[at * _WORDS + 3 + k] = words[first + 8 + k]
         _done(r, out, at)
-    # A SYMBOL's parameters reach into line 2, where others carry their origin.
-    if command["kind"] == Kind.SYMBOL:
+    # Parameters of these reach into line 2, where others carry their origin.
+    if (_LINE_2_IS_OWN >> np.int64(command["kind"])) & 1:
         return
     if command["lines"] == 3 and (words[first + 16] != 0 or words[first + 17] != 0):
         at = _slot(r, setup)
@@ -357,6 +366,31 @@ def checkpoint(r: Risk, out: Out, setup: Cells, command: Rows, digest: int, coun
     for k in range(2):
         out.words[at * _WORDS + 6 + k] = 0
     _done(r, out, at)
+
+
+@kernel
+def parameters(r: Risk, out: Out, setup: Cells, command: Rows, words: Cells, first: int) -> None:
+    """The payload of an administrative command, verbatim: four reports, whatever it is.
+
+    first     word of the command slot
+    """
+    for index in range(PARAMETER_REPORTS):
+        at = _slot(r, setup)
+        o = out.parameters[at]
+        o["seq"] = command["seq"]
+        o["account"] = command["account"]
+        o["symbol"] = command["symbol"]
+        o["kind"] = ReportKind.PARAMETERS
+        o["status"] = command["kind"] << 2 | index
+        for k in range(WORDS_A_REPORT):
+            word = index * WORDS_A_REPORT + k
+            said = 0
+            if word < 3:
+                said = words[first + 3 + word]
+            elif word < PAYLOAD_WORDS:
+                said = words[first + 5 + word]
+            out.words[at * _WORDS + 2 + k] = said
+        _done(r, out, at)
 
 
 __all__ = ["ROOM", "Out", "Reason", "Status"]

@@ -14,8 +14,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine import claims, clients, hashmap
+from engine import claims, clients, hashmap, notes
+from engine.checks import (
+    account_reason,
+    band_reason,
+    has_client_id,
+    line_1_is_clean,
+    outgrown,
+    price_reason,
+    state_reason,
+    symbol_reason,
+    zero,
+)
 from engine.commands import Commands
+from engine.positions import new_position, position_key
 from engine.setup import (
     ACCOUNTS,
     ASSETS,
@@ -37,7 +49,6 @@ from shm.margin import available, order_hold
 from shm.pointers import Cells, Rows
 from shm.records import NO_SYMBOL
 from shm.units import (
-    EXPOSURE_QUANTA_MAX,
     MONEY_QUANTA_MAX,
     NIL,
     NOTIONAL_QUANTA_MAX,
@@ -62,65 +73,6 @@ KNOWN_FLAGS = 0x7F
 RATE_PPM_MAX = 10 * PPM
 LEVERAGE_MAX = 1000
 _WORDS = 32  # of a COMMAND slot; its client id starts at word 8
-
-
-@inlined
-def position_key(account: int, symbol: int, position_side: int) -> int:
-    """Key of the position index; never 0."""
-    return ((account + 1) << 18) | (symbol << 2) | position_side
-
-
-@inlined
-def has_client_id(words: Cells, at: int) -> bool:
-    """Whether the slot carries a client id."""
-    return words[at * _WORDS + 8] != 0
-
-
-@inlined
-def _line_1_is_clean(words: Cells, at: int) -> bool:
-    """The client id is 36 bytes from its first byte on, and nothing stands where zero must."""
-    base = at * _WORDS
-    if (
-        words[base + 8] == 0
-        and (words[base + 9] | words[base + 10] | words[base + 11] | words[base + 12]) != 0
-    ):
-        return False
-    return (words[base + 12] >> 32) == 0 and (words[base + 14] | words[base + 15]) == 0
-
-
-@kernel
-def _zero(words: Cells, at: int, first: int, last: int) -> bool:
-    """Whether the slot's words from `first` to `last` are zero, so that they can gain a meaning."""
-    found = 0
-    for k in range(first, last + 1):
-        found |= words[at * _WORDS + k]
-    return found == 0
-
-
-@inlined
-def _account_reason(r: Risk, setup: Cells, account: int) -> int:
-    if account >= setup[ACCOUNTS] or r.accounts[account]["state"] == State.ABSENT:
-        return Reason.UNKNOWN_ACCOUNT
-    return Reason.NONE
-
-
-@inlined
-def _symbol_reason(r: Risk, setup: Cells, symbol: int) -> int:
-    if symbol >= setup[SYMBOLS] or r.symbols[symbol]["state"] == State.ABSENT:
-        return Reason.UNKNOWN_SYMBOL
-    return Reason.NONE
-
-
-@inlined
-def _state_reason(r: Risk, account: int, symbol: int, worst: int) -> int:
-    """Whether venue, symbol and account are all in a state no worse than `worst`."""
-    if r.venue[0]["state"] > worst or r.venue[0]["disk_state"] > worst:
-        return Reason.VENUE_STATE
-    if symbol != NO_SYMBOL and r.symbols[symbol]["state"] > worst:
-        return Reason.SYMBOL_STATE
-    if r.accounts[account]["state"] > worst:
-        return Reason.ACCOUNT_STATE
-    return Reason.NONE
 
 
 @inlined
@@ -166,40 +118,11 @@ def _aim(r: Risk, cs: Commands, at: int, slot: int) -> None:
 
 
 @inlined
-def _price_reason(s: Rows, price: int) -> int:
-    """Whether a limit price is one this symbol takes now."""
-    if price < s["price_ticks_min"] or price > s["price_ticks_max"]:
-        return Reason.BAD_PRICE
-    return Reason.NONE
-
-
-@inlined
-def _band_reason(s: Rows, price: int) -> int:
-    mark = s["mark_ticks"]
-    if s["band_ppm"] > 0 and mark > 0:
-        off = price - mark if price > mark else mark - price
-        if off > muldiv_down(mark, s["band_ppm"], PPM):
-            return Reason.PRICE_BAND
-    return Reason.NONE
-
-
-@inlined
 def _worst_ticks(s: Rows, side: int, limit: int) -> int:
     """The worst price an order may trade at: a taking sell may get more than it asked for."""
     if side == Side.BUY:
         return limit
     return max(limit, s["high_bid_ticks"])
-
-
-@inlined
-def _outgrown(r: Risk, wallet: int, more: int) -> bool:
-    """Whether `more` exposure could take the sums of a wallet out of int64 (shm/units.py)."""
-    w = r.wallets[wallet]
-    return (
-        w["exposure_quanta"] + more > EXPOSURE_QUANTA_MAX
-        or w["wallet_quanta"] > MONEY_QUANTA_MAX
-        or w["wallet_quanta"] < -MONEY_QUANTA_MAX
-    )
 
 
 @kernel
@@ -221,14 +144,14 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         or c["order_id"] != 0
         or (flags & (_TO_BACK | _UPSERT | _REMAINING | _KEEP_QTY)) != 0
         or (market and (tif > Tif.IOC or (flags & _NO_MATCH) != 0))
-        or not _line_1_is_clean(cs.words, at)
+        or not line_1_is_clean(cs.words, at)
     ):
         return Reason.MALFORMED
-    reason = _account_reason(r, setup, account)
+    reason = account_reason(r, setup, account)
     if reason == Reason.NONE:
-        reason = _symbol_reason(r, setup, symbol)
+        reason = symbol_reason(r, setup, symbol)
     if reason == Reason.NONE:
-        reason = _state_reason(r, account, symbol, State.TRADING)
+        reason = state_reason(r, account, symbol, State.TRADING)
     if reason != Reason.NONE:
         return reason
     s = r.symbols[symbol]
@@ -255,7 +178,7 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     if market:
         if price != 0:
             return Reason.BAD_PRICE
-    elif _price_reason(s, price) != Reason.NONE:
+    elif price_reason(s, price) != Reason.NONE:
         return Reason.BAD_PRICE
     lots = c["qty_lots"]
     if lots < s["qty_lots_min"] or lots > s["qty_lots_max"]:
@@ -302,17 +225,17 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     if product_exceeds(worst, lots, s["ticks_lots_max"]):
         return Reason.NOTIONAL_TOO_LARGE
     wallet = account * setup[ASSETS] + s["asset"]
-    if _outgrown(r, wallet, worst * lots * s["tick_lot_quanta"]):
+    if outgrown(r, wallet, worst * lots * s["tick_lot_quanta"]):
         return Reason.NOTIONAL_TOO_LARGE
     if position != NIL:
         p = r.positions[position]
-        if not market and _band_reason(s, price) != Reason.NONE:
+        if not market and band_reason(s, price) != Reason.NONE:
             return Reason.PRICE_BAND
         if p["open_orders"] >= s["orders_max"]:
             return Reason.TOO_MANY_ORDERS
         leverage = p["leverage"]
         claimable = claims.closable(r, position, side, reduce_only)
-    elif not market and _band_reason(s, price) != Reason.NONE:
+    elif not market and band_reason(s, price) != Reason.NONE:
         return Reason.PRICE_BAND
     if reduce_only:
         if claimable == 0:
@@ -416,46 +339,6 @@ def _pass_name(r: Risk, setup: Cells, client: int, order_id: int) -> None:
 
 
 @kernel
-def new_position(
-    r: Risk, setup: Cells, account: int, symbol: int, wallet: int, leverage: int
-) -> int:
-    """A flat position row, in its account's list by symbol. Rows are kept for ever."""
-    v = r.venue[0]
-    row = v["positions_used"]
-    assert row < setup[POSITIONS]
-    v["positions_used"] = row + 1
-    p = r.positions[row]
-    p["account"] = account
-    p["symbol"] = symbol
-    p["leverage"] = leverage
-    p["wallet"] = wallet
-    p["countdown_heap"] = NIL
-    p["first_closer"] = NIL
-    p["last_closer"] = NIL
-    a = r.accounts[account]
-    before = NIL
-    at = a["first_position"]
-    while at != NIL and r.positions[at]["symbol"] < symbol:
-        before = at
-        at = r.positions[at]["next_position"]
-    p["next_position"] = at
-    if before == NIL:
-        a["first_position"] = row
-    else:
-        r.positions[before]["next_position"] = row
-    p["next_in_symbol"] = NIL
-    s = r.symbols[symbol]
-    if s["last_position"] == NIL:
-        s["first_position"] = row
-    else:
-        r.positions[s["last_position"]]["next_in_symbol"] = row
-    s["last_position"] = row
-    key = position_key(account, symbol, p["position_side"])
-    hashmap.put(r.position_index, setup[POSITION_BITS], key, row)
-    return row
-
-
-@kernel
 def decide_cancel(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """CANCEL and REDUCE: one live order of the account."""
     c = cs.base[at]
@@ -463,18 +346,18 @@ def decide_cancel(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         c["flags"] != 0
         or c["price_ticks"] != 0
         or (c["kind"] == Kind.CANCEL and c["qty_lots"] != 0)
-        or not _line_1_is_clean(cs.words, at)
+        or not line_1_is_clean(cs.words, at)
     ):
         return Reason.MALFORMED
-    reason = _account_reason(r, setup, c["account"])
+    reason = account_reason(r, setup, c["account"])
     if reason == Reason.NONE:
-        reason = _symbol_reason(r, setup, c["symbol"])
+        reason = symbol_reason(r, setup, c["symbol"])
     if reason != Reason.NONE:
         return reason
     slot = _resolve(r, setup, cs, at)
     if slot == NIL:
         return Reason.UNKNOWN_ORDER
-    reason = _state_reason(r, c["account"], c["symbol"], State.CANCEL_ONLY)
+    reason = state_reason(r, c["account"], c["symbol"], State.CANCEL_ONLY)
     if reason != Reason.NONE:
         return reason
     if c["kind"] == Kind.REDUCE:
@@ -495,23 +378,23 @@ def decide_amend(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     if (
         (flags & (_REDUCE_ONLY | _NO_MATCH | _UPSERT | _TAKE_NAME)) != 0
         or (keep and (c["qty_lots"] != 0 or (flags & _REMAINING) != 0))
-        or not _line_1_is_clean(cs.words, at)
+        or not line_1_is_clean(cs.words, at)
     ):
         return Reason.MALFORMED
-    reason = _account_reason(r, setup, c["account"])
+    reason = account_reason(r, setup, c["account"])
     if reason == Reason.NONE:
-        reason = _symbol_reason(r, setup, c["symbol"])
+        reason = symbol_reason(r, setup, c["symbol"])
     if reason != Reason.NONE:
         return reason
     slot = _resolve(r, setup, cs, at)
     if slot == NIL or r.claims[slot]["type"] != Type.LIMIT:
         return Reason.UNKNOWN_ORDER
-    reason = _state_reason(r, c["account"], c["symbol"], State.TRADING)
+    reason = state_reason(r, c["account"], c["symbol"], State.TRADING)
     if reason != Reason.NONE:
         return reason
     s = r.symbols[c["symbol"]]
     price = c["price_ticks"]
-    if _price_reason(s, price) != Reason.NONE:
+    if price_reason(s, price) != Reason.NONE:
         return Reason.BAD_PRICE
     claim = r.claims[slot]
     lots = claim["open_lots"] if keep else c["qty_lots"]
@@ -533,9 +416,9 @@ def decide_amend(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     if product_exceeds(worst, most, s["ticks_lots_max"]):
         return Reason.NOTIONAL_TOO_LARGE
     exposure = max(worst * most * s["tick_lot_quanta"], claim["exposure_quanta"])
-    if _outgrown(r, p["wallet"], exposure - claim["exposure_quanta"]):
+    if outgrown(r, p["wallet"], exposure - claim["exposure_quanta"]):
         return Reason.NOTIONAL_TOO_LARGE
-    if _band_reason(s, price) != Reason.NONE:
+    if band_reason(s, price) != Reason.NONE:
         return Reason.PRICE_BAND
     if reduce_only:
         if left > claim["open_lots"]:
@@ -567,12 +450,12 @@ def decide_cancel_all(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """CANCEL_ALL of an account, CANCEL_SYMBOL for everybody; the engine's own in any state."""
     c = cs.base[at]
     if c["kind"] == Kind.CANCEL_ALL:
-        reason = _account_reason(r, setup, c["account"])
+        reason = account_reason(r, setup, c["account"])
         if reason == Reason.NONE and c["symbol"] != NO_SYMBOL:
-            reason = _symbol_reason(r, setup, c["symbol"])
+            reason = symbol_reason(r, setup, c["symbol"])
         own = (c["request"] >> PRODUCER_SHIFT) == 0
         if reason == Reason.NONE and not own:
-            reason = _state_reason(r, c["account"], c["symbol"], State.CANCEL_ONLY)
+            reason = state_reason(r, c["account"], c["symbol"], State.CANCEL_ONLY)
         if reason != Reason.NONE:
             return reason
         c["end_reason"] = Reason.CANCEL_ALL
@@ -588,7 +471,7 @@ def decide_cancel_all(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         if c["position"] != NIL:
             c["route"] = Route.SHARD
         return Reason.NONE
-    reason = _symbol_reason(r, setup, c["symbol"])
+    reason = symbol_reason(r, setup, c["symbol"])
     if reason != Reason.NONE:
         return reason
     c["end_reason"] = Reason.SYMBOL_CLOSED
@@ -625,10 +508,10 @@ def decide_transfer(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """DEPOSIT and WITHDRAW; settlement moves the money in its turn."""
     c = cs.base[at]
     t = cs.transfers[at]
-    if not _line_1_is_clean(cs.words, at) or not _zero(cs.words, at, 13, 13):
+    if not line_1_is_clean(cs.words, at) or not zero(cs.words, at, 13, 13):
         return Reason.MALFORMED
     account = c["account"]
-    reason = _account_reason(r, setup, account)
+    reason = account_reason(r, setup, account)
     if reason != Reason.NONE:
         return reason
     asset = t["asset"]
@@ -636,7 +519,7 @@ def decide_transfer(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         return Reason.UNKNOWN_ASSET
     # Money comes in as long as the account is not closed, and out while it may still act.
     worst = State.HALTED if c["kind"] == Kind.DEPOSIT else State.CANCEL_ONLY
-    reason = _state_reason(r, account, NO_SYMBOL, worst)
+    reason = state_reason(r, account, NO_SYMBOL, worst)
     if reason != Reason.NONE:
         return reason
     past = NIL
@@ -696,7 +579,7 @@ def decide_transfer(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
 @kernel
 def decide_asset(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """ASSET: declare one."""
-    if not _zero(cs.words, at, 5, 5) or not _zero(cs.words, at, 10, 15):
+    if not zero(cs.words, at, 5, 5) or not zero(cs.words, at, 10, 15):
         return Reason.MALFORMED
     a = cs.assets[at]
     asset = a["asset"]
@@ -716,7 +599,7 @@ def decide_asset(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
 @kernel
 def decide_account(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """ACCOUNT: open one, or set its state and with `cancel` end its orders."""
-    if not _zero(cs.words, at, 5, 5) or not _zero(cs.words, at, 8, 15):
+    if not zero(cs.words, at, 5, 5) or not zero(cs.words, at, 8, 15):
         return Reason.MALFORMED
     c = cs.base[at]
     account = c["account"]
@@ -742,7 +625,7 @@ def decide_account(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
 @kernel
 def decide_symbol(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """SYMBOL: declare one; later the same command changes all but what fixes its arithmetic."""
-    if not _zero(cs.words, at, 23, 23):
+    if not zero(cs.words, at, 23, 23):
         return Reason.MALFORMED
     c = cs.base[at]
     d = cs.declarations[at]
@@ -814,16 +697,16 @@ def decide_symbol(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
 @kernel
 def decide_leverage(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """LEVERAGE of (account, symbol): refused while orders are open, and where it costs too much."""
-    if not _zero(cs.words, at, 4, 5) or not _zero(cs.words, at, 8, 15):
+    if not zero(cs.words, at, 4, 5) or not zero(cs.words, at, 8, 15):
         return Reason.MALFORMED
     c = cs.base[at]
     account = c["account"]
     symbol = c["symbol"]
-    reason = _account_reason(r, setup, account)
+    reason = account_reason(r, setup, account)
     if reason == Reason.NONE:
-        reason = _symbol_reason(r, setup, symbol)
+        reason = symbol_reason(r, setup, symbol)
     if reason == Reason.NONE:
-        reason = _state_reason(r, account, symbol, State.CANCEL_ONLY)
+        reason = state_reason(r, account, symbol, State.CANCEL_ONLY)
     if reason != Reason.NONE:
         return reason
     leverage = cs.leverages[at]["leverage"]
@@ -852,13 +735,13 @@ def decide_leverage(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
 @kernel
 def decide_state(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """SYMBOL_STATE and VENUE_STATE."""
-    if not _zero(cs.words, at, 5, 5) or not _zero(cs.words, at, 8, 15):
+    if not zero(cs.words, at, 5, 5) or not zero(cs.words, at, 8, 15):
         return Reason.MALFORMED
     c = cs.base[at]
     state = cs.states[at]["state"]
     cancel = cs.states[at]["cancel"]
     if c["kind"] == Kind.SYMBOL_STATE:
-        reason = _symbol_reason(r, setup, c["symbol"])
+        reason = symbol_reason(r, setup, c["symbol"])
         if reason != Reason.NONE:
             return reason
     if state < 0 or state > State.CLOSED or cancel < 0 or cancel > 1:
@@ -875,10 +758,10 @@ def decide_state(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
 @kernel
 def decide_mark(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """MARK: the mark price of a symbol."""
-    if not _zero(cs.words, at, 4, 5) or not _zero(cs.words, at, 8, 15):
+    if not zero(cs.words, at, 4, 5) or not zero(cs.words, at, 8, 15):
         return Reason.MALFORMED
     c = cs.base[at]
-    reason = _symbol_reason(r, setup, c["symbol"])
+    reason = symbol_reason(r, setup, c["symbol"])
     if reason != Reason.NONE:
         return reason
     s = r.symbols[c["symbol"]]
@@ -960,6 +843,8 @@ def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
             reason = decide_state(r, setup, cs, at)
         elif kind == Kind.MARK:
             reason = decide_mark(r, setup, cs, at)
+        elif kind == Kind.BOOKKEEPING or kind == Kind.AUDIT:
+            reason = notes.decide_note(r, setup, cs, at)
         elif kind == Kind.REFUSED:
             reason = Reason.FORBIDDEN
         else:

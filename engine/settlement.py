@@ -26,6 +26,7 @@ from shm.atomics import load_acquire, store_release
 from shm.codes import Flag, Kind, MatchKind, Reason, Route, Side, State, Status
 from shm.cursors import SETTLED
 from shm.jit import inlined, kernel
+from shm.kinds import PARAMETER_KINDS
 from shm.margin import available, order_hold
 from shm.pointers import Cells, Rows
 from shm.units import FEE_ACCOUNT, NIL
@@ -34,6 +35,7 @@ _REDUCE_ONLY: Final = int(Flag.REDUCE_ONLY)
 
 EXPIRE_PER_TICK: Final = 1024  # due orders proposed by one TICK; the next one goes on
 _WORDS: Final = 32
+_PARAMETERS: Final = sum(1 << kind for kind in PARAMETER_KINDS)
 _SHARD_CELLS: Final = 48  # three cursors of 16 cells each, from cell 256 (shm/cursors.py)
 _FIRST_SHARD: Final = 256
 
@@ -376,6 +378,8 @@ def settle_nowhere(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> No
         reports.origin(r, out, setup, c, cs.words, at * _WORDS, 0, False)
     if reason != Reason.NONE:
         return
+    if (_PARAMETERS >> np.int64(kind)) & 1:
+        reports.parameters(r, out, setup, c, cs.words, at * _WORDS)
     if kind == Kind.DEPOSIT or kind == Kind.WITHDRAW:
         _settle_transfer(r, out, setup, cs, at)
     elif kind == Kind.TICK:

@@ -56,6 +56,19 @@ REPORT_RECORDS: Final[dict[int, Record]] = {
     if kind not in (ReportKind.NONE, ReportKind.ORDER)
 }
 
+# Whose payload PARAMETERS reports repeat, so that a follower can rebuild what is declared. The rest
+# is told by their ANSWER (`value`), WALLET, SYMBOL, REQUEST and the like.
+PARAMETER_KINDS: Final = frozenset(
+    (
+        *(Kind.ASSET, Kind.SYMBOL, Kind.CONTRACT, Kind.BRACKET, Kind.SOURCE, Kind.FEE_RATES),
+        *(Kind.SETTLE_SYMBOL, Kind.BOOKKEEPING, Kind.AUDIT, Kind.UPGRADE),
+    )
+)
+PAYLOAD: Final = (*range(3, 6), *range(8, 24))  # words of a command that are its kind's own
+PAYLOAD_WORDS: Final = len(PAYLOAD)
+WORDS_A_REPORT: Final = 6
+PARAMETER_REPORTS: Final = -(-PAYLOAD_WORDS // WORDS_A_REPORT)
+
 
 def text_words(text: str, words: int) -> np.ndarray[Any, Any]:
     """Text as the words of a record."""
@@ -80,3 +93,33 @@ def command(kind: int, **fields: Any) -> np.ndarray[Any, Any]:
         view[field] = value
     view["lines"] = fields.get("lines", lines)
     return row
+
+
+def payload_command(reports: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The administrative command that PARAMETERS reports repeat, as one row of its own record.
+
+    reports   reports of one command in order, as REPORT rows: its four PARAMETERS among them, and
+              its ANSWER if time and request shall be filled in
+    returns   row[1]; what is not of the payload, and not in a report's head, is zero
+    raises    ValueError where a PARAMETERS report is missing, or they are of several commands
+    """
+    rows = np.ascontiguousarray(reports)
+    told = rows[rows["kind"] == ReportKind.PARAMETERS]
+    status, words = told["status"], told.view(np.int64).reshape(-1, 8)
+    if (
+        (status & 3).tolist() != list(range(PARAMETER_REPORTS))
+        or len(set(told["seq"].tolist())) != 1
+        or len(set((status >> 2).tolist())) != 1
+    ):
+        raise ValueError(
+            f"PARAMETERS {status.tolist()} are not the {PARAMETER_REPORTS} of one command"
+        )
+    row = np.zeros(1, records.COMMAND.dtype)
+    row.view(np.int64)[list(PAYLOAD)] = words[:, 2:].reshape(-1)[:PAYLOAD_WORDS]
+    for name in ("seq", "account", "symbol"):
+        row[name] = told[name][0]
+    row["kind"] = kind = int(status[0]) >> 2
+    row["lines"] = 3
+    for answer in rows[(rows["kind"] == ReportKind.ANSWER) & (rows["seq"] == told["seq"][0])]:
+        row["ts_ns"], row["request"] = answer["ts_ns"], answer["request"]
+    return row.view(COMMAND_RECORDS[kind].dtype)

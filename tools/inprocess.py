@@ -78,6 +78,8 @@ def decode(row: Any) -> dict[str, Any]:
         value = view[name]
         if name == "client_id":
             said[name] = words_text(value)
+        elif name == "payload":
+            said[name] = value.tolist()
         elif value.ndim == 0:
             said[name] = int(value)
     said["kind"] = kind.name

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from engine.hashmap import home
-from engine.risk import position_key
+from engine.positions import position_key
 from engine.setup import bits_of
 from shm.codes import Flag, ReportKind, Side, Type
 from shm.records import MATCH, WALLET

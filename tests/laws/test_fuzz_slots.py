@@ -106,6 +106,8 @@ def templates() -> np.ndarray[Any, Any]:
         command(Kind.SYMBOL_STATE, symbol=0, state=0),
         command(Kind.VENUE_STATE, state=0),
         command(Kind.MARK, symbol=0, mark_ticks=1000),
+        command(Kind.BOOKKEEPING, account=ANN, note=(1, 2, 3), note3=np.arange(8)),
+        command(Kind.AUDIT, account=ANN, symbol=0, note2=np.arange(8)),
         command(Kind.TICK),
         command(Kind.EXPIRE, **somewhere, order_id=40),
         command(Kind.CHECKPOINT),

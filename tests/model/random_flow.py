@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from shm.codes import Flag, Kind, Side, State, Stp, Tif, Type
-from shm.records import NO_SYMBOL
+from shm.kinds import COMMAND_RECORDS
+from shm.records import COMMAND, NO_SYMBOL
 from tests.venue import ANN, EVE, SECOND, Venue
 
 ACCOUNTS = range(ANN, EVE + 1)
@@ -81,11 +82,12 @@ class Flow:
             (3, self.tick),
             (0.5, self.state),
             (0.5, self.declare),
+            (0.5, self.note),
             (1, self.nonsense),
         )
         make = r.choices([m for _, m in makers], [w for w, _ in makers])[0]
         kind, fields = make(v)
-        if kind != Kind.SYMBOL and r.random() < 0.05:
+        if "trace_hi" in COMMAND_RECORDS.get(kind, COMMAND).dtype.names and r.random() < 0.05:
             fields |= {"trace_hi": r.getrandbits(40), "trace_lo": 5, "key_id": 9, "recv_ns": 77}
         return kind, fields
 
@@ -216,6 +218,12 @@ class Flow:
         fields = {**SYMBOL_DEFAULTS, **SYMBOLS[symbol % len(SYMBOLS)], "name": "AGAIN"}
         fields[r.choice(("maker_fee_ppm", "taker_fee_ppm"))] = r.choice((-50, 50, 200))
         return Kind.SYMBOL, {"symbol": symbol, **fields}
+
+    def note(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        r = self.random
+        words = [r.getrandbits(40) for _ in range(19)]
+        fields = {"note": words[:3], "note2": words[3:11], "note3": words[11:]}
+        return r.choice((Kind.BOOKKEEPING, Kind.AUDIT)), {**fields, "account": r.choice(ACCOUNTS)}
 
     def nonsense(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
         r = self.random

@@ -30,6 +30,7 @@ from shm.codes import (
     Tif,
     Type,
 )
+from shm.kinds import PARAMETER_KINDS
 from shm.records import NO_SYMBOL, RECORDS
 from shm.units import (
     EXPOSURE_QUANTA_MAX,
@@ -70,6 +71,7 @@ PARAMETERS = (
     "orders_max",
     "tick_quanta",
 )
+TRACELESS = (Kind.SYMBOL, Kind.CONTRACT, Kind.BOOKKEEPING, Kind.AUDIT, Kind.UPGRADE)
 RECORD_OF = {
     Kind.DEPOSIT: "TRANSFER",
     Kind.WITHDRAW: "TRANSFER",
@@ -307,6 +309,8 @@ class Twin:
             Kind.MARK: self.mark,
             Kind.TICK: lambda _d: self.forget(FORGET_PER_TICK),
             Kind.CHECKPOINT: lambda _d: Reason.NONE,
+            Kind.BOOKKEEPING: self.note,
+            Kind.AUDIT: self.note,
             Kind.REFUSED: lambda _d: Reason.FORBIDDEN,
         }
         return checks[kind](d) if kind in checks else Reason.UNKNOWN_KIND
@@ -775,6 +779,16 @@ class Twin:
         s["mark"] = d.also("mark_ticks")
         return Reason.NONE
 
+    def note(self, d: Decided) -> int:
+        """BOOKKEEPING, AUDIT."""
+        if any(d[n] for n in ("side", "type", "tif", "flags", "stp", "position_side")):
+            return Reason.MALFORMED
+        if d["account"] not in self.accounts:
+            return Reason.UNKNOWN_ACCOUNT
+        if d["symbol"] not in (NO_SYMBOL, *self.symbols):
+            return Reason.UNKNOWN_SYMBOL
+        return Reason.NONE
+
     # ------------------------------------------------------------ settlement
 
     def settle(self, d: Decided) -> None:
@@ -1006,6 +1020,8 @@ class Twin:
         self.say_origin(d, 0, False)
         if reason != Reason.NONE:
             return
+        if kind in PARAMETER_KINDS:
+            self.say_parameters(d)
         if kind in (Kind.DEPOSIT, Kind.WITHDRAW):
             self.moved(d)
         elif kind == Kind.TICK:
@@ -1123,13 +1139,22 @@ class Twin:
             reserved=0,
         )
 
+    def say_parameters(self, d: Decided) -> None:
+        """What the command says, six words a report."""
+        words = np.asarray(d.row).reshape(1).view(np.int64).tolist()
+        payload = [*words[3:6], *words[8:24], *[0] * 5]
+        at = {"seq": d["seq"], "account": d["account"], "symbol": d["symbol"]}
+        for k in range(4):
+            status = 4 * d["kind"] + k
+            self.say("PARAMETERS", **at, status=status, payload=payload[6 * k : 6 * k + 6])
+
     def say_origin(self, d: Decided, order_id: int, named: bool) -> None:
         """Client id of a new order, and the trace if there is one."""
         at = {"seq": d["seq"], "account": d["account"], "symbol": d["symbol"], "status": 0}
         if d["lines"] > 1 and named and d.client != bytes(40):
             name = words_text(d.row["client_id"])
             self.say("CLIENT_ID", **at, order_id=order_id, client_id=name)
-        if d["lines"] > 2 and d["kind"] != Kind.SYMBOL and (d["trace_hi"] or d["trace_lo"]):
+        if d["lines"] > 2 and d["kind"] not in TRACELESS and (d["trace_hi"] or d["trace_lo"]):
             names = ("trace_hi", "trace_lo", "recv_ns", "key_id")
             traced = {n: d[n] for n in names}
             self.say("TRACE", **at, **traced, order_id=order_id, reserved=0)

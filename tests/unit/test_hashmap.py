@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import hashmap
-from engine.risk import position_key
+from engine.positions import position_key
 from shm.jit import kernel
 from shm.pointers import table
 from shm.units import NIL
