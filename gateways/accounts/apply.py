@@ -1,0 +1,1054 @@
+"""The account view's kernel: what each report says about accounts, positions and orders.
+
+Reads   a batch of reports, whole commands in order.
+Writes  the tables of gateways/accounts/layout.py, under their versions.
+Never   allocates, never fails on a full table: what has no row is counted in head[DROPPED].
+
+The tables are a function of the reports up to head[INDEX]: a view that starts again from a
+checkpoint and the log comes to the same bytes (versions aside).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from gateways.accounts.layout import (
+    ACCOUNT,
+    ACCOUNTS,
+    ALGO_BITS,
+    ALGOS,
+    ALGOS_CLOSED_FIRST,
+    ALGOS_CLOSED_LAST,
+    ALGOS_USED,
+    ASSETS,
+    BATCH,
+    COMMAND_NS,
+    COMMAND_SEQ,
+    DROPPED,
+    INDEX,
+    INDEXES,
+    LOCKED,
+    OPEN_ALGOS,
+    OPEN_ORDERS,
+    ORDER_BITS,
+    ORDERS,
+    ORDERS_CLOSED_FIRST,
+    ORDERS_CLOSED_LAST,
+    ORDERS_USED,
+    POSITIONS,
+    POSITIONS_USED,
+    REQUESTS,
+    REQUESTS_USED,
+    SCRATCH,
+    SEQ,
+    SYMBOLS,
+    TRIGGERED_ORDER,
+    TRIGGERED_ROW,
+    TS_NS,
+    VENUE_STATE,
+)
+from shm import hashmap
+from shm.atomics import store_release
+from shm.codes import (
+    AlgoStatus,
+    Kind,
+    LiquidationStep,
+    MarginType,
+    Move,
+    PositionSide,
+    Reason,
+    ReportKind,
+    RequestStatus,
+    Status,
+)
+from shm.jit import PLAIN, inlined, kernel
+from shm.kinds import REPORT_RECORDS
+from shm.maintenance import bracket_amount
+from shm.pointers import Cells, Rows, table
+from shm.records import NO_SYMBOL, REPORT
+from shm.seqlock import write_begin, write_end
+from shm.units import BRACKETS_MAX, FEE_ACCOUNT, NIL
+
+_WORDS: Final = 8
+
+
+class Tables(NamedTuple):
+    """The segment's parts as kernels take them, in the order of `view_parts`."""
+
+    head: Cells
+    versions: Cells
+    accounts: Rows
+    account_times: Cells
+    account_orders: Cells
+    account_algos: Cells
+    assets: Rows
+    wallets: Rows
+    wallet_times: Cells
+    symbols: Rows
+    contracts: Rows
+    brackets: Rows
+    rates: Cells
+    positions: Rows
+    position_times: Cells
+    orders: Rows
+    algos: Rows
+    requests: Rows
+    order_index: Cells
+    name_index: Cells
+    algo_index: Cells
+    algo_name_index: Cells
+
+
+class Batch(NamedTuple):
+    """One batch of reports, seen as every kind of record."""
+
+    order: Rows
+    answer: Rows
+    client_id: Rows
+    exec: Rows
+    position: Rows
+    wallet: Rows
+    flip: Rows
+    symbol: Rows
+    margin: Rows
+    hold: Rows
+    funding: Rows
+    funding_round: Rows
+    price: Rows
+    algo: Rows
+    trail: Rows
+    move: Rows
+    liquidation: Rows
+    request: Rows
+    words: Cells
+
+
+def tables_of(arrays: dict[str, np.ndarray[Any, Any]]) -> Tables:
+    """Arrays of a segment, or of a test, as the kernel takes them."""
+    return Tables(**{name: table(arrays[name]) for name in Tables._fields})
+
+
+def batch_of(rows: np.ndarray[Any, Any]) -> Batch:
+    """Reports (contiguous REPORT rows) in all their views."""
+    views: dict[str, Any] = {"order": table(rows.view(REPORT.dtype))}
+    for kind, layout in REPORT_RECORDS.items():
+        name = ReportKind(kind).name.lower()
+        if name in Batch._fields:
+            views[name] = table(rows.view(layout.dtype))
+    views["words"] = table(rows.view(np.int64).reshape(-1))
+    return Batch(**views)
+
+
+# ---------------------------------------------------------------- locks
+
+
+@inlined
+def _lock(t: Tables, account: int) -> None:
+    """Make the account's version odd until another account's turn comes, or the batch ends."""
+    held = t.head[LOCKED]
+    if held != account + 1:
+        if held != 0:
+            write_end(t.versions, ACCOUNT + held - 1)
+        write_begin(t.versions, ACCOUNT + account)
+        t.head[LOCKED] = account + 1
+
+
+@inlined
+def _unlock(t: Tables) -> None:
+    held = t.head[LOCKED]
+    if held != 0:
+        write_end(t.versions, ACCOUNT + held - 1)
+        t.head[LOCKED] = 0
+
+
+# ---------------------------------------------------------------- names
+
+
+if PLAIN:
+
+    def name_key(account: int, rows: Rows, at: int) -> int:
+        from gateways.accounts.layout import name_key as key_of
+
+        return key_of(int(account), [int(word) for word in rows[at]["client_id"]])
+
+else:
+    _U = np.uint64
+
+    @kernel
+    def name_key(account: int, rows: Rows, at: int) -> int:
+        """Key of the name indexes; gateways/accounts/layout.py has the same for readers."""
+        key = _U(account + 1)
+        for k in range(5):
+            word = _U(rows[at]["client_id"][k])
+            turn = _U(13 * k)
+            if k > 0:
+                word = (word << turn) | (word >> (_U(64) - turn))
+            key ^= word
+        key &= _U((1 << 63) - 1)
+        return np.int64(key) if key != _U(0) else np.int64(1)
+
+
+# ---------------------------------------------------------------- rows
+
+
+@kernel
+def find_position(t: Tables, account: int, symbol: int, side: int) -> int:
+    """Row of (account, symbol, leg), or NIL."""
+    at = np.int64(t.accounts[account]["first_position"])
+    while at != NIL:
+        p = t.positions[at]
+        if p["symbol"] == symbol and p["position_side"] == side:
+            return at
+        at = np.int64(p["next_position"])
+    return NIL
+
+
+@kernel
+def position_row(t: Tables, account: int, symbol: int, side: int) -> int:
+    """The same, made where there is none; NIL when the table is full."""
+    found = find_position(t, account, symbol, side)
+    if found != NIL:
+        return found
+    row = t.head[POSITIONS_USED]
+    if row == t.head[POSITIONS]:
+        t.head[DROPPED] = t.head[DROPPED] + 1
+        return NIL
+    t.head[POSITIONS_USED] = row + 1
+    s = t.symbols[symbol]
+    p = t.positions[row]
+    p["account"] = account
+    p["symbol"] = symbol
+    p["position_side"] = side
+    p["wallet"] = account * t.head[ASSETS] + s["asset"]
+    p["leverage"] = max(s["leverage_default"], 1)
+    p["isolated"] = MarginType.CROSS
+    p["first_closer"] = NIL
+    p["last_closer"] = NIL
+    p["countdown_heap"] = NIL
+    p["next_in_symbol"] = NIL
+    other = NIL  # leverage and margin type are of the symbol, whatever the leg
+    before = NIL
+    at = np.int64(t.accounts[account]["first_position"])
+    while at != NIL and (
+        t.positions[at]["symbol"] < symbol
+        or (t.positions[at]["symbol"] == symbol and t.positions[at]["position_side"] < side)
+    ):
+        if t.positions[at]["symbol"] == symbol:
+            other = at
+        before = at
+        at = np.int64(t.positions[at]["next_position"])
+    if at != NIL and t.positions[at]["symbol"] == symbol:
+        other = at
+    if other != NIL:
+        p["leverage"] = t.positions[other]["leverage"]
+        p["isolated"] = t.positions[other]["isolated"]
+    p["next_position"] = at
+    if before == NIL:
+        t.accounts[account]["first_position"] = row
+    else:
+        t.positions[before]["next_position"] = row
+    if s["last_position"] == NIL:
+        s["first_position"] = row
+    else:
+        t.positions[s["last_position"]]["next_in_symbol"] = row
+    s["last_position"] = row
+    return row
+
+
+@inlined
+def find_order(t: Tables, order_id: int) -> int:
+    return hashmap.get(t.order_index, t.head[ORDER_BITS], order_id) if order_id > 0 else NIL
+
+
+@inlined
+def find_algo(t: Tables, algo_id: int) -> int:
+    return hashmap.get(t.algo_index, t.head[ALGO_BITS], algo_id) if algo_id > 0 else NIL
+
+
+@kernel
+def take_order_row(t: Tables) -> int:
+    """A row never used, else that of the order which closed first; NIL: all are open."""
+    h = t.head
+    if h[ORDERS_USED] < h[ORDERS]:
+        h[ORDERS_USED] = h[ORDERS_USED] + 1
+        return h[ORDERS_USED] - 1
+    row = h[ORDERS_CLOSED_FIRST]
+    if row == NIL:
+        h[DROPPED] = h[DROPPED] + 1
+        return NIL
+    o = t.orders[row]
+    h[ORDERS_CLOSED_FIRST] = o["next"]
+    if o["next"] == NIL:
+        h[ORDERS_CLOSED_LAST] = NIL
+    write_begin(t.versions, INDEXES)
+    hashmap.remove(t.order_index, h[ORDER_BITS], o["order_id"], row)
+    if o["client_id"][0] != 0:
+        hashmap.remove(t.name_index, h[ORDER_BITS], name_key(o["account"], t.orders, row), row)
+    write_end(t.versions, INDEXES)
+    return row
+
+
+@kernel
+def take_algo_row(t: Tables) -> int:
+    """As `take_order_row`."""
+    h = t.head
+    if h[ALGOS_USED] < h[ALGOS]:
+        h[ALGOS_USED] = h[ALGOS_USED] + 1
+        return h[ALGOS_USED] - 1
+    row = h[ALGOS_CLOSED_FIRST]
+    if row == NIL:
+        h[DROPPED] = h[DROPPED] + 1
+        return NIL
+    o = t.algos[row]
+    h[ALGOS_CLOSED_FIRST] = o["next"]
+    if o["next"] == NIL:
+        h[ALGOS_CLOSED_LAST] = NIL
+    write_begin(t.versions, INDEXES)
+    hashmap.remove(t.algo_index, h[ALGO_BITS], o["algo_id"], row)
+    if o["client_id"][0] != 0:
+        hashmap.remove(t.algo_name_index, h[ALGO_BITS], name_key(o["account"], t.algos, row), row)
+    write_end(t.versions, INDEXES)
+    return row
+
+
+@inlined
+def _join(rows: Rows, ends: Cells, account: int, row: int) -> None:
+    """Put a row at the end of its account's list."""
+    last = ends[2 * account + 1]
+    rows[row]["next"] = NIL
+    rows[row]["prev"] = last
+    if last == NIL:
+        ends[2 * account] = row
+    else:
+        rows[last]["next"] = row
+    ends[2 * account + 1] = row
+
+
+@inlined
+def _leave(rows: Rows, ends: Cells, account: int, row: int) -> None:
+    """Take a row out of its account's list."""
+    before = np.int64(rows[row]["prev"])
+    after = np.int64(rows[row]["next"])
+    if before == NIL:
+        ends[2 * account] = after
+    else:
+        rows[before]["next"] = after
+    if after == NIL:
+        ends[2 * account + 1] = before
+    else:
+        rows[after]["prev"] = before
+
+
+@inlined
+def _keep_closed(rows: Rows, head: Cells, first: int, last: int, row: int) -> None:
+    """Put a row at the end of the list of what has closed."""
+    rows[row]["next"] = NIL
+    rows[row]["prev"] = NIL
+    if head[last] == NIL:
+        head[first] = row
+    else:
+        rows[head[last]]["next"] = row
+    head[last] = row
+
+
+# ---------------------------------------------------------------- orders
+
+
+@kernel
+def set_hold(t: Tables, row: int, hold: int) -> None:
+    """An order holds `hold` now: its position and wallet follow."""
+    o = t.orders[row]
+    change = hold - o["hold_quanta"]
+    if change == 0:
+        return
+    o["hold_quanta"] = hold
+    p = find_position(t, o["account"], o["symbol"], o["position_side"])
+    if p != NIL:
+        t.positions[p]["hold_quanta"] += change
+        if o["side"] == 1:
+            t.positions[p]["hold_sell_quanta"] += change
+    w = o["account"] * t.head[ASSETS] + t.symbols[o["symbol"]]["asset"]
+    t.wallets[w]["held_quanta"] += change
+
+
+@kernel
+def set_open(t: Tables, row: int, lots: int) -> None:
+    """What is left of an open order."""
+    o = t.orders[row]
+    p = find_position(t, o["account"], o["symbol"], o["position_side"])
+    if p != NIL:
+        t.positions[p]["order_lots"] += lots - o["open_lots"]
+    o["open_lots"] = lots
+
+
+@kernel
+def close_order(t: Tables, row: int, status: int, reason: int) -> None:
+    """An order has ended; its row stays a while."""
+    o = t.orders[row]
+    set_hold(t, row, 0)
+    p = find_position(t, o["account"], o["symbol"], o["position_side"])
+    if p != NIL:
+        t.positions[p]["open_orders"] -= 1
+        t.positions[p]["order_lots"] -= o["open_lots"]
+    o["close_lots"] = 0
+    o["status"] = status
+    o["reason"] = reason
+    o["open"] = 0
+    o["updated_ns"] = t.head[COMMAND_NS]
+    t.accounts[o["account"]]["open_orders"] -= 1
+    t.head[OPEN_ORDERS] = t.head[OPEN_ORDERS] - 1
+    _leave(t.orders, t.account_orders, np.int64(o["account"]), row)
+    _keep_closed(t.orders, t.head, ORDERS_CLOSED_FIRST, ORDERS_CLOSED_LAST, row)
+
+
+@kernel
+def open_order(t: Tables, r: Rows) -> int:
+    """A new order out of its ORDER report; returns its row or NIL."""
+    row = take_order_row(t)
+    if row == NIL:
+        return NIL
+    o = t.orders[row]
+    o["order_id"] = r["order_id"]
+    for k in range(5):
+        o["client_id"][k] = 0
+    o["price_ticks"] = r["price_ticks"]
+    o["qty_lots"] = r["open_lots"]
+    o["open_lots"] = 0
+    o["quote_ticks_lots"] = 0
+    o["hold_quanta"] = 0
+    o["close_lots"] = 0
+    o["expire_ns"] = 0
+    o["created_ns"] = r["ts_ns"]
+    o["updated_ns"] = r["ts_ns"]
+    o["account"] = r["account"]
+    o["amends"] = 0
+    o["symbol"] = r["symbol"]
+    o["side"] = r["side"]
+    o["type"] = r["type"]
+    o["tif"] = r["tif"]
+    o["flags"] = r["flags"]
+    o["stp"] = r["stp"]
+    o["position_side"] = r["position_side"]
+    o["algo_id"] = 0
+    o["trigger_ticks"] = 0
+    o["algo_type"] = 0
+    o["working"] = 0
+    o["algo_flags"] = 0
+    o["status"] = Status.NEW
+    o["reason"] = Reason.NONE
+    o["open"] = 1
+    write_begin(t.versions, INDEXES)
+    hashmap.put(t.order_index, t.head[ORDER_BITS], r["order_id"], row)
+    write_end(t.versions, INDEXES)
+    _join(t.orders, t.account_orders, np.int64(r["account"]), row)
+    t.accounts[r["account"]]["open_orders"] += 1
+    t.head[OPEN_ORDERS] = t.head[OPEN_ORDERS] + 1
+    p = position_row(t, r["account"], r["symbol"], r["position_side"])
+    if p != NIL:
+        t.positions[p]["open_orders"] += 1
+    set_open(t, row, r["open_lots"])
+    if t.head[TRIGGERED_ORDER] == r["order_id"]:
+        was_algo(t, row, t.head[TRIGGERED_ROW])
+    return row
+
+
+@kernel
+def was_algo(t: Tables, row: int, algo: int) -> None:
+    """The order in `row` is what a conditional order became."""
+    o = t.orders[row]
+    a = t.algos[algo]
+    o["algo_id"] = a["algo_id"]
+    o["trigger_ticks"] = a["trigger_ticks"]
+    o["algo_type"] = a["type"]
+    o["working"] = a["working"]
+    o["algo_flags"] = a["flags"]
+    t.head[TRIGGERED_ORDER] = 0
+
+
+@kernel
+def apply_order(t: Tables, r: Rows) -> None:
+    """ORDER: a state of an order, or a refusal that changes nothing."""
+    status = r["status"]
+    if status == Status.REJECTED or status == Status.REFUSED:
+        return
+    row = find_order(t, r["order_id"])
+    if row != NIL and t.orders[row]["open"] == 0:
+        if status != Status.NEW and status != Status.AMENDED:
+            return
+        # An amendment brought an order back that was gone: it is open again, as a new one.
+        reopen(t, row, r)
+        return
+    if row == NIL:
+        if status == Status.NEW or status == Status.AMENDED:
+            open_order(t, r)
+        return
+    o = t.orders[row]
+    if status == Status.AMENDED:
+        filled = o["qty_lots"] - o["open_lots"]
+        o["price_ticks"] = r["price_ticks"]
+        o["qty_lots"] = filled + r["open_lots"]
+        set_open(t, row, r["open_lots"])
+        o["amends"] += 1
+        o["updated_ns"] = r["ts_ns"]
+        o["status"] = Status.PARTIALLY_FILLED if filled > 0 else Status.NEW
+    elif status == Status.CANCELED or status == Status.EXPIRED:
+        set_open(t, row, r["open_lots"])
+        close_order(t, row, status, r["reason"])
+
+
+@kernel
+def reopen(t: Tables, row: int, r: Rows) -> None:
+    """Open a closed order's row again, in place: it keeps its name and what it had filled."""
+    o = t.orders[row]
+    h = t.head
+    # Out of the list of closed rows: a walk, and only privileged producers can cause one.
+    before = NIL
+    at = h[ORDERS_CLOSED_FIRST]
+    while at != row:
+        before = at
+        at = np.int64(t.orders[at]["next"])
+    after = np.int64(o["next"])
+    if before == NIL:
+        h[ORDERS_CLOSED_FIRST] = after
+    else:
+        t.orders[before]["next"] = after
+    if after == NIL:
+        h[ORDERS_CLOSED_LAST] = before
+    filled = o["qty_lots"] - o["open_lots"]
+    o["price_ticks"] = r["price_ticks"]
+    o["open_lots"] = 0
+    o["qty_lots"] = filled + r["open_lots"]
+    o["status"] = Status.PARTIALLY_FILLED if filled > 0 else Status.NEW
+    o["reason"] = Reason.NONE
+    o["open"] = 1
+    o["updated_ns"] = r["ts_ns"]
+    _join(t.orders, t.account_orders, np.int64(o["account"]), row)
+    t.accounts[o["account"]]["open_orders"] += 1
+    h[OPEN_ORDERS] = h[OPEN_ORDERS] + 1
+    p = position_row(t, o["account"], o["symbol"], o["position_side"])
+    if p != NIL:
+        t.positions[p]["open_orders"] += 1
+    set_open(t, row, r["open_lots"])
+
+
+@kernel
+def apply_name(t: Tables, r: Rows) -> None:
+    """CLIENT_ID: the name of an order or a conditional order just opened."""
+    row = find_order(t, r["order_id"])
+    if row != NIL:
+        o = t.orders[row]
+        if o["client_id"][0] == 0:
+            for k in range(5):
+                o["client_id"][k] = r["client_id"][k]
+            write_begin(t.versions, INDEXES)
+            key = name_key(o["account"], t.orders, row)
+            hashmap.put(t.name_index, t.head[ORDER_BITS], key, row)
+            write_end(t.versions, INDEXES)
+        return
+    row = find_algo(t, r["order_id"])
+    if row != NIL and t.algos[row]["client_id"][0] == 0:
+        a = t.algos[row]
+        for k in range(5):
+            a["client_id"][k] = r["client_id"][k]
+        write_begin(t.versions, INDEXES)
+        key = name_key(a["account"], t.algos, row)
+        hashmap.put(t.algo_name_index, t.head[ALGO_BITS], key, row)
+        write_end(t.versions, INDEXES)
+
+
+@kernel
+def apply_exec(t: Tables, e: Rows) -> None:
+    """EXEC: one side of a trade. Position and wallet follow in POSITION."""
+    symbol = np.int64(e["symbol"])
+    s = t.symbols[symbol]
+    asset = np.int64(s["asset"])
+    fee = e["fee_quanta"]
+    t.wallets[FEE_ACCOUNT * t.head[ASSETS] + asset]["wallet_quanta"] += fee
+    w = e["account"] * t.head[ASSETS] + asset
+    t.wallets[w]["fees_quanta"] += fee
+    if e["order_id"] > 0 and e["trade_id"] > 0:
+        s["last_ticks"] = e["price_ticks"]
+        if e["status"] & 1:
+            s["trade_count"] += 1
+    row = find_order(t, e["order_id"])
+    if row == NIL or t.orders[row]["open"] == 0:
+        return
+    o = t.orders[row]
+    o["quote_ticks_lots"] += e["price_ticks"] * e["lots"]
+    set_open(t, row, e["open_lots"])
+    o["updated_ns"] = t.head[COMMAND_NS]
+    o["status"] = Status.PARTIALLY_FILLED
+    if e["open_lots"] == 0:
+        close_order(t, row, Status.FILLED, Reason.NONE)
+
+
+@kernel
+def apply_position(t: Tables, r: Rows, order_id: int) -> None:
+    """POSITION: a position and its cross wallet after the trade that EXEC before it told."""
+    side = (r["status"] >> 5) & 3
+    account = np.int64(r["account"])
+    row = position_row(t, account, r["symbol"], side)
+    w = account * t.head[ASSETS] + t.symbols[r["symbol"]]["asset"]
+    t.wallets[w]["wallet_quanta"] = r["wallet_quanta"]
+    t.wallets[w]["realised_quanta"] += r["realised_quanta"]
+    t.wallet_times[w] = t.head[COMMAND_NS]
+    order = find_order(t, order_id)
+    if order != NIL and t.orders[order]["open"] == 1:
+        set_hold(t, order, r["hold_quanta"])
+    if row == NIL:
+        return
+    p = t.positions[row]
+    s = t.symbols[r["symbol"]]
+    before = p["lots"]
+    after = r["position_lots"]
+    s["open_lots"] += max(after, 0) - max(before, 0)
+    p["lots"] = after
+    p["entry_quanta"] = r["entry_quanta"]
+    p["realised_quanta"] += r["realised_quanta"]
+    t.position_times[row] = t.head[COMMAND_NS]
+
+
+# ---------------------------------------------------------------- money and settings
+
+
+@kernel
+def set_wallet(t: Tables, account: int, asset: int, quanta: int) -> None:
+    w = account * t.head[ASSETS] + asset
+    t.wallets[w]["wallet_quanta"] = quanta
+    t.wallet_times[w] = t.head[COMMAND_NS]
+
+
+@kernel
+def set_isolated(t: Tables, account: int, symbol: int, side: int, quanta: int) -> None:
+    """An isolated position's own wallet, and with it the sum of them."""
+    row = position_row(t, account, symbol, side)
+    if row == NIL:
+        return
+    p = t.positions[row]
+    t.wallets[p["wallet"]]["isolated_quanta"] += quanta - p["isolated_quanta"]
+    p["isolated_quanta"] = quanta
+    t.position_times[row] = t.head[COMMAND_NS]
+
+
+@kernel
+def apply_move(t: Tables, r: Rows) -> None:
+    """MOVE: money that changed pockets or owners without a trade."""
+    move = r["status"]
+    account = np.int64(r["account"])
+    asset = r["pocket"] & 0xFFFF
+    set_wallet(t, account, asset, r["wallet_quanta"])
+    w = account * t.head[ASSETS] + asset
+    if move == Move.ISOLATE or move == Move.RELEASE:
+        set_isolated(t, account, r["symbol"], (r["pocket"] >> 16) & 3, r["other_quanta"])
+        return
+    if move == Move.WITHDRAW_HOLD or move == Move.WITHDRAW_RETURN or move == Move.WITHDRAW_SETTLE:
+        return  # what is set aside follows from REQUEST
+    t.wallets[w]["adjusted_quanta"] += r["amount_quanta"]
+    other = r["other_account"]
+    if other != account and other >= 0 and other < t.head[ACCOUNTS]:
+        _lock(t, other)
+        set_wallet(t, other, asset, r["other_quanta"])
+        v = other * t.head[ASSETS] + asset
+        t.wallets[v]["adjusted_quanta"] -= r["amount_quanta"]
+
+
+@kernel
+def apply_wallet(t: Tables, r: Rows) -> None:
+    """WALLET: a deposit or a withdrawal."""
+    set_wallet(t, r["account"], r["asset"], r["wallet_quanta"])
+    w = t.wallets[r["account"] * t.head[ASSETS] + r["asset"]]
+    if r["status"] == Kind.DEPOSIT:
+        w["deposited_quanta"] += r["amount_quanta"]
+    elif r["status"] == Kind.WITHDRAW:
+        w["withdrawn_quanta"] -= r["amount_quanta"]
+
+
+@kernel
+def apply_margin(t: Tables, r: Rows) -> None:
+    """MARGIN: margin of a position after it changed."""
+    side = r["status"] & 3
+    isolated = (r["status"] >> 2) & 1
+    row = position_row(t, r["account"], r["symbol"], side)
+    if row == NIL:
+        return
+    p = t.positions[row]
+    p["isolated"] = isolated
+    p["leverage"] = r["leverage"]
+    p["fees_quanta"] = r["fees_quanta"]
+    p["liquidation_ticks"] = r["liquidation_ticks"]
+    set_isolated(t, r["account"], r["symbol"], side, r["isolated_quanta"])
+
+
+@kernel
+def apply_funding(t: Tables, r: Rows) -> None:
+    """FUNDING: one position paid or received."""
+    side = r["status"] & 3
+    account = np.int64(r["account"])
+    asset = np.int64(t.symbols[r["symbol"]]["asset"])
+    w = account * t.head[ASSETS] + asset
+    t.wallets[w]["funding_quanta"] += r["amount_quanta"]
+    if (r["status"] >> 2) & 1:
+        set_isolated(t, account, r["symbol"], side, r["wallet_quanta"])
+    else:
+        set_wallet(t, account, asset, r["wallet_quanta"])
+
+
+@kernel
+def set_leverage(t: Tables, account: int, symbol: int, leverage: int, isolated: int) -> None:
+    """Leverage or margin type (-1: leave it) of both legs of a symbol, whether they are there."""
+    row = position_row(t, account, symbol, PositionSide.BOTH)
+    if row == NIL:
+        return
+    at = np.int64(t.accounts[account]["first_position"])
+    while at != NIL:
+        p = t.positions[at]
+        if p["symbol"] == symbol:
+            if leverage > 0:
+                p["leverage"] = leverage
+            if isolated >= 0:
+                p["isolated"] = isolated
+        at = np.int64(p["next_position"])
+
+
+@kernel
+def apply_answer(t: Tables, r: Rows) -> None:
+    """ANSWER: what a setting is now, where the answer is all that tells it."""
+    if r["reason"] != Reason.NONE:
+        return
+    kind = r["status"]
+    account = np.int64(r["account"])
+    if kind == Kind.ACCOUNT:
+        a = t.accounts[account]
+        if t.account_times[account] == 0 and account >= 0:
+            a["opened_ns"] = r["ts_ns"]
+        a["state"] = r["value"]
+        t.account_times[account] = r["ts_ns"]
+    elif kind == Kind.LEVERAGE:
+        set_leverage(t, account, r["symbol"], r["value"], -1)
+    elif kind == Kind.MARGIN_TYPE:
+        set_leverage(t, account, r["symbol"], 0, r["value"])
+    elif kind == Kind.POSITION_MODE:
+        t.accounts[account]["position_mode"] = r["value"]
+        t.account_times[account] = r["ts_ns"]
+    elif kind == Kind.VENUE_STATE:
+        if (r["request"] >> 48) != 0:
+            t.head[VENUE_STATE] = r["value"]
+    elif kind == Kind.MARK:
+        t.symbols[r["symbol"]]["mark_ticks"] = r["value"]
+    elif kind == Kind.SYMBOL_STATE:
+        t.symbols[r["symbol"]]["state"] = r["value"]
+
+
+@kernel
+def apply_request(t: Tables, r: Rows) -> None:
+    """REQUEST: a withdrawal or adjustment under way; its row is free once it is over."""
+    h = t.head
+    at = NIL
+    free = NIL
+    for k in range(h[REQUESTS_USED]):
+        if t.requests[k]["request_id"] == r["request_id"]:
+            at = k
+            break
+        if t.requests[k]["request_id"] == 0 and free == NIL:
+            free = k
+    w = t.wallets[r["account"] * h[ASSETS] + r["asset"]]
+    kind = r["what"] & 0xFF
+    if r["status"] == RequestStatus.REQUESTED:
+        if kind == Kind.REQUEST_WITHDRAW:
+            w["pending_quanta"] += r["amount_quanta"]
+        if at == NIL:
+            at = free
+            if at == NIL and h[REQUESTS_USED] < h[REQUESTS]:
+                at = h[REQUESTS_USED]
+                h[REQUESTS_USED] = at + 1
+            if at == NIL:
+                h[DROPPED] = h[DROPPED] + 1
+                return
+        q = t.requests[at]
+        q["request_id"] = r["request_id"]
+        q["amount_quanta"] = r["amount_quanta"]
+        q["asset"] = r["asset"]
+        q["principal"] = r["principal"]
+        q["reference"] = r["reference"]
+        q["account"] = r["account"]
+        q["kind"] = kind
+        q["status"] = RequestStatus.REQUESTED
+        return
+    if at == NIL:
+        return
+    q = t.requests[at]
+    over = (
+        r["status"] == RequestStatus.REJECTED
+        or r["status"] == RequestStatus.SETTLED
+        or q["kind"] != Kind.REQUEST_WITHDRAW
+    )
+    q["status"] = r["status"]
+    if over:
+        if q["kind"] == Kind.REQUEST_WITHDRAW:
+            w["pending_quanta"] -= q["amount_quanta"]
+        q["request_id"] = 0
+
+
+# ---------------------------------------------------------------- conditional orders
+
+
+@kernel
+def apply_algo(t: Tables, r: Rows) -> None:
+    """ALGO: a conditional order after an event."""
+    status = r["status"]
+    if status == AlgoStatus.REFUSED:
+        return
+    row = find_algo(t, r["algo_id"])
+    if row == NIL:
+        if status != AlgoStatus.NEW:
+            return
+        row = take_algo_row(t)
+        if row == NIL:
+            return
+        a = t.algos[row]
+        a["algo_id"] = r["algo_id"]
+        for k in range(5):
+            a["client_id"][k] = 0
+        a["expire_ns"] = 0
+        a["activate_ticks"] = 0
+        a["callback_ppm"] = 0
+        a["created_ns"] = t.head[COMMAND_NS]
+        a["order_id"] = 0
+        a["account"] = r["account"]
+        a["symbol"] = r["symbol"]
+        a["side"] = r["side"]
+        a["type"] = r["type"]
+        a["tif"] = r["tif"]
+        a["flags"] = r["flags"]
+        a["stp"] = r["stp"]
+        a["position_side"] = r["position_side"]
+        a["working"] = r["working"]
+        a["open"] = 1
+        write_begin(t.versions, INDEXES)
+        hashmap.put(t.algo_index, t.head[ALGO_BITS], r["algo_id"], row)
+        write_end(t.versions, INDEXES)
+        _join(t.algos, t.account_algos, np.int64(r["account"]), row)
+        t.accounts[r["account"]]["algo_count"] += 1
+        t.head[OPEN_ALGOS] = t.head[OPEN_ALGOS] + 1
+    a = t.algos[row]
+    a["trigger_ticks"] = r["trigger_ticks"]
+    a["price_ticks"] = r["price_ticks"]
+    a["qty_lots"] = r["qty_lots"]
+    a["order_id"] = r["order_id"]
+    a["status"] = status
+    a["reason"] = r["reason"]
+    a["updated_ns"] = t.head[COMMAND_NS]
+    if status == AlgoStatus.NEW or a["open"] == 0:
+        return
+    a["open"] = 0
+    t.accounts[a["account"]]["algo_count"] -= 1
+    t.head[OPEN_ALGOS] = t.head[OPEN_ALGOS] - 1
+    _leave(t.algos, t.account_algos, np.int64(a["account"]), row)
+    _keep_closed(t.algos, t.head, ALGOS_CLOSED_FIRST, ALGOS_CLOSED_LAST, row)
+    if status == AlgoStatus.TRIGGERED and r["order_id"] > 0:
+        order = find_order(t, r["order_id"])
+        if order != NIL:
+            was_algo(t, order, row)
+        else:
+            t.head[TRIGGERED_ORDER] = r["order_id"]
+            t.head[TRIGGERED_ROW] = row
+
+
+# ---------------------------------------------------------------- what is declared
+
+
+@kernel
+def apply_parameters(t: Tables, words: Cells, at: int, symbol: int, account: int) -> None:
+    """PARAMETERS: six words of an administrative command; the fourth report makes it whole.
+
+    at      first word of the report
+    source  shm/kinds.py: words 3 to 5 and 8 to 23 of the command
+    """
+    h = t.head
+    status = (words[at + 1] >> 56) & 0xFF
+    kind = status >> 2
+    part = status & 3
+    for k in range(6):
+        word = part * 6 + k
+        h[SCRATCH + (word + 3 if word < 3 else word + 5)] = words[at + 2 + k]
+    if part != 3:
+        return
+    if kind == Kind.SYMBOL and symbol < h[SYMBOLS]:
+        s = t.symbols[symbol]
+        if s["tick_lot_quanta"] == 0:
+            s["first_position"] = NIL
+            s["last_position"] = NIL
+        s["tick_lot_quanta"] = h[SCRATCH + 3]
+        s["asset"] = h[SCRATCH + 4]
+        s["state"] = h[SCRATCH + 5]
+        s["name"][0] = h[SCRATCH + 8]
+        s["name"][1] = h[SCRATCH + 9]
+        s["qty_lots_min"] = h[SCRATCH + 10]
+        s["qty_lots_max"] = h[SCRATCH + 11]
+        s["notional_quanta_min"] = h[SCRATCH + 12]
+        s["price_ticks_min"] = h[SCRATCH + 13]
+        s["price_ticks_max"] = h[SCRATCH + 14]
+        s["band_ppm"] = h[SCRATCH + 15]
+        s["market_ppm"] = h[SCRATCH + 16]
+        s["maker_fee_ppm"] = h[SCRATCH + 17]
+        s["taker_fee_ppm"] = h[SCRATCH + 18]
+        s["leverage_max"] = h[SCRATCH + 19]
+        s["leverage_default"] = h[SCRATCH + 20]
+        s["orders_max"] = h[SCRATCH + 21]
+        s["tick_quanta"] = h[SCRATCH + 22]
+    elif kind == Kind.CONTRACT and symbol < h[SYMBOLS]:
+        c = t.contracts[symbol]
+        c["declared"] = 1
+        c["funding_interval_ns"] = h[SCRATCH + 3]
+        c["impact_quanta"] = h[SCRATCH + 5]
+        c["interest_ppb"] = h[SCRATCH + 8]
+        c["funding_clamp_ppb"] = h[SCRATCH + 9]
+        c["funding_cap_ppb"] = h[SCRATCH + 10]
+        c["funding_floor_ppb"] = h[SCRATCH + 11]
+        c["mark_band_ppm"] = h[SCRATCH + 12]
+        c["source_clamp_ppm"] = h[SCRATCH + 13]
+        c["source_stale_ns"] = h[SCRATCH + 14]
+        c["liquidation_fee_ppm"] = h[SCRATCH + 15]
+        c["protect_ppm"] = h[SCRATCH + 16]
+        c["breaker_ppm"] = h[SCRATCH + 17]
+        c["breaker_window_ns"] = h[SCRATCH + 18]
+        c["breaker_pause_ns"] = h[SCRATCH + 19]
+        c["algos_max"] = h[SCRATCH + 20]
+        c["position_quanta_max"] = h[SCRATCH + 21]
+    elif kind == Kind.BRACKET and symbol < h[SYMBOLS]:
+        index = h[SCRATCH + 3]
+        row = symbol * BRACKETS_MAX + index
+        b = t.brackets[row]
+        b["floor_quanta"] = h[SCRATCH + 4]
+        b["cap_quanta"] = h[SCRATCH + 5]
+        b["maintenance_ppm"] = h[SCRATCH + 8]
+        b["leverage_max"] = h[SCRATCH + 9]
+        b["amount_quanta"] = 0
+        if index > 0:
+            below = t.brackets[row - 1]
+            b["amount_quanta"] = bracket_amount(
+                h[SCRATCH + 4],
+                h[SCRATCH + 8],
+                below["maintenance_ppm"],
+                below["amount_quanta"],
+            )
+        t.symbols[symbol]["brackets_count"] = index + 1
+    elif kind == Kind.ASSET and h[SCRATCH + 3] >= 0 and h[SCRATCH + 3] < h[ASSETS]:
+        a = t.assets[h[SCRATCH + 3]]
+        a["declared"] = 1
+        a["scale"] = h[SCRATCH + 4]
+        a["name"][0] = h[SCRATCH + 8]
+        a["name"][1] = h[SCRATCH + 9]
+    elif kind == Kind.FEE_RATES and account < h[ACCOUNTS]:
+        a = t.accounts[account]
+        a["own_fees"] = h[SCRATCH + 5]
+        a["maker_fee_ppm"] = h[SCRATCH + 3] if h[SCRATCH + 5] == 1 else 0
+        a["taker_fee_ppm"] = h[SCRATCH + 4] if h[SCRATCH + 5] == 1 else 0
+        t.account_times[account] = h[COMMAND_NS]
+
+
+@kernel
+def apply_price(t: Tables, r: Rows) -> None:
+    """PRICE: mark, index and the funding rate if it were due now."""
+    t.symbols[r["symbol"]]["mark_ticks"] = r["mark_ticks"]
+    t.contracts[r["symbol"]]["index_ticks"] = r["index_ticks"]
+    t.contracts[r["symbol"]]["funding_next_ns"] = r["next_ns"]
+    t.rates[2 * np.int64(r["symbol"])] = r["rate_ppb"]
+    t.rates[2 * np.int64(r["symbol"]) + 1] = r["next_ns"]
+
+
+@kernel
+def apply_liquidation(t: Tables, r: Rows) -> None:
+    """LIQUIDATION: a step; it is over when it recovered or nothing is left open."""
+    step = np.int64(r["status"])
+    if step == LiquidationStep.RECOVERED or step == LiquidationStep.CLOSED:
+        step = np.int64(LiquidationStep.NONE)
+    if r["symbol"] == NO_SYMBOL:
+        w = r["account"] * t.head[ASSETS] + (r["scope"] & 0xFFFF)
+        t.wallets[w]["liquidation"] = step
+    elif (r["scope"] >> 24) & 1:
+        row = find_position(t, r["account"], r["symbol"], (r["scope"] >> 16) & 3)
+        if row != NIL:
+            t.positions[row]["liquidation"] = step
+
+
+# ---------------------------------------------------------------- all of it
+
+
+@kernel
+def apply_reports(t: Tables, b: Batch, count: int) -> None:
+    """Apply `count` reports, whole commands, and move SEQ and INDEX behind them."""
+    h = t.head
+    if count == 0:
+        return
+    write_begin(t.versions, BATCH)
+    order_id = np.int64(0)  # of the EXEC just read
+    for n in range(count):
+        r = b.order[n]
+        kind = r["kind"]
+        account = np.int64(r["account"])
+        h[COMMAND_SEQ] = r["seq"]
+        # Every command's first report says when it was.
+        if kind == ReportKind.ORDER or kind == ReportKind.ANSWER or kind == ReportKind.CHECKPOINT:
+            h[COMMAND_NS] = r["ts_ns"]
+        if account >= h[ACCOUNTS]:
+            continue  # a refusal of somebody who doesn't exist
+        if r["symbol"] >= h[SYMBOLS] and r["symbol"] != NO_SYMBOL:
+            continue
+        _lock(t, account)
+        if kind == ReportKind.ORDER:
+            apply_order(t, r)
+        elif kind == ReportKind.EXEC:
+            order_id = b.exec[n]["order_id"]
+            apply_exec(t, b.exec[n])
+        elif kind == ReportKind.POSITION:
+            apply_position(t, b.position[n], order_id)
+        elif kind == ReportKind.HOLD:
+            row = find_order(t, b.hold[n]["order_id"])
+            if row != NIL and t.orders[row]["open"] == 1:
+                set_hold(t, row, b.hold[n]["hold_quanta"])
+                t.orders[row]["close_lots"] = b.hold[n]["close_lots"]
+        elif kind == ReportKind.FLIP:
+            row = find_order(t, b.flip[n]["order_id"])
+            if row != NIL and t.orders[row]["open"] == 1:
+                set_hold(t, row, b.flip[n]["hold_quanta"])
+                t.orders[row]["close_lots"] = b.flip[n]["close_lots"]
+        elif kind == ReportKind.MARGIN:
+            apply_margin(t, b.margin[n])
+        elif kind == ReportKind.CLIENT_ID:
+            apply_name(t, b.client_id[n])
+        elif kind == ReportKind.WALLET:
+            apply_wallet(t, b.wallet[n])
+        elif kind == ReportKind.ANSWER:
+            apply_answer(t, b.answer[n])
+        elif kind == ReportKind.MOVE:
+            apply_move(t, b.move[n])
+        elif kind == ReportKind.FUNDING:
+            apply_funding(t, b.funding[n])
+        elif kind == ReportKind.PRICE:
+            apply_price(t, b.price[n])
+        elif kind == ReportKind.SYMBOL:
+            s = t.symbols[r["symbol"]]
+            s["state"] = b.symbol[n]["state"]
+            s["mark_ticks"] = b.symbol[n]["mark_ticks"]
+        elif kind == ReportKind.ALGO:
+            apply_algo(t, b.algo[n])
+        elif kind == ReportKind.TRAIL:
+            row = find_algo(t, b.trail[n]["algo_id"])
+            if row != NIL:
+                t.algos[row]["activate_ticks"] = b.trail[n]["activate_ticks"]
+                t.algos[row]["callback_ppm"] = b.trail[n]["callback_ppm"]
+                t.algos[row]["expire_ns"] = b.trail[n]["expire_ns"]
+        elif kind == ReportKind.PARAMETERS:
+            apply_parameters(t, b.words, n * _WORDS, np.int64(r["symbol"]), account)
+        elif kind == ReportKind.REQUEST:
+            apply_request(t, b.request[n])
+        elif kind == ReportKind.LIQUIDATION:
+            apply_liquidation(t, b.liquidation[n])
+    _unlock(t)
+    h[INDEX] = h[INDEX] + count
+    h[TS_NS] = h[COMMAND_NS]
+    store_release(h, SEQ, h[COMMAND_SEQ])
+    write_end(t.versions, BATCH)
