@@ -13,7 +13,7 @@ import numpy as np
 from engine.setup import REPORT_MASK
 from engine.state import Risk
 from shm.atomics import fence, load_acquire, store_release
-from shm.codes import Flip, Kind, Reason, ReportKind, Status
+from shm.codes import Flag, Flip, Kind, Reason, ReportKind, Status, Tif
 from shm.cursors import REPORTS_CLAIMED, REPORTS_READ, REPORTS_WRITTEN
 from shm.hashing import fold_line
 from shm.jit import inlined, kernel
@@ -24,6 +24,7 @@ from shm.records import NO_SYMBOL
 ROOM: Final = 16  # no step of settlement writes more records than this
 _CLAIM_AHEAD: Final = 256
 _WORDS: Final = 8
+_TO_BACK: Final = int(Flag.TO_BACK)
 _COMMAND_WORDS: Final = 32
 _LINE_2_IS_OWN: Final = sum(
     1 << kind
@@ -57,6 +58,7 @@ class Out(NamedTuple):
     warnings: Rows  # WARNING_REPORT
     requests: Rows  # REQUEST_REPORT
     parameters: Rows  # PARAMETERS_REPORT
+    expiries: Rows  # EXPIRY_REPORT
     words: Cells  # int64, eight a record
 
 
@@ -123,6 +125,8 @@ def order(
     o["type"] = c["type"]
     o["tif"] = c["tif"]
     o["flags"] = c["flags"]
+    if status == Status.AMENDED:
+        o["flags"] |= command["flags"] & _TO_BACK  # whoever keeps a book must know of it
     o["reason"] = reason
     o["position_side"] = c["position_side"]
     o["stp"] = c["stp"]
@@ -190,7 +194,7 @@ def origin(
     order_id: int,
     named: bool,
 ) -> None:
-    """What follows the answer of a new order: its client id, and the trace if there is one.
+    """What follows the answer of a new order: client id, expiry and trace, if there are any.
 
     first     word of the command slot
     named     the command opened an order with the client id it carries
@@ -206,6 +210,19 @@ def origin(
         o["order_id"] = order_id
         for k in range(5):
             out.words[at * _WORDS + 3 + k] = words[first + 8 + k]
+        _done(r, out, at)
+    if named and command["tif"] == Tif.GTD:
+        at = _slot(r, setup)
+        x = out.expiries[at]
+        x["seq"] = command["seq"]
+        x["account"] = command["account"]
+        x["symbol"] = command["symbol"]
+        x["kind"] = ReportKind.EXPIRY
+        x["status"] = 0
+        x["order_id"] = order_id
+        x["expire_ns"] = words[first + 13]
+        for k in range(4):
+            out.words[at * _WORDS + 4 + k] = 0
         _done(r, out, at)
     # Parameters of these reach into line 2, where others carry their origin.
     if (_LINE_2_IS_OWN >> np.int64(command["kind"])) & 1:

@@ -282,6 +282,7 @@ class ReportKind(IntEnum):
     WARNING = 20  # a margin call
     REQUEST = 21  # a withdrawal or adjustment was requested, approved, rejected, settled
     PARAMETERS = 22  # the payload of an administrative command, verbatim
+    EXPIRY = 23  # follows the ORDER that opened a GTD order: when it ends
 
 
 class Flip(IntEnum):

@@ -509,7 +509,7 @@ REPORT = record(
         Field("side", "u1", "codes.Side"),
         Field("type", "u1", "codes.Type"),
         Field("tif", "u1", "codes.Tif"),
-        Field("flags", "u1", "codes.Flag"),
+        Field("flags", "u1", "codes.Flag; AMENDED: TO_BACK too when that was asked for"),
         Field("reason", "u1", "codes.Reason"),
         Field("position_side", "u1", "codes.PositionSide"),
         Field("stp", "u1", "codes.Stp"),
@@ -831,6 +831,18 @@ PARAMETERS_REPORT = record(
     fields=(
         *_REPORT,
         Field("payload", "6i8", "as it came"),
+    ),
+)
+
+EXPIRY_REPORT = record(
+    "EXPIRY_REPORT",
+    "EXPIRY: when a GTD order just opened ends",
+    size_bytes=64,
+    fields=(
+        *_REPORT,
+        Field("order_id", "<i8", "the order"),
+        Field("expire_ns", "<i8", "when it ends"),
+        Field("reserved", "4i8", "zero"),
     ),
 )
 

@@ -117,6 +117,7 @@ class Batch(NamedTuple):
     funding: Rows
     funding_round: Rows
     price: Rows
+    expiry: Rows
     algo: Rows
     trail: Rows
     move: Rows
@@ -464,6 +465,7 @@ def was_algo(t: Tables, row: int, algo: int) -> None:
     o["algo_type"] = a["type"]
     o["working"] = a["working"]
     o["algo_flags"] = a["flags"]
+    o["expire_ns"] = a["expire_ns"]
     t.head[TRIGGERED_ORDER] = 0
 
 
@@ -1041,6 +1043,10 @@ def apply_reports(t: Tables, b: Batch, count: int) -> None:
                 t.algos[row]["activate_ticks"] = b.trail[n]["activate_ticks"]
                 t.algos[row]["callback_ppm"] = b.trail[n]["callback_ppm"]
                 t.algos[row]["expire_ns"] = b.trail[n]["expire_ns"]
+        elif kind == ReportKind.EXPIRY:
+            row = find_order(t, b.expiry[n]["order_id"])
+            if row != NIL:
+                t.orders[row]["expire_ns"] = b.expiry[n]["expire_ns"]
         elif kind == ReportKind.PARAMETERS:
             apply_parameters(t, b.words, n * _WORDS, np.int64(r["symbol"]), account)
         elif kind == ReportKind.REQUEST:

@@ -1098,7 +1098,7 @@ class Twin:
             side=Side(o.side).name,
             type=Type(o.type).name,
             tif=Tif(o.tif).name,
-            flags=o.flags,
+            flags=o.flags | (d["flags"] & Flag.TO_BACK if status == Status.AMENDED else 0),
             reason=Reason(reason).name,
             position_side="BOTH",
             stp=Stp(o.stp).name,
@@ -1149,11 +1149,13 @@ class Twin:
             self.say("PARAMETERS", **at, status=status, payload=payload[6 * k : 6 * k + 6])
 
     def say_origin(self, d: Decided, order_id: int, named: bool) -> None:
-        """Client id of a new order, and the trace if there is one."""
+        """Client id, expiry and trace of a new order, if there are any."""
         at = {"seq": d["seq"], "account": d["account"], "symbol": d["symbol"], "status": 0}
         if d["lines"] > 1 and named and d.client != bytes(40):
             name = words_text(d.row["client_id"])
             self.say("CLIENT_ID", **at, order_id=order_id, client_id=name)
+        if named and d["tif"] == Tif.GTD:
+            self.say("EXPIRY", **at, order_id=order_id, expire_ns=d["expire_ns"])
         if d["lines"] > 2 and d["kind"] not in TRACELESS and (d["trace_hi"] or d["trace_lo"]):
             names = ("trace_hi", "trace_lo", "recv_ns", "key_id")
             traced = {n: d[n] for n in names}
