@@ -7,7 +7,7 @@
     compiled                  pytest on that build
     plain                     the kernels' tests again, as plain Python
 
-Two lanes run beside each other, since compiling and most tests keep one core busy each: production's
+Two lanes run beside each other, since compiling and most tests keep one core busy: production's
 build and its processes in one, the checked and the plain build in the other. What a step prints is
 shown when it is over. Arguments go to pytest; with any, what is not pytest is left out, and one run
 follows the other with its output as it comes. Which test belongs to which run, tests/conftest.py
