@@ -136,9 +136,10 @@ def uninstall(root: Path, dry_run: bool) -> None:
 @click.argument("release", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @_PREFIX
 def upgrade(release: Path, prefix: Path) -> None:
-    """Stop in order, switch to another release, start; go back by itself if that fails.
+    """Switch to another release, and back by itself if that fails.
 
-    Refused, with nothing changed, when the release lays out its records in another way.
+    Stops in order, switches, starts, and looks. Refused, with nothing changed, when the release
+    lays out its records in another way.
     """
     from tools.install import upgrade as switch_over
 
