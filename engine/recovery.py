@@ -86,23 +86,23 @@ class Recovered(NamedTuple):
 
 
 def _used(arrays: Arrays, limits: Limits) -> dict[str, int]:
-    """Rows of each kept table up to the last one ever used."""
+    """Rows of each kept table up to the last one ever used; all of those that are small."""
     v = arrays["venue"][0]
     accounts, claims = int(v["accounts_used"]), int(v["claims_used"])
-    return {
-        "venue": 1,
+    used = {
         "accounts": accounts,
-        "assets": limits.assets,
         "wallets": accounts * limits.assets,
-        "symbols": limits.symbols,
         "positions": int(v["positions_used"]),
         "claims": claims,
+        "algos": int(v["algos_used"]),
+        "requests": int(v["requests_used"]),
         "clients": int(v["clients_used"]),
-        "producers": len(arrays["producers"]),
         "heap": int(v["heap_count"]),
+        "countdowns": int(v["countdown_count"]),
         "nodes": claims,
-        "books": limits.symbols,
     }
+    kept = [s for s in (*risk_tables(limits), *shared_book_tables(limits)) if s.kept]
+    return {spec.name: used.get(spec.name, spec.rows) for spec in kept}
 
 
 def kept_tables(arrays: Arrays, limits: Limits) -> dict[str, np.ndarray[Any, Any]]:
