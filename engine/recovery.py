@@ -166,8 +166,7 @@ def _reindex(r: Risk, setup: Cells) -> None:
 
 
 @kernel
-def refill(r: Risk, setup: Cells) -> None:
-    """Propose again all that is marked pending in a recovered state."""
+def _refill(r: Risk, setup: Cells) -> None:
     proposals.refill(r.venue, r.accounts, r.symbols, r.claims, r.proposals, setup)
 
 
@@ -276,7 +275,7 @@ def recover(config: Config, arrays: Arrays) -> Recovered:
             replayer.feed(rows)
     replayer.feed(_NOTHING, end=True)
     sink.finish()
-    refill(risk_of(arrays), replayer.engine.setup)
+    _refill(risk_of(arrays), replayer.engine.setup)
     manifest = begin_epoch(data, end)
     v = arrays["venue"][0]
     cursors = arrays["cursors"]
