@@ -166,7 +166,8 @@ def _reindex(r: Risk, setup: Cells) -> None:
 
 
 @kernel
-def _refill(r: Risk, setup: Cells) -> None:
+def refill(r: Risk, setup: Cells) -> None:
+    """Propose again all that is marked pending in a recovered state."""
     proposals.refill(r.venue, r.accounts, r.symbols, r.claims, r.proposals, setup)
 
 
@@ -275,7 +276,7 @@ def recover(config: Config, arrays: Arrays) -> Recovered:
             replayer.feed(rows)
     replayer.feed(_NOTHING, end=True)
     sink.finish()
-    _refill(risk_of(arrays), replayer.engine.setup)
+    refill(risk_of(arrays), replayer.engine.setup)
     manifest = begin_epoch(data, end)
     v = arrays["venue"][0]
     cursors = arrays["cursors"]

@@ -44,6 +44,7 @@ from shm.control import STAGES, Order, Phase, WorkerState, put_text
 from shm.counters import COUNTER_CELLS, Counter
 from shm.cursors import HEARTBEAT_NS, doorbell
 from shm.ingress import HEAD, LAST_REQUEST, TAIL, segment_name
+from shm.notify import Patience, notify
 from shm.pointers import table
 from shm.segment import list_segments, remove_segments
 from shm.units import PRODUCER_SHIFT
@@ -100,16 +101,6 @@ class Log:
                     self._stream.flush()
             if self._sink is not None:
                 self._sink(record)
-
-
-def notify(text: str) -> None:
-    """Tell systemd, if it started us (sd_notify(3))."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if not path:
-        return
-    address = "\0" + path[1:] if path.startswith("@") else path
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-        out.sendto(text.encode(), address)
 
 
 class WorkerDied(Exception):
@@ -523,9 +514,13 @@ class Supervisor:
 
     def _start(self, group: Group) -> None:
         """Workers load their kernels while this process recovers; then all are let go."""
+        notify("STATUS=starting")
+        with Patience(READY_SECONDS):
+            self._come_up(group)
+
+    def _come_up(self, group: Group) -> None:
         from engine import pipeline, recovery
 
-        notify("STATUS=starting")
         begun_ns = time.monotonic_ns()
         # One process compiles what the cache lacks, before several would do so at once.
         cold = not jit.is_compiled(Path(pipeline.__file__))

@@ -12,6 +12,7 @@ line was wrong. A traceback is always a bug of ours.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -290,6 +291,51 @@ def replay(
             as_json=as_json,
         )
     )
+
+
+@main.command(
+    cls=Examples,
+    epilog="""
+    perpcore scenario flip.toml                 # run one
+    perpcore scenario scenarios/ --json         # all below a directory, for scripts
+    perpcore scenario flip.toml --verbose       # what the venue says to every step
+    perpcore scenario --example > mine.toml     # begin with this
+    """,
+)
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--example", is_flag=True, help="Print a scenario that shows the format, and end.")
+@click.option("--keys", is_flag=True, help="Print every key of the format, and end.")
+@click.option("--verbose", "-v", is_flag=True, help="Print every report of every step, in units.")
+@click.option(
+    "--compiled", is_flag=True, help="Run the compiled kernels; default: the same as plain Python."
+)
+@_json
+def scenario(
+    files: tuple[Path, ...], example: bool, keys: bool, verbose: bool, compiled: bool, as_json: bool
+) -> None:
+    """Run tables of orders and prices, and compare with what they expect.
+
+    FILES are TOML, or directories of them; README, "Scenarios", describes the format. Each one runs
+    with several numbers of matching shards and random interleavings of the stages; conservation
+    laws are checked after every step, and the log is replayed in the end. Ends with 1 when
+    something isn't as expected, with 2 when a file is no scenario.
+    """
+    if not compiled and "numba" not in sys.modules:
+        # Starts at once. The kernels are the same source, and the tests run both.
+        os.environ["NUMBA_DISABLE_JIT"] = "1"
+    if example or keys:
+        from tools import scenariodocs
+
+        click.echo(scenariodocs.EXAMPLE if example else scenariodocs.reference(), nl=keys)
+        return
+    if not files:
+        raise click.UsageError("no FILES: name scenarios, or see --example")
+    for file in files:
+        if not file.exists():
+            raise click.UsageError(f"{file}: there is no such file or directory")
+    from tools import scenario as scenarios
+
+    sys.exit(scenarios.main(files, as_json=as_json, verbose=verbose))
 
 
 @main.command(

@@ -67,3 +67,80 @@ def doctor(
     else:
         click.echo(as_text(findings))
     sys.exit(1 if any(f.status == WARNING for f in findings) else 0)
+
+
+_ROOT = click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="/",
+    show_default=True,
+    help="Another root than /, as of an image.",
+)
+_DRY = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+_PREFIX = click.option(
+    "--prefix",
+    type=click.Path(path_type=Path),
+    default="/opt/perpcore",
+    show_default=True,
+    help="Where releases lie.",
+)
+
+
+@COMMANDS.append
+@click.command(
+    cls=Examples,
+    epilog="""
+    perpcore install --dry-run
+    perpcore install --config /etc/perpcore/perpcore.toml
+    perpcore install --root /mnt/image
+    """,
+)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The configuration to install; default a documented example. One that is there stays.",
+)
+@_PREFIX
+@_ROOT
+@_DRY
+def install(config_path: Path | None, prefix: Path, root: Path, dry_run: bool) -> None:
+    """Write systemd units, user and folders from the configuration.
+
+    Cores and limits of the engine's unit follow the configuration: install again after changing it.
+    Then: systemctl daemon-reload && systemctl enable --now perpcore.target
+    """
+    from tools.install import CONFIG, under
+    from tools.install import install as write
+
+    present = under(root, CONFIG)
+    chosen = config_path or (present if present.exists() else None)
+    for what, path in write(root, chosen, prefix, dry_run=dry_run):
+        click.echo(f"{'would write' if dry_run and what == 'write' else what:<12} {path}")
+
+
+@COMMANDS.append
+@click.command(cls=Examples, epilog="perpcore uninstall --dry-run")
+@_ROOT
+@_DRY
+def uninstall(root: Path, dry_run: bool) -> None:
+    """Remove what `install` wrote; configuration, keys and data stay."""
+    from tools.install import uninstall as remove
+
+    for path in remove(root, dry_run=dry_run):
+        click.echo(f"{'would remove' if dry_run else 'removed'} {path}")
+
+
+@COMMANDS.append
+@click.command(cls=Examples, epilog="perpcore upgrade /opt/perpcore/releases/0.2.0")
+@click.argument("release", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@_PREFIX
+def upgrade(release: Path, prefix: Path) -> None:
+    """Switch to another release, and back by itself if that fails.
+
+    Stops in order, switches, starts, and looks. Refused, with nothing changed, when the release
+    lays out its records in another way.
+    """
+    from tools.install import upgrade as switch_over
+
+    click.echo(switch_over(release, prefix))

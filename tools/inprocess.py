@@ -17,7 +17,7 @@ Time stands still: every command is stamped `now` until `wait` moves it.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -26,14 +26,23 @@ from engine import pipeline
 from engine.book import resting
 from engine.pipeline import Stage
 from engine.proposals import PUT, TAKEN
+from engine.recovery import refill
+from engine.replay import Replayer
 from engine.sequencer import LAST_TS_NS
-from engine.state import Limits, allocate, risk_tables, shard_tables, shared_book_tables
+from engine.state import (
+    Limits,
+    allocate,
+    risk_of,
+    risk_tables,
+    shard_tables,
+    shared_book_tables,
+)
 from shm import cursors, ingress
 from shm.codes import Kind, PositionSide, Reason, ReportKind, Side, Status, Stp, Tif, Type
 from shm.config import Producer
 from shm.kinds import REPORT_RECORDS, command
 from shm.pointers import array_of, table
-from shm.records import REPORT
+from shm.records import COMMAND, REPORT
 
 LIMITS: Final = Limits(
     accounts=32,
@@ -114,20 +123,19 @@ class Venue:
         checkpoint_every: int = 1 << 40,
         seed: int | None = None,
         start_ns: int = EPOCH_NS,
+        log: Sequence[np.ndarray[Any, Any]] = (),
     ) -> None:
+        """`log` of another venue: this one goes on where that one's log ends."""
         self.limits, self.shards, self.seed = limits, shards, seed
         self.random = random.Random(seed)
-        self.arrays = pipeline.allocate_rings(
-            commands=commands, matches=matches, reports=reports, shards=shards
+        self.arrays = fresh_arrays(
+            limits, shards, commands=commands, matches=matches, reports=reports
         )
-        for specs, times in (
-            (risk_tables(limits), 1),
-            (shared_book_tables(limits), 1),
-            (shard_tables(limits), shards),
-        ):
-            wide = tuple(s._replace(rows=s.rows * times) for s in specs)
-            self.arrays.update(allocate(wide))
-        pipeline.initialise(self.arrays, limits, shards)
+        self.log: list[np.ndarray[Any, Any]] = list(log)
+        self.reports: list[np.ndarray[Any, Any]] = []  # every report made, as rows
+        self.told = 0  # of them, how many `drain` has given back
+        if log:
+            self._replay(log)
         self.slots = ingress_slots
         cells = ingress.SLOTS + ingress_slots * ingress.SLOT_WORDS
         self.rings = tuple(np.zeros(cells, np.int64) for _ in PRODUCERS)
@@ -141,14 +149,41 @@ class Venue:
             rings=self.rings,
         )
         self.sequencer = array_of(self.engine.sequencer)
-        self.sequencer[LAST_TS_NS] = start_ns
+        self.sequencer[LAST_TS_NS] = max(start_ns, int(self.arrays["venue"]["ts_ns"][0]))
         self.cursors = self.arrays["cursors"]
         self.venue = self.arrays["venue"][0]
         self.numbers = [0 for _ in PRODUCERS]
         self.outbox: list[list[np.ndarray[Any, Any]]] = [[] for _ in PRODUCERS]
-        self.log: list[np.ndarray[Any, Any]] = []
-        self.reports: list[np.ndarray[Any, Any]] = []  # every report made, as rows
-        self.told = 0  # of them, how many `drain` has given back
+
+    def _replay(self, log: Sequence[np.ndarray[Any, Any]]) -> None:
+        """Derive the state from a log, as recovery does, and propose again what is pending."""
+        keep = lambda _at, rows: self.reports.append(rows.copy())  # noqa: E731
+        replayer = Replayer(self.arrays, self.limits, self.shards, keep)
+        replayer.feed(wal_rows(log))
+        replayer.feed(wal_rows(()), end=True)
+        refill(risk_of(self.arrays), replayer.engine.setup)
+        told = int(self.arrays["venue"]["reports_count"][0])
+        self.cursors = self.arrays["cursors"]
+        self.cursors[cursors.JOURNALED] = replayer.seq
+        for cell in (cursors.REPORTS_CLAIMED, cursors.REPORTS_WRITTEN, cursors.REPORTS_READ):
+            self.cursors[cell] = told
+        self.told = len(self.reports)
+
+    def successor(self) -> Venue:
+        """The venue that a crash now and a recovery from `log` would give; this one is dead.
+
+        What was sequenced and not yet logged is lost, as are commands in the rings.
+        """
+        sizes = {name: len(self.arrays[name]) for name in ("commands", "reports")}
+        return type(self)(
+            self.limits,
+            shards=self.shards,
+            matches=len(self.arrays["matches"]) // self.shards,
+            ingress_slots=self.slots,
+            seed=None if self.seed is None else self.random.randrange(1 << 31),
+            log=self.log,
+            **sizes,
+        )
 
     # ------------------------------------------------------------ time
 
@@ -349,6 +384,44 @@ class Venue:
             )
             for side, slot in resting(nodes, symbol)
         ]
+
+
+def fresh_arrays(limits: Limits, shards: int = 1, **rings: int) -> pipeline.Arrays:
+    """Rings, cursors and tables of a venue where nothing was declared yet."""
+    arrays = pipeline.allocate_rings(shards=shards, **rings)
+    for specs, times in (
+        (risk_tables(limits), 1),
+        (shared_book_tables(limits), 1),
+        (shard_tables(limits), shards),
+    ):
+        arrays.update(allocate(tuple(s._replace(rows=s.rows * times) for s in specs)))
+    pipeline.initialise(arrays, limits, shards)
+    return arrays
+
+
+def wal_rows(log: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """What a WAL would give back of logged slots: as many lines as were sent, and the settlement
+    each was decided after."""
+    rows = np.array(list(log), COMMAND.dtype) if log else np.zeros(0, COMMAND.dtype)
+    words = rows.view(np.int64).reshape(-1, 32)
+    settled = rows["settled_seq"].copy()
+    words[:, 24:] = 0
+    for lines in (1, 2):
+        words[np.ix_(rows["lines"] == lines, range(8 * lines, 24))] = 0
+    rows["settled_seq"] = settled
+    return rows
+
+
+def replayed(
+    log: Sequence[np.ndarray[Any, Any]], limits: Limits, shards: int = 1, **rings: int
+) -> tuple[pipeline.Arrays, np.ndarray[Any, Any]]:
+    """(state, every report) that a log alone gives, on any number of shards."""
+    reports: list[np.ndarray[Any, Any]] = []
+    arrays = fresh_arrays(limits, shards, **rings)
+    replayer = Replayer(arrays, limits, shards, lambda _at, rows: reports.append(rows.copy()))
+    replayer.feed(wal_rows(log))
+    replayer.feed(wal_rows(()), end=True)
+    return arrays, np.concatenate([np.zeros(0, REPORT.dtype), *reports])
 
 
 def as_dict(row: Any) -> dict[str, int]:

@@ -31,6 +31,7 @@ def operator_errors() -> tuple[type[Exception], ...]:
         "shm.config": "ConfigError",
         "tools.flow": "FlowError",
         "tools.inspect": "InspectError",
+        "tools.install": "InstallError",
         "engine.files": "DataError",
     }
     loaded = ((sys.modules.get(module), name) for module, name in known.items())

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import pipeline
-from engine.recovery import _refill, kept_tables, state_digest
+from engine.recovery import kept_tables, refill, state_digest
 from engine.replay import Diverged, Replayer
-from engine.state import Limits, allocate, risk_tables, shard_tables, shared_book_tables
+from engine.state import Limits, risk_tables, shared_book_tables
 from shm.codes import Kind, Side, Tif
 from shm.cursors import JOURNALED, SETTLED
-from shm.records import CHECKPOINT_COMMAND, COMMAND, REPORT
+from shm.records import CHECKPOINT_COMMAND, REPORT
 from tests.model.random_flow import ACCOUNTS, Flow, open_venue
 from tests.model.risk_twin import Twin
 from tests.venue import ANN, BOB, LIMITS, Venue, check_laws, check_reports, decode, state_of
+from tools.inprocess import fresh_arrays, wal_rows
 
 PLAIN = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 CHECKED = os.environ.get("PERPCORE_BOUNDSCHECK") == "1"
@@ -99,34 +99,10 @@ def test_the_twin_says_the_same(seed: int) -> None:
 # ---------------------------------------------------------------- replay
 
 
-def rows_of(v: Venue) -> np.ndarray[Any, Any]:
-    """What the WAL would give back: lines 0 to 2 as far as `lines` goes, and the settlement."""
-    rows = np.array(v.log, COMMAND.dtype)
-    words = rows.view(np.int64).reshape(-1, 32)
-    settled = rows["settled_seq"].copy()
-    words[:, 24:] = 0
-    for lines in (1, 2):
-        words[np.ix_(rows["lines"] == lines, range(8 * lines, 24))] = 0
-    rows["settled_seq"] = settled
-    return rows
-
-
-def fresh(limits: Limits, shards: int, **rings: int) -> pipeline.Arrays:
-    arrays = pipeline.allocate_rings(shards=shards, **rings)
-    for specs, times in (
-        (risk_tables(limits), 1),
-        (shared_book_tables(limits), 1),
-        (shard_tables(limits), shards),
-    ):
-        arrays.update(allocate(tuple(s._replace(rows=s.rows * times) for s in specs)))
-    pipeline.initialise(arrays, limits, shards)
-    return arrays
-
-
 def replayed(rows: Any, limits: Limits, shards: int, pieces: int, **rings: int) -> Any:
     """(arrays, reports) of a replay, fed in some pieces."""
     reports: list[Any] = []
-    arrays = fresh(limits, shards, **rings)
+    arrays = fresh_arrays(limits, shards, **rings)
     replayer = Replayer(arrays, limits, shards, lambda at, told: reports.append((at, told.copy())))
     for part in np.array_split(rows, pieces):
         replayer.feed(part)
@@ -141,7 +117,7 @@ def replayed(rows: Any, limits: Limits, shards: int, pieces: int, **rings: int) 
 def test_replay_gives_the_same_bytes(seed: int) -> None:
     """Whatever the interleaving was, on any number of shards and with rings of any size."""
     v = Run(seed + 2000, checkpoint_every=97).until(COMMANDS)
-    rows = rows_of(v)
+    rows = wal_rows(v.log)
     assert (np.diff(rows["settled_seq"]) >= 0).all()
     for shards, rings in (
         (1, {"commands": 256, "matches": 8, "reports": 128}),
@@ -166,7 +142,7 @@ def test_another_interleaving_is_another_history() -> None:
     v.place(BOB, Side.SELL, 100, 5)
     v.send(Kind.CANCEL, account=ANN, symbol=0, client_id="a")
     v.drain()
-    rows = rows_of(v)
+    rows = wal_rows(v.log)
     _, reports = replayed(rows, v.limits, 1, 1)
     assert reports.tobytes() == v.all_reports().tobytes()
     rows["settled_seq"] = rows["seq"] - 1
@@ -179,7 +155,7 @@ def test_a_checkpoint_that_says_otherwise_stops_a_replay() -> None:
     for _ in range(40):
         v.place(ANN, Side.BUY, 100, 5)
     v.drain()
-    rows = rows_of(v)
+    rows = wal_rows(v.log)
     at = np.flatnonzero(rows["kind"] == Kind.CHECKPOINT)
     assert len(at) == 2
     replayed(rows, v.limits, 1, 1)
@@ -228,12 +204,12 @@ def test_what_was_pending_is_proposed_again() -> None:
     v.risk()
     v.match()
     v.journal()
-    rows = rows_of(v)
+    rows = wal_rows(v.log)
     again = Venue()
     Replayer(again.arrays, again.limits).feed(rows, end=True)
     again.cursors[JOURNALED] = again.cursors[SETTLED]
     assert again.quiet() and len(again.book()) == 2, "a replay proposes nothing"
-    _refill(again.engine.risk, again.engine.setup)
+    refill(again.engine.risk, again.engine.setup)
     again.work()
     assert [Kind(int(c["kind"])).name for c in again.log] == [
         "EXPIRE",
