@@ -7,6 +7,7 @@
     risk       tables of risk and settle    books     tables all shards share row by row
     shards     tables of each shard, one shard's rows after the other's
     counters   counters and histograms (shm/counters.py)
+    errors     distinct errors and how often (shm/errors.py)
 
 Reads   nothing but the configuration.
 Writes  segments of zeros, heads of ingress rings, labels of counters.
@@ -26,6 +27,7 @@ from engine.state import Limits, TableSpec, risk_tables, shard_tables, shared_bo
 from shm.config import Config
 from shm.control import CONTROL, CONTROL_PARTS, CURSOR_PARTS, CURSORS
 from shm.counters import Counters, counter_parts
+from shm.errors import ERROR_PARTS, ERRORS
 from shm.ingress import format_ring, ring_parts, segment_name
 from shm.segment import Part, Segment
 
@@ -54,6 +56,7 @@ def segment_parts(config: Config) -> dict[str, tuple[Part, ...]]:
         "books": tables(shared_book_tables(limits)),
         "shards": tables(shard_tables(limits), shards),
         "counters": counter_parts(),
+        ERRORS: ERROR_PARTS,
     }
 
 

@@ -43,6 +43,7 @@ from shm.config import Config, Worker
 from shm.control import STAGES, Order, Phase, WorkerState, put_text
 from shm.counters import COUNTER_CELLS, Counter
 from shm.cursors import HEARTBEAT_NS, doorbell
+from shm.errors import ErrorTable
 from shm.ingress import HEAD, LAST_REQUEST, TAIL, segment_name
 from shm.notify import Patience, notify
 from shm.pointers import table
@@ -85,6 +86,7 @@ class Log:
         self._least = LEVELS.index(level)
         self._sink = sink
         self._lock = threading.RLock()  # a signal may come while its own thread writes
+        self.errors: ErrorTable | None = None  # of the engine that runs, for what is not well
 
     def write(
         self, level: str, event: str, *, who: str = "supervisor", ts_ns: int = 0, **fields: Any
@@ -94,6 +96,9 @@ class Log:
         at = datetime.fromtimestamp((ts_ns or time.time_ns()) / 1e9, UTC)
         record = {"ts": at.isoformat(timespec="microseconds"), "level": level, "who": who}
         record |= {"event": event, **fields}
+        if self.errors is not None and level in ("warning", "error"):
+            more = ", ".join(f"{name} {value}" for name, value in fields.items())
+            self.errors.note(who, f"{level}: {event}{': ' if more else ''}{more}")
         with self._lock:
             if self._stream is not None:
                 with suppress(OSError):  # whoever read it is gone; the engine stays
@@ -161,6 +166,7 @@ class Group:
         self._over = threading.Event()
         self._queues: list[Queue] = []
         self.memory = memory.create(config, epoch)
+        log.errors = ErrorTable.attach(config.instance, writable=True)
         arrays = self.memory.arrays
         self.engine = arrays["engine_status"][0]
         self.rows = arrays["worker_status"]

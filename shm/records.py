@@ -1386,6 +1386,20 @@ LABEL = record(
     ),
 )
 
+ERROR = record(
+    "ERROR",
+    "one kind of error: how often, first, last",
+    size_bytes=440,
+    fields=(
+        Field("count", "<i8", "how often; 0: the row is unused"),
+        Field("first_ns", "<i8", "when first, ns since the Unix epoch"),
+        Field("last_ns", "<i8", "when last"),
+        Field("where", "32u1", "which process, text, zero padded"),
+        Field("text", "192u1", "what, its numbers as #"),
+        Field("latest", "192u1", "what, as it was the last time"),
+    ),
+)
+
 ENGINE_STATUS = record(
     "ENGINE_STATUS",
     "what a start of the engine says about itself; written by its supervisor",

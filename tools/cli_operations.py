@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from tools.options import Examples, as_json, config_of, configured, print_json
+from tools.options import Examples, as_json, config_of, configured, named, print_json
 
 COMMANDS: list[click.Command] = []
 
@@ -144,3 +144,73 @@ def upgrade(release: Path, prefix: Path) -> None:
     from tools.install import upgrade as switch_over
 
     click.echo(switch_over(release, prefix))
+
+
+@COMMANDS.append
+@click.command(cls=Examples, epilog="perpcore top\nperpcore top --instance b --interval 0.2")
+@named
+@click.option("--interval", default=1.0, show_default=True, help="Seconds between two pictures.")
+@click.option("--count", type=click.IntRange(1), help="End after so many pictures.")
+def top(instance: str | None, config_path: Path | None, interval: float, count: int | None) -> None:
+    """Watch a running exchange: stages, rings, latencies, refusals.
+
+    Reads shared memory only; the engine doesn't notice. Ctrl-C ends it.
+    """
+    from tools.top import run
+
+    sys.exit(run(config_of(config_path, instance=instance).instance, interval, count))
+
+
+@COMMANDS.append
+@click.command(cls=Examples, epilog="perpcore errors\nperpcore errors --json")
+@named
+@as_json
+def errors(instance: str | None, config_path: Path | None, as_json: bool) -> None:
+    """Distinct errors since the engine started: how often, first, last."""
+    from datetime import UTC, datetime
+
+    from shm.errors import ErrorTable
+
+    table = ErrorTable.attach(config_of(config_path, instance=instance).instance, writable=False)
+    found = table.read()
+    if as_json:
+        print_json([error._asdict() for error in found])
+        return
+    if not found:
+        click.echo("no errors since the engine started")
+    for error in found:
+        first, last = (
+            datetime.fromtimestamp(ns / 1e9, UTC).isoformat(timespec="milliseconds")
+            for ns in (error.first_ns, error.last_ns)
+        )
+        click.echo(f"{error.times:>8,} x  {error.where}: {error.text}")
+        click.echo(f"            first {first}, last {last}: {error.latest}")
+
+
+@COMMANDS.append
+@click.command(
+    cls=Examples,
+    epilog="""
+    perpcore metrics
+    perpcore metrics --listen 127.0.0.1:9464
+    perpcore metrics --once
+    """,
+)
+@named
+@click.option("--listen", default="127.0.0.1:9464", show_default=True, metavar="HOST:PORT")
+@click.option("--once", is_flag=True, help="Print them once, and end.")
+def metrics(instance: str | None, config_path: Path | None, listen: str, once: bool) -> None:
+    """Serve metrics to Prometheus, out of shared memory.
+
+    A scrape reads counters that stages keep anyway; an engine that is down is perpcore_up 0.
+    """
+    from tools import metrics as module
+
+    config = config_of(config_path, instance=instance)
+    if once:
+        click.echo(module.as_text(config), nl=False)
+        return
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise click.BadParameter(f"{listen!r}, must be HOST:PORT", param_hint="--listen")
+    module.serve(config, host, int(port))

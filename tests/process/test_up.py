@@ -7,9 +7,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgpack
 import numpy as np
@@ -19,36 +17,8 @@ import zmq
 from shm.control import Phase
 from shm.cursors import JOURNALED
 from shm.records import REPORT
-from tests.process.helpers import Venue, perpcore, status_of, wait_until
-
-
-class Venues:
-    """Makes venues, and ends whatever is left of them."""
-
-    def __init__(self, folder: Path, instance: str) -> None:
-        self._folder = folder
-        self._instance = instance
-        self._made: list[Venue] = []
-
-    def __call__(self, *arguments: str, **more: Any) -> Venue:
-        number = len(self._made)
-        folder = self._folder / str(number)
-        folder.mkdir()
-        venue = Venue(folder, f"{self._instance}-{number}", *arguments, **more)
-        self._made.append(venue)
-        return venue
-
-    def end(self) -> None:
-        for venue in self._made:
-            venue.end()
-
-
-@pytest.fixture
-def venues(tmp_path: Path, instance: str) -> Iterator[Venues]:
-    made = Venues(tmp_path, instance)
-    yield made
-    made.end()
-
+from tests.process.conftest import Venues
+from tests.process.helpers import perpcore, status_of, wait_until
 
 TOPOLOGIES = {
     "fused": {"engine": ["sequence", "risk", "match:0", "settle"]},
