@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from shm.jit import inlined
 from shm.pointers import Cells, Rows, table
 from shm.records import RECORDS
 
@@ -33,6 +34,14 @@ class Commands(NamedTuple):
 
 
 WORDS = 32  # of a slot; a client id starts at word 8, what risk decided at word 24
+
+
+@inlined
+def symbol_of(command: Rows) -> int:
+    """Where a command is, as wide as what it is reckoned with."""
+    symbol: Any = np.int64(command["symbol"])
+    return symbol
+
 
 _RECORDS = (
     "TRANSFER",

@@ -24,15 +24,16 @@ from typing import Any, Final
 import numpy as np
 
 from engine.book import best_against, crosses, join_mine, leave_mine, link, unlink
-from engine.prices import READ_SEEN, TAKING, TAKING_JOINED, leaf_of, next_price
+from engine.prices import NO_ASK, NO_BID, READ_SEEN, TAKING, TAKING_JOINED, leaf_of, next_price
 from engine.state import Books
+from shm.arithmetic import product_exceeds
 from shm.atomics import load_acquire, prefetch, store_release
 from shm.codes import Flag, Kind, MatchKind, NodeState, Reason, Route, Side, Stp, Tif, Type
 from shm.cursors import RISKED
 from shm.jit import inlined, kernel
 from shm.pointers import Cells, Rows
 from shm.records import NO_SYMBOL
-from shm.units import NIL
+from shm.units import NIL, NOTIONAL_QUANTA_MAX
 
 _NO_MATCH: Final = int(Flag.NO_MATCH)
 _TO_BACK: Final = int(Flag.TO_BACK)
@@ -43,6 +44,7 @@ _KEEP_QTY: Final = int(Flag.KEEP_QTY)
 # No step writes more records than this before it asks for room again: AMENDED and RESTED, or what a
 # taker met and what became of it.
 _STEP_RECORDS_MAX: Final = 2
+IMPACT_LEVELS_MAX: Final = 256  # price levels a SAMPLE walks on each side, at most
 MATCHES_MIN: Final = 2  # least capacity of a matches ring
 _PUBLISH_EVERY: Final = 32  # commands between two looks of settlement at what is there
 
@@ -373,6 +375,45 @@ def _cancel_symbol(
         )
 
 
+@kernel
+def _impact(
+    books: Rows,
+    trie_bits: Cells,
+    trie_children: Cells,
+    leaf_bits: Cells,
+    levels: Rows,
+    matcher: Cells,
+    symbol: int,
+    side: int,
+    notional: int,
+) -> tuple[int, int]:
+    """The average price of trading `notional` (ticks times lots) with the orders of `side`.
+
+    It is notional * ticks / divisor, exactly: full levels of `lots` lots worth S, and at the last
+    price p the rest of the notional, (notional - S) / p lots; so p * notional over
+    lots * p + notional - S.
+
+    returns     (ticks, divisor); (0, 0) when the side is too thin, or takes too many levels
+    """
+    lots = 0
+    left = notional
+    price = best_against(books, symbol, 1 - side)
+    for _ in range(IMPACT_LEVELS_MAX):
+        if left <= 0 or price in (NO_BID, NO_ASK):
+            break
+        row = symbol * 2 + side
+        leaf = leaf_of(matcher, trie_bits, trie_children, leaf_bits, row, price, 0)
+        here = levels[leaf * 64 + (price & 63)]["lots"]
+        if product_exceeds(price, here, left - 1):
+            if product_exceeds(lots, price, NOTIONAL_QUANTA_MAX):
+                break
+            return price, lots * price + left
+        left -= price * here
+        lots += here
+        price = next_price(matcher, trie_bits, trie_children, leaf_bits, row, price)
+    return 0, 0
+
+
 @inlined
 def _place(nodes: Rows, c: Any, slot: int) -> None:
     """Lay a new order into its row; it is not in the book yet."""
@@ -520,6 +561,60 @@ def match_commands(
             )
             if not finished:
                 break
+        elif kind == Kind.SAMPLE:
+            notional = c["decided_lots"]
+            book = books[symbol]
+            r = matches[written & matches_mask]
+            _write(
+                r,
+                seq,
+                symbol,
+                NIL,
+                MatchKind.BOOK,
+                Reason.NONE,
+                0,
+                book["best_bid"],
+                book["best_ask"],
+                0,
+            )
+            bid, bid_divisor = _impact(
+                books,
+                trie_bits,
+                trie_children,
+                leaf_bits,
+                levels,
+                matcher,
+                symbol,
+                Side.BUY,
+                notional,
+            )
+            ask, ask_divisor = _impact(
+                books,
+                trie_bits,
+                trie_children,
+                leaf_bits,
+                levels,
+                matcher,
+                symbol,
+                Side.SELL,
+                notional,
+            )
+            r = matches[(written + 1) & matches_mask]
+            _write(
+                r,
+                seq,
+                symbol,
+                NIL,
+                MatchKind.IMPACT,
+                Reason.NONE,
+                1,
+                bid,
+                bid_divisor,
+                ask,
+            )
+            r["maker_open_lots"] = ask_divisor
+            r["trade_id"] = notional
+            written += 2
         elif (
             kind == Kind.AMEND or kind == Kind.CANCEL or kind == Kind.REDUCE or kind == Kind.EXPIRE
         ):

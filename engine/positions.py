@@ -31,6 +31,7 @@ def new_position(
     p["leverage"] = leverage
     p["wallet"] = wallet
     p["countdown_heap"] = NIL
+    p["funding_round"] = r.contracts[symbol]["funding_round"]  # flat: it owes nothing to it
     p["first_closer"] = NIL
     p["last_closer"] = NIL
     a = r.accounts[account]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from engine.setup import ACCOUNTS, PROPOSAL_MASK, SYMBOLS
+from engine.state import Risk
 from shm.atomics import load_acquire, store_release
 from shm.jit import inlined, kernel
 from shm.pointers import Cells, Rows
@@ -49,19 +50,20 @@ def mark_order(claims: Rows, proposals: Cells, setup: Cells, slot: int, reason: 
 
 
 @kernel
-def refill(
-    venue: Rows, accounts: Rows, symbols: Rows, claims: Rows, proposals: Cells, setup: Cells
-) -> None:
+def refill(r: Risk, setup: Cells) -> None:
     """After recovery: queue every mark that stands."""
-    proposals[TAKEN] = 0
-    proposals[PUT] = 0
-    for slot in range(venue[0]["claims_used"]):
-        c = claims[slot]
+    queue = r.proposals
+    queue[TAKEN] = 0
+    queue[PUT] = 0
+    for slot in range(r.venue[0]["claims_used"]):
+        c = r.claims[slot]
         if c["order_id"] != 0 and c["done"] == 0 and c["pending"] != 0:
-            put(proposals, setup, ORDER | slot)
+            put(queue, setup, ORDER | slot)
     for account in range(setup[ACCOUNTS]):
-        if accounts[account]["pending"] != 0:
-            put(proposals, setup, ACCOUNT | account)
+        if r.accounts[account]["pending"] != 0:
+            put(queue, setup, ACCOUNT | account)
     for symbol in range(setup[SYMBOLS]):
-        if symbols[symbol]["pending"] != 0:
-            put(proposals, setup, SYMBOL | symbol)
+        if r.symbols[symbol]["pending"] != 0:
+            put(queue, setup, SYMBOL | symbol)
+        if r.contracts[symbol]["funding_pending"] != 0:
+            put(queue, setup, FUNDING | symbol)

@@ -168,7 +168,7 @@ def _reindex(r: Risk, setup: Cells) -> None:
 @kernel
 def refill(r: Risk, setup: Cells) -> None:
     """Propose again all that is marked pending in a recovered state."""
-    proposals.refill(r.venue, r.accounts, r.symbols, r.claims, r.proposals, setup)
+    proposals.refill(r, setup)
 
 
 def fresh_arrays(limits: Limits, *, commands: int = 32768, reports: int = 65536) -> Arrays:

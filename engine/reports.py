@@ -13,13 +13,14 @@ import numpy as np
 from engine.setup import REPORT_MASK
 from engine.state import Risk
 from shm.atomics import fence, load_acquire, store_release
-from shm.codes import Flag, Flip, Kind, Reason, ReportKind, Status, Tif
+from shm.codes import Flag, Flip, Kind, MarginType, Move, Reason, ReportKind, Status, Tif
 from shm.cursors import REPORTS_CLAIMED, REPORTS_READ, REPORTS_WRITTEN
 from shm.hashing import fold_line
 from shm.jit import inlined, kernel
 from shm.kinds import COMMAND_RECORDS, PARAMETER_REPORTS, PAYLOAD_WORDS, WORDS_A_REPORT
 from shm.pointers import Cells, Rows
 from shm.records import NO_SYMBOL
+from shm.units import DUST_ACCOUNT
 
 ROOM: Final = 16  # no step of settlement writes more records than this
 _CLAIM_AHEAD: Final = 256
@@ -344,17 +345,17 @@ def wallet(
 
 
 @kernel
-def symbol(r: Risk, out: Out, setup: Cells, command: Rows) -> None:
+def symbol(r: Risk, out: Out, setup: Cells, command: Rows, symbol: int) -> None:
     """A symbol's state or mark after the command that changed it.
 
     Read when it is settled: later commands that risk has already decided may show.
     """
     at = _slot(r, setup)
-    s = r.symbols[command["symbol"]]
+    s = r.symbols[symbol]
     o = out.symbols[at]
     o["seq"] = command["seq"]
     o["account"] = command["account"]
-    o["symbol"] = command["symbol"]
+    o["symbol"] = symbol
     o["kind"] = ReportKind.SYMBOL
     o["status"] = 0
     o["ts_ns"] = command["ts_ns"]
@@ -363,6 +364,100 @@ def symbol(r: Risk, out: Out, setup: Cells, command: Rows) -> None:
     o["last_ticks"] = s["last_ticks"]
     for k in range(2):
         out.words[at * _WORDS + 6 + k] = 0
+    _done(r, out, at)
+
+
+@kernel
+def price(r: Risk, out: Out, setup: Cells, command: Rows, symbol: int, rate_ppb: int) -> None:
+    """Mark, index and funding of a symbol, as they are after this step of the command."""
+    at = _slot(r, setup)
+    c = r.contracts[symbol]
+    o = out.prices[at]
+    o["seq"] = command["seq"]
+    o["account"] = 0
+    o["symbol"] = symbol
+    o["kind"] = ReportKind.PRICE
+    o["status"] = 0
+    o["ts_ns"] = command["ts_ns"]
+    o["mark_ticks"] = r.symbols[symbol]["mark_ticks"]
+    o["index_ticks"] = c["index_ticks"]
+    o["rate_ppb"] = rate_ppb
+    o["next_ns"] = c["funding_next_ns"]
+    o["halted"] = c["halted"]
+    _done(r, out, at)
+
+
+@kernel
+def funding(
+    r: Risk,
+    out: Out,
+    setup: Cells,
+    seq: int,
+    position: int,
+    funding_ns: int,
+    rate_ppb: int,
+    mark_ticks: int,
+    amount_quanta: int,
+    wallet_quanta: int,
+) -> None:
+    """One position has paid or received its share of a funding round."""
+    at = _slot(r, setup)
+    p = r.positions[position]
+    o = out.fundings[at]
+    o["seq"] = seq
+    o["account"] = p["account"]
+    o["symbol"] = p["symbol"]
+    o["kind"] = ReportKind.FUNDING
+    o["status"] = p["position_side"] + (4 if p["isolated"] == MarginType.ISOLATED else 0)
+    o["funding_ns"] = funding_ns
+    o["rate_ppb"] = rate_ppb
+    o["mark_ticks"] = mark_ticks
+    o["position_lots"] = p["lots"]
+    o["amount_quanta"] = amount_quanta
+    o["wallet_quanta"] = wallet_quanta
+    _done(r, out, at)
+
+
+@kernel
+def funding_round(
+    r: Risk, out: Out, setup: Cells, seq: int, symbol: int, over: int, dust_quanta: int
+) -> None:
+    """A funding round of a symbol has begun, or (over) everybody has been paid in it."""
+    at = _slot(r, setup)
+    c = r.contracts[symbol]
+    o = out.rounds[at]
+    o["seq"] = seq
+    o["account"] = DUST_ACCOUNT
+    o["symbol"] = symbol
+    o["kind"] = ReportKind.FUNDING_ROUND
+    o["status"] = over
+    o["funding_ns"] = c["round_ns"]
+    o["rate_ppb"] = c["round_rate_ppb"]
+    o["mark_ticks"] = c["round_mark_ticks"]
+    o["index_ticks"] = c["index_ticks"]
+    o["dust_quanta"] = dust_quanta
+    o["next_ns"] = c["funding_next_ns"]
+    _done(r, out, at)
+
+
+@kernel
+def dust(
+    r: Risk, out: Out, setup: Cells, seq: int, symbol: int, row: int, amount_quanta: int
+) -> None:
+    """What rounding kept in a funding round is in the dust account's wallet `row` now."""
+    at = _slot(r, setup)
+    o = out.moves[at]
+    o["seq"] = seq
+    o["account"] = DUST_ACCOUNT
+    o["symbol"] = symbol
+    o["kind"] = ReportKind.MOVE
+    o["status"] = Move.DUST
+    o["amount_quanta"] = amount_quanta
+    o["wallet_quanta"] = r.wallets[row]["wallet_quanta"]
+    o["other_account"] = DUST_ACCOUNT
+    o["other_quanta"] = r.wallets[row]["wallet_quanta"]
+    o["reference"] = r.contracts[symbol]["funding_round"]
+    o["pocket"] = r.symbols[symbol]["asset"]
     _done(r, out, at)
 
 

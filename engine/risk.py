@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine import claims, clients, hashmap, notes
+from engine import claims, clients, contracts, funding, hashmap, index, notes
 from engine.checks import (
     account_reason,
     band_reason,
@@ -677,6 +677,7 @@ def decide_symbol(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     elif s["tick_lot_quanta"] != unit or s["asset"] != asset or s["price_ticks_max"] != high:
         return Reason.IN_USE
     s["state"] = d["state"]
+    index.release_breaker(r, symbol)
     s["name"][0] = cs.words[at * _WORDS + 8]
     s["name"][1] = cs.words[at * _WORDS + 9]
     s["qty_lots_min"] = d["qty_lots_min"]
@@ -748,6 +749,7 @@ def decide_state(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         return Reason.BAD_PARAMETER
     if c["kind"] == Kind.SYMBOL_STATE:
         r.symbols[c["symbol"]]["state"] = state
+        index.release_breaker(r, c["symbol"])
     elif (c["request"] >> PRODUCER_SHIFT) == 0:
         r.venue[0]["disk_state"] = state  # the sequencer, about room for the WAL
     else:
@@ -845,6 +847,16 @@ def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
             reason = decide_mark(r, setup, cs, at)
         elif kind == Kind.BOOKKEEPING or kind == Kind.AUDIT:
             reason = notes.decide_note(r, setup, cs, at)
+        elif kind == Kind.CONTRACT:
+            reason = contracts.decide_contract(r, setup, cs, at)
+        elif kind == Kind.SOURCE:
+            reason = contracts.decide_source(r, setup, cs, at)
+        elif kind == Kind.SOURCE_PRICE:
+            reason = contracts.decide_source_price(r, setup, cs, at)
+        elif kind == Kind.SAMPLE:
+            reason = contracts.decide_sample(r, setup, cs, at)
+        elif kind == Kind.FUNDING:
+            reason = funding.decide_funding(r, cs, at)
         elif kind == Kind.REFUSED:
             reason = Reason.FORBIDDEN
         else:

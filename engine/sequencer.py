@@ -20,12 +20,20 @@ from __future__ import annotations
 from typing import Final
 
 from engine import proposals
-from engine.setup import CHECKPOINT_EVERY, COMMAND_MASK, PROPOSAL_MASK, SHARDS
+from engine.setup import CHECKPOINT_EVERY, COMMAND_MASK, PROPOSAL_MASK, REPORT_MASK, SHARDS
 from engine.state import Risk
 from shm import ingress
 from shm.atomics import CLOCK_REALTIME, clock_ns, load_acquire, store_release
 from shm.codes import PRIVILEGED_FLAGS, Kind, State
-from shm.cursors import CUT, JOURNALED, SEQUENCED, SETTLED, matched
+from shm.cursors import (
+    CUT,
+    JOURNALED,
+    REPORTS_READ,
+    REPORTS_WRITTEN,
+    SEQUENCED,
+    SETTLED,
+    matched,
+)
 from shm.jit import inlined, kernel
 from shm.pointers import Cells, Rows, cells_at
 from shm.records import NO_SYMBOL
@@ -64,6 +72,14 @@ def _room(cursors: Cells, setup: Cells, own: Cells, seq: int) -> bool:
             free = min(free, load_acquire(cursors, _MATCHED + shard * _SHARD_CELLS))
         own[FREE_SEEN] = free
     return seq - capacity <= own[FREE_SEEN]
+
+
+@inlined
+def _crowded(cursors: Cells, setup: Cells) -> bool:
+    """Whether the reports ring is over half full: a slice of funding would stop settlement in its
+    middle, and with it whatever comes after."""
+    waiting = load_acquire(cursors, REPORTS_WRITTEN) - load_acquire(cursors, REPORTS_READ)
+    return 2 * waiting > setup[REPORT_MASK] + 1
 
 
 @inlined
@@ -164,6 +180,8 @@ def sequence_commands(
             seq += 1
             continue
         code = r.proposals[proposals.FIRST + (taken & setup[PROPOSAL_MASK])]
+        if code & proposals.KIND_MASK == proposals.FUNDING and _crowded(cursors, setup):
+            break
         row = code & ~proposals.KIND_MASK
         taken += 1
         if code & proposals.KIND_MASK == proposals.ACCOUNT:
@@ -171,6 +189,9 @@ def sequence_commands(
             commands[at]["account"] = row
         elif code & proposals.KIND_MASK == proposals.SYMBOL:
             at = _blank(commands, words, setup, own, seq, Kind.CANCEL_SYMBOL, now)
+            commands[at]["symbol"] = row
+        elif code & proposals.KIND_MASK == proposals.FUNDING:
+            at = _blank(commands, words, setup, own, seq, Kind.FUNDING, now)
             commands[at]["symbol"] = row
         else:
             # What it says may be stale by now; risk checks that the mark still stands.

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from engine import claims, expiry, proposals, reports
+from engine import claims, expiry, funding, index, proposals, reports
 from engine.clients import close_client
 from engine.commands import Commands
 from engine.reports import Out
@@ -108,6 +108,7 @@ def fill_side(
     p = r.positions[position]
     s = r.symbols[c["symbol"]]
     w = r.wallets[p["wallet"]]
+    funding.settle_due(r, out, setup, seq, position)
     w["exposure_quanta"] -= abs(p["entry_quanta"])
     closing, realised = trade_position(r, position, c["side"], price, lots)
     w["exposure_quanta"] += abs(p["entry_quanta"])
@@ -254,11 +255,17 @@ def settle_match(
                 )
             ):
                 _born(r, out, setup, cs, at)
-        elif c["kind"] == Kind.CANCEL_ALL or c["kind"] == Kind.CANCEL_SYMBOL:
+        elif (
+            c["kind"] == Kind.CANCEL_ALL
+            or c["kind"] == Kind.CANCEL_SYMBOL
+            or c["kind"] == Kind.SAMPLE
+        ):
             reports.answer(r, out, setup, c, Reason.NONE, 0, 0)
             reports.origin(r, out, setup, c, cs.words, at * _WORDS, 0, False)
             v["answered"] = 1
-    if kind == MatchKind.FILL:
+    if kind == MatchKind.BOOK or kind == MatchKind.IMPACT:
+        index.settle_sample(r, out, setup, c, x)
+    elif kind == MatchKind.FILL:
         price = x["price_ticks"]
         lots = x["lots"]
         maker = x["maker"]
@@ -345,8 +352,9 @@ def settle_match(
 
 
 @kernel
-def settle_nowhere(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
-    """A rejected command, or one that is settled by its answer and the money it moves."""
+def settle_nowhere(r: Risk, out: Out, cursors: Cells, setup: Cells, cs: Commands, at: int) -> bool:
+    """A rejected command, or one that is settled by its answer and the money it moves; False: the
+    reports ring is full, come again."""
     c = cs.base[at]
     kind = c["kind"]
     reason = c["reason"]
@@ -359,11 +367,31 @@ def settle_nowhere(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> No
         reports.refused(r, out, setup, c, order_id, status, reason)
         if c["lines"] > 1:
             reports.origin(r, out, setup, c, cs.words, at * _WORDS, order_id, False)
-        return
+        return True
     if kind == Kind.CHECKPOINT and reason == Reason.NONE:
         k = cs.checkpoints[at]
         reports.checkpoint(r, out, setup, c, k["reports_digest"], k["reports_count"])
-        return
+        return True
+    if r.venue[0]["answered"] == 0:
+        _answer(r, out, setup, cs, at)
+        r.venue[0]["answered"] = 1
+        if reason == Reason.NONE:
+            _settle_once(r, out, setup, cs, at)
+    if reason != Reason.NONE:
+        return True
+    # What takes many steps goes on here, however often it is interrupted.
+    if kind == Kind.TICK:
+        return index.settle_timers(r, out, cursors, setup, c)
+    if kind == Kind.FUNDING:
+        return funding.settle_slice(r, out, cursors, setup, cs, at)
+    return True
+
+
+@kernel
+def _answer(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
+    """The answer to a command that is not about an order, and its trace."""
+    c = cs.base[at]
+    kind = c["kind"]
     value = 0
     if kind == Kind.DEPOSIT or kind == Kind.WITHDRAW:
         value = cs.transfers[at]["amount_quanta"]
@@ -373,11 +401,20 @@ def settle_nowhere(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> No
         value = cs.leverages[at]["leverage"]
     elif kind == Kind.MARK:
         value = cs.marks[at]["mark_ticks"]
-    reports.answer(r, out, setup, c, reason, value, c["risk_note"])
+    elif kind == Kind.SOURCE:
+        value = cs.sources[at]["weight"]
+    elif kind == Kind.SOURCE_PRICE:
+        value = cs.sources[at]["source_ticks"]
+    reports.answer(r, out, setup, c, c["reason"], value, c["risk_note"])
     if c["lines"] > 1:
         reports.origin(r, out, setup, c, cs.words, at * _WORDS, 0, False)
-    if reason != Reason.NONE:
-        return
+
+
+@kernel
+def _settle_once(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
+    """What an accepted command does in one step, after its answer."""
+    c = cs.base[at]
+    kind = c["kind"]
     if (_PARAMETERS >> np.int64(kind)) & 1:
         reports.parameters(r, out, setup, c, cs.words, at * _WORDS)
     if kind == Kind.DEPOSIT or kind == Kind.WITHDRAW:
@@ -390,9 +427,13 @@ def settle_nowhere(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> No
             a["pending"] = Reason.KILL_SWITCH
             proposals.put(r.proposals, setup, proposals.ACCOUNT | np.int64(c["account"]))
     elif kind == Kind.SYMBOL_STATE or kind == Kind.SYMBOL or kind == Kind.MARK:
-        reports.symbol(r, out, setup, c)
+        reports.symbol(r, out, setup, c, c["symbol"])
+        if kind == Kind.MARK:
+            index.settle_mark(r, out, setup, cs, at)
         if kind == Kind.SYMBOL_STATE and cs.states[at]["cancel"] == 1:
             _propose_symbol(r, setup, c["symbol"], Reason.SYMBOL_CLOSED)
+    elif kind == Kind.SOURCE or kind == Kind.SOURCE_PRICE:
+        index.settle_source(r, out, setup, cs, at)
     elif kind == Kind.VENUE_STATE and cs.states[at]["cancel"] == 1:
         for symbol in range(setup[SYMBOLS]):
             if r.symbols[symbol]["state"] != State.ABSENT:
@@ -513,9 +554,11 @@ def settle_commands(
             break
         finished = False
         if c["route"] == Route.NOWHERE:
-            settle_nowhere(r, out, setup, cs, at)
-            finished = True
+            v["mid_command"] = 1
             work += 1
+            if not settle_nowhere(r, out, cursors, setup, cs, at):
+                break
+            finished = True
         else:
             shard = _next_record(cursors, cs, matches, setup, v, at)
             if shard == NIL:

@@ -2,8 +2,10 @@
 
     muldiv_up(a, b, c)     ceil(a * b / c)    fees and funding owed, margin: in the venue's favour
     muldiv_down(a, b, c)   floor(a * b / c)   what a customer receives
+    muldiv_nearest(a, b, c)    floor(a * b / c + 1/2)    prices: to the nearest tick, half up
+    muldiv_cut(a, b, c)    a * b / c toward zero    premiums and rates: never more than they are
 
-Both want c > 0 and a result that fits int64, and assert it: limits in shm/units.py make anything
+All want c > 0 and a result that fits int64, and assert it: limits in shm/units.py make anything
 else unreachable, and tests/laws prove them against Python's integers.
 """
 
@@ -61,6 +63,9 @@ if PLAIN:
         assert c > 0 and -(1 << 63) < value < 1 << 63
         return value
 
+    def muldiv_rest(a: int, b: int, c: int) -> int:
+        return (int(a) * int(b)) % int(c)
+
     def product_exceeds(a: int, b: int, limit: int) -> bool:
         return int(a) * int(b) > int(limit)
 
@@ -97,6 +102,12 @@ else:
             return -value - 1 if left else -value
         return value
 
+    @kernel
+    def muldiv_rest(a: int, b: int, c: int) -> int:
+        """a * b - c * floor(a * b / c), c > 0: what muldiv_down left."""
+        # Each of the two products wraps, and their difference is in range all the same.
+        return a * b - muldiv_down(a, b, c) * c
+
     @inlined
     def product_exceeds(a: int, b: int, limit: int) -> bool:
         """Whether a * b > limit, for a, b, limit >= 0, through 128 bits."""
@@ -124,6 +135,21 @@ else:
 def bounded(value: int, limit: int) -> int:
     """`value`, or the nearest of +-limit."""
     return min(max(value, -limit), limit)
+
+
+@inlined
+def muldiv_nearest(a: int, b: int, c: int) -> int:
+    """floor(a * b / c + 1/2), c > 0."""
+    rest = muldiv_rest(a, b, c)
+    return muldiv_down(a, b, c) + (1 if rest >= c - rest else 0)
+
+
+@inlined
+def muldiv_cut(a: int, b: int, c: int) -> int:
+    """a * b / c toward zero, c > 0."""
+    if (a < 0) != (b < 0):
+        return muldiv_up(a, b, c)
+    return muldiv_down(a, b, c)
 
 
 @inlined

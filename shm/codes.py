@@ -319,6 +319,14 @@ class Move(IntEnum):
     WITHDRAW_SETTLE = 10  # it has left
 
 
+class Halt(IntEnum):
+    """Why nobody is liquidated and nothing is funded in a symbol."""
+
+    NONE = 0
+    STALE = 1  # no index source is live
+    JUMP = 2  # the index would move further at once than is believed
+
+
 class RequestStatus(IntEnum):
     REQUESTED = 0
     APPROVED = 1

@@ -400,7 +400,8 @@ CONTRACT_COMMAND = record(
         Field("breaker_pause_ns", "<i8", "circuit breaker: how long cancel-only lasts"),
         Field("algos_max", "<i8", "conditional orders an account may have here"),
         Field("position_quanta_max", "<i8", "largest notional of a position; 0 for the brackets'"),
-        Field("contract_reserved", "2i8", "zero"),
+        Field("jump_ppm", "<i8", "an index that moves more at once waits; 0: INDEX_JUMP_PPM"),
+        Field("contract_reserved", "<i8", "zero"),
         *_RISK,
     ),
 )
@@ -470,11 +471,31 @@ MATCH = record(
     size_bytes=64,
     fields=(
         Field("seq", "<i8", "the command that caused it"),
-        Field("price_ticks", "<i8", "FILL: the maker's price; RESTED, AMENDED: the order's price"),
-        Field("lots", "<i8", "FILL: quantity traded; AMENDED: its new total"),
-        Field("open_lots", "<i8", "what the order at `slot` has left after this"),
-        Field("maker_open_lots", "<i8", "FILL: what the maker has left"),
-        Field("trade_id", "<i8", "FILL: dense per symbol, from 1"),
+        Field(
+            "price_ticks",
+            "<i8",
+            "FILL: the maker's price; RESTED, AMENDED: the order's price; BOOK: best bid, 0 for "
+            "none; IMPACT: last bid that the notional reaches, 0: it is too thin",
+        ),
+        Field(
+            "lots",
+            "<i8",
+            "FILL: quantity traded; AMENDED: its new total; BOOK: best ask, PRICE_TICKS_MAX + 1 "
+            "for none; IMPACT: the impact bid is trade_id * price_ticks / this",
+        ),
+        Field(
+            "open_lots",
+            "<i8",
+            "what the order at `slot` has left after this; IMPACT: last ask",
+        ),
+        Field(
+            "maker_open_lots",
+            "<i8",
+            "FILL: what the maker has left; IMPACT: the impact ask is trade_id * open_lots / this",
+        ),
+        Field(
+            "trade_id", "<i8", "FILL: dense per symbol, from 1; IMPACT: the notional, ticks * lots"
+        ),
         Field("slot", "<i4", "the order meant; FILL: the taker"),
         Field("maker", "<i4", "FILL: the maker's slot; else NIL"),
         Field("symbol", "<u2", "index of the symbol table"),
@@ -718,7 +739,7 @@ PRICE_REPORT = record(
         Field("index_ticks", "<i8", "index price; 0: none"),
         Field("rate_ppb", "<i8", "funding rate if it were due now"),
         Field("next_ns", "<i8", "next funding time; 0: none"),
-        Field("reserved", "<i8", "zero"),
+        Field("halted", "<i8", "codes.Halt: unless NONE, nobody is liquidated and nothing funded"),
     ),
 )
 
@@ -1041,7 +1062,7 @@ CLAIM = record(
 CONTRACT = record(
     "CONTRACT",
     "what makes a symbol a perpetual: index, funding, breaker; its parameters and their state",
-    size_bytes=512,
+    size_bytes=768,
     fields=(
         Field("declared", "<i8", "1 once a CONTRACT command was taken"),
         Field("funding_interval_ns", "<i8", "0: no funding"),
@@ -1063,8 +1084,33 @@ CONTRACT = record(
         Field("position_quanta_max", "<i8", "largest notional of a position"),
         Field("index_ticks", "<i8", "index price; 0: none yet"),
         Field("index_ns", "<i8", "when it was last reckoned from live sources"),
-        Field("halted", "<i8", "1: no live source; no liquidation, no funding"),
-        Field("reserved", "43i8", "zero"),
+        Field("halted", "<i8", "codes.Halt: unless NONE, no liquidation and no funding"),
+        Field("jump_ppm", "<i8", "index to the one before"),
+        Field("sources_count", "<i8", "index sources declared; 0: the mark is set by hand"),
+        Field("funding_first_ns", "<i8", "as declared: a funding time"),
+        Field("last_rate_ppb", "<i8", "rate of the last funding round"),
+        Field("premium_sum", "<i8", "sum of k * premium_ppb of sample k since the last round"),
+        Field("premium_count", "<i8", "samples in it"),
+        Field("premium_second", "<i8", "of the last sample, s since the Unix epoch"),
+        Field("basis_sum", "<i8", "sum of the samples in `basis`"),
+        Field("basis_count", "<i8", "how many they are"),
+        Field("basis_bits", "<i8", "bit k: basis[k] holds a sample"),
+        Field("basis_second", "<i8", "newest second the ring covers, s since the Unix epoch"),
+        Field("basis", "30i8", "best bid + best ask - 2 * index, ticks, by second % 30"),
+        Field("funding_round", "<i8", "rounds begun"),
+        Field("funding_open", "<i8", "1 until every position has been paid in the newest round"),
+        Field("funding_pending", "<i8", "1: the next slice is proposed"),
+        Field("funding_row", "<i8", "the position the next slice begins with, or NIL"),
+        Field("round_ns", "<i8", "funding time of the newest round"),
+        Field("round_rate_ppb", "<i8", "its rate"),
+        Field("round_mark_ticks", "<i8", "the mark it is reckoned at"),
+        Field("round_sum_quanta", "<i8", "what accounts have received - paid in it so far"),
+        Field("breaker_until_ns", "<i8", "the breaker is open until then; 0: it is closed"),
+        Field("breaker_seen_ticks", "<i8", "the mark the breaker has seen last"),
+        Field("breaker_part", "<i8", "newest part of the window, counted from the Unix epoch"),
+        Field("breaker_low_ticks", "8i8", "lowest mark of a part, by part % 8; 0: none"),
+        Field("breaker_high_ticks", "8i8", "highest mark of a part"),
+        Field("reserved", "7i8", "zero"),
     ),
 )
 
@@ -1076,7 +1122,7 @@ SOURCE = record(
         Field("weight", "<i8", "0: not there"),
         Field("price_ticks", "<i8", "the last it said; 0: nothing yet"),
         Field("price_ns", "<i8", "when it said so"),
-        Field("reserved", "<i8", "zero"),
+        Field("taken_ns", "<i8", "the newest such time that risk has let through"),
     ),
 )
 

@@ -53,3 +53,10 @@ PPB: Final = 1_000_000_000  # funding rates and premiums are parts per billion
 BRACKETS_MAX: Final = 16  # of one symbol
 SOURCES_MAX: Final = 8  # of one symbol's index
 BASIS_SAMPLES: Final = 30
+
+WEIGHT_MAX: Final = 1 << 16  # of an index source
+RATE_PPB_MAX: Final = PPB  # of a funding interval, a premium and what they are clamped by
+FUNDING_NS_MIN: Final = 1_000_000_000  # a funding interval
+FUNDING_NS_MAX: Final = 86_400_000_000_000
+INDEX_JUMP_PPM: Final = 9 * PPM  # an index ten times the last, or a tenth of it, isn't believed
+PREMIUM_SAMPLES_MAX: Final = 86_400  # of one funding round; more are not counted

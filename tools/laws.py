@@ -31,6 +31,7 @@ def check_laws(v: Venue) -> None:
     _clients(v)
     _heap(v)
     _books(v)
+    _funding(v)
 
 
 def check_reports(v: Venue) -> None:
@@ -63,12 +64,13 @@ def _money(v: Venue) -> None:
         own = {name: column[asset::n] for name, column in wallets.items()}
         entry = exact(positions["entry_quanta"])[positions["wallet"] % n == asset].sum()
         deposits = own["deposited_quanta"].sum() - own["withdrawn_quanta"].sum()
-        assert own["wallet_quanta"].sum() - entry == deposits, "money appeared or vanished"
+        money = own["wallet_quanta"] + own["isolated_quanta"]
+        assert money.sum() - entry == deposits, "money appeared or vanished"
         assert v.arrays["assets"][asset]["total_quanta"] == deposits
         told = own["deposited_quanta"] - own["withdrawn_quanta"]
-        told = told + own["realised_quanta"] - own["fees_quanta"]
+        told = told + own["realised_quanta"] - own["fees_quanta"] + own["funding_quanta"]
         told[FEE_ACCOUNT] += own["fees_quanta"].sum()
-        assert (own["wallet_quanta"] == told).all(), "a wallet is not the sum of what moved"
+        assert (money == told).all(), "a wallet is not the sum of what moved"
 
 
 def exact(column: Any) -> Any:
@@ -208,6 +210,17 @@ def _heap(v: Venue) -> None:
     for at in range(count):
         assert claims[heap[at]]["heap"] == at
         assert at == 0 or key[(at - 1) // 2] < key[at]
+
+
+def _funding(v: Venue) -> None:
+    """No round is under way, everybody has been paid in the last one, and it summed up to zero."""
+    contracts = v.arrays["contracts"]
+    rows = v.arrays["positions"][: v.venue["positions_used"]]
+    assert not contracts["funding_open"].any() and not contracts["funding_pending"].any()
+    assert (rows["funding_round"] == contracts["funding_round"][rows["symbol"]]).all()
+    for asset in range(v.limits.assets):
+        own = v.arrays["wallets"]["funding_quanta"][asset :: v.limits.assets]
+        assert exact(own).sum() == 0, "funding appeared or vanished"
 
 
 def _books(v: Venue) -> None:
