@@ -30,12 +30,13 @@ import msgspec
 
 from shm.codes import Kind
 from shm.segment import INSTANCE
-from shm.units import PRODUCERS_MAX, SHARDS_MAX
+from shm.units import PRODUCERS_MAX, SHARDS_MAX, SOURCES_MAX
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 COMMANDS_MAX: Final = 32768  # `settled_lag` in the WAL is 16 bits
 UNIX_PATH_MAX: Final = 107
 RANGE_SUFFIX: Final = ".ask"
+PRICE: Final = re.compile(r"0*[1-9]\d{0,17}(\.\d{1,12})?|0+\.\d{0,11}[1-9]\d{0,11}", re.ASCII)
 
 _ORDER = (
     *(Kind.PLACE, Kind.CANCEL, Kind.AMEND, Kind.REDUCE, Kind.CANCEL_ALL, Kind.LEVERAGE),
@@ -138,6 +139,30 @@ class Publisher(_Table, frozen=True):
     tcp: str = ""  # "": none; else "127.0.0.1:7001", and 7002 for reports that were missed
 
 
+class ClockSource(_Table, frozen=True):
+    """Where the clock takes the price of one index source from; prices are decimal, in quote."""
+
+    symbol: str
+    kind: str = "walk"  # "walk": seeded, random; "klines": a CSV file, played row by row
+    source: int = 0  # which source of the symbol's index
+    every_ms: int = 1000  # between two prices
+    seed: int = 1  # walk
+    price: str = ""  # walk: where it begins when the symbol has no index yet
+    step_ppm: int = 100  # walk: a step is at most this
+    path: str = ""  # klines: the file, plain or gzip, with a header
+    column: str = "close"  # klines: which column is the price
+    loop: bool = False  # klines: begin again after the last row; else the source goes silent
+
+
+class Clock(_Table, frozen=True):
+    """The clock process: it tells the engine the time, and what index sources say."""
+
+    tick_ms: int = 100  # how often it looks whether a TICK is needed; one a second at least
+    sample_ms: int = 1000  # between two looks at a book, for mark price and funding
+    socket: str = ""  # Unix datagram socket for "SYMBOL SOURCE PRICE [TIME_NS]" lines; "": none
+    sources: tuple[ClockSource, ...] = ()
+
+
 class View(_Table, frozen=True):
     """The account view: a follower that keeps accounts, positions and orders for all gateways."""
 
@@ -192,6 +217,7 @@ class Config(_Table, frozen=True):
     wal: Wal = Wal()
     producers: tuple[Producer, ...] = PRODUCERS
     publisher: Publisher = Publisher()
+    clock: Clock = Clock()
     view: View = View()
     marketdata: MarketData = MarketData()
     history: History = History()
@@ -335,6 +361,7 @@ def _problems(config: Config) -> Iterator[Problem]:
         yield from _range(f"limits.{name}", getattr(config.limits, name), least, most)
     yield from _wal_problems(config.wal)
     yield from _producer_problems(config.producers)
+    yield from _clock_problems(config.clock)
     yield from _follower_problems(config)
     tcp = re.fullmatch(r"([^\s:]+|\[[0-9a-fA-F:]+\]|\*):(\d{1,5})", config.publisher.tcp)
     if config.publisher.tcp and not (tcp and 0 < int(tcp[2]) < 65535):
@@ -392,6 +419,29 @@ def _wal_problems(wal: Wal) -> Iterator[Problem]:
     yield from _range("wal.preallocate", wal.preallocate, 1, 64)
     yield from _range("wal.heartbeat_ms", wal.heartbeat_ms, 1, 60_000)
     yield from _range("wal.report_log_bytes_max", wal.report_log_bytes_max, 2 * segment, 1 << 60)
+
+
+def _clock_problems(clock: Clock) -> Iterator[Problem]:
+    yield from _range("clock.tick_ms", clock.tick_ms, 1, 1000)
+    yield from _range("clock.sample_ms", clock.sample_ms, 100, 60_000)
+    if len(os.fsencode(clock.socket)) > UNIX_PATH_MAX or "\0" in clock.socket:
+        yield "clock.socket", clock.socket, f"a path of at most {UNIX_PATH_MAX} bytes"
+    taken: set[tuple[str, int]] = set()
+    for k, source in enumerate(clock.sources):
+        at = f"clock.sources[{k}]"
+        if not 1 <= len(source.symbol.encode()) <= 16:
+            yield f"{at}.symbol", source.symbol, "a symbol's name, 1 to 16 bytes"
+        if (source.symbol, source.source) in taken:
+            yield f"{at}.source", source.source, "one that no other entry of the symbol has"
+        taken.add((source.symbol, source.source))
+        yield from _one_of(f"{at}.kind", source.kind, ("walk", "klines"))
+        yield from _range(f"{at}.source", source.source, 0, SOURCES_MAX - 1)
+        yield from _range(f"{at}.every_ms", source.every_ms, 10, 3_600_000)
+        yield from _range(f"{at}.step_ppm", source.step_ppm, 0, 100_000)
+        if source.kind == "walk" and not PRICE.fullmatch(source.price):
+            yield f"{at}.price", source.price, "a decimal number above zero"
+        if source.kind == "klines" and not source.path:
+            yield f"{at}.path", source.path, "the path of a CSV file"
 
 
 def _producer_problems(producers: tuple[Producer, ...]) -> Iterator[Problem]:

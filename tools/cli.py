@@ -95,6 +95,12 @@ def main() -> None:
     "--seconds", type=click.FloatRange(min=0), help="Stop by itself after this long; default never."
 )
 @click.option(
+    "--clock/--no-clock",
+    default=True,
+    show_default=True,
+    help="Run the clock process beside it; without, start `perpcore clock` yourself.",
+)
+@click.option(
     "--restart/--no-restart",
     default=True,
     show_default=True,
@@ -110,6 +116,7 @@ def up(
     demo_rate: int | None,
     demo_seed: int,
     seconds: float | None,
+    clock: bool,
     restart: bool,
 ) -> None:
     """Start an exchange, and stay with it until Ctrl-C or `stop`.
@@ -126,9 +133,34 @@ def up(
         demo_rate=demo_rate or 0,
         demo_seed=demo_seed,
         seconds=seconds,
+        clock=clock,
         restart=restart,
     )
     sys.exit(code)
+
+
+@main.command(
+    cls=Examples,
+    epilog="""
+    perpcore clock --config perpcore.toml
+    perpcore clock --instance b --set clock.tick_ms=50
+    """,
+)
+@_configured
+def clock(
+    config_path: Path | None,
+    settings: tuple[str, ...],
+    instance: str | None,
+    data_dir: str | None,
+) -> None:
+    """Tell an exchange the time and what index sources say, until Ctrl-C.
+
+    For an exchange that was started with --no-clock. Waits for it, and for the next one after it.
+    """
+    config = _config(config_path, settings, instance=instance, data_dir=data_dir)
+    from engine.clock import run
+
+    sys.exit(run(config))
 
 
 @main.command(

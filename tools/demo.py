@@ -29,9 +29,10 @@ from shm.feed import Feed
 from shm.records import (
     ASSET_COMMAND,
     COMMAND,
+    CONTRACT_COMMAND,
     EXEC_REPORT,
-    MARK_COMMAND,
     NO_SYMBOL,
+    SOURCE_COMMAND,
     STATE_COMMAND,
     SYMBOL_COMMAND,
     TRANSFER_COMMAND,
@@ -51,6 +52,8 @@ MAKERS: Final = 8
 TAKERS: Final = 24
 QUOTES: Final = 6  # of one maker in one symbol and on one side
 FUNDS: Final = 1_000_000 * 10**USDT_SCALE
+FUNDING_NS: Final = 300_000_000_000  # every five minutes, so that there is something to see
+IMPACT: Final = 25_000 * 10**USDT_SCALE
 SPREAD_PPM: Final = 400
 STEP_PPM: Final = 30  # of the random walk, a turn
 
@@ -179,7 +182,26 @@ class Trader:
                 orders_max=200,
                 tick_quanta=contract.tick_quanta,
             )
-            self.mark(symbol)
+            self.post(
+                CONTRACT_COMMAND,
+                Kind.CONTRACT,
+                3,
+                symbol=symbol,
+                funding_interval_ns=FUNDING_NS,
+                impact_quanta=IMPACT,
+                interest_ppb=100_000,
+                funding_clamp_ppb=500_000,
+                funding_cap_ppb=3_000_000,
+                funding_floor_ppb=-3_000_000,
+                mark_band_ppm=50_000,
+                source_clamp_ppm=5_000,
+                source_stale_ns=30_000_000_000,
+                liquidation_fee_ppm=5_000,
+                protect_ppm=50_000,
+                algos_max=200,
+            )
+            self.post(SOURCE_COMMAND, Kind.SOURCE, symbol=symbol, source=0, weight=1)
+            self.tell_price(symbol)
         for account in self.accounts:
             self.post(STATE_COMMAND, Kind.ACCOUNT, account=account, state=State.TRADING)
             self.deposit(account, "first")
@@ -197,10 +219,16 @@ class Trader:
             client_id=words_of(f"demo-{account}-{name}", 5),
         )
 
-    def mark(self, symbol: int) -> None:
-        """Say where the price is."""
-        ticks = round(self.prices[symbol])
-        self.post(MARK_COMMAND, Kind.MARK, symbol=symbol, mark_ticks=ticks)
+    def tell_price(self, symbol: int) -> None:
+        """Say where the price is, as the only source of its index."""
+        self.post(
+            SOURCE_COMMAND,
+            Kind.SOURCE_PRICE,
+            2,
+            symbol=symbol,
+            source_ticks=round(self.prices[symbol]),
+            source_ns=time.time_ns(),
+        )
 
     # ------------------------------------------------------------ trading
 
@@ -320,7 +348,7 @@ class Trader:
             if not self.outbox:
                 self.walk()
                 if turns % TURNS_A_SECOND < len(CONTRACTS):
-                    self.mark(turns % TURNS_A_SECOND)
+                    self.tell_price(turns % TURNS_A_SECOND)
                 for account in self.poor.intersection(self.accounts):
                     self.deposit(account, str(self.request))
                 self.poor.clear()

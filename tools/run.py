@@ -122,7 +122,14 @@ def _row(now: Sample, before: Sample) -> str:
 class _Up:
     """The foreground of a running exchange: its demo, and what is printed."""
 
-    def __init__(self, config: Config, demo_rate: int, demo_seed: int, seconds: float | None):
+    def __init__(
+        self,
+        config: Config,
+        demo_rate: int,
+        demo_seed: int,
+        seconds: float | None,
+        clock: bool,
+    ):
         self.config = config
         self.demo_rate = demo_rate
         self.demo_seed = demo_seed
@@ -131,6 +138,8 @@ class _Up:
         self.show = demo_rate > 0 or sys.stdout.isatty()
         self.seen_by_people = sys.stderr.isatty()  # else log records go there, as JSON
         self.demo: SpawnProcess | None = None
+        self.clock: SpawnProcess | None = None
+        self.with_clock = clock
         self.lines = 0
         self.before: Sample | None = None
 
@@ -169,6 +178,12 @@ class _Up:
             self.until = time.monotonic() + self.seconds
         self.before = self._sample(group)
         self.lines = 0
+        if not self.with_clock:
+            pass
+        elif "clock" not in {p.name for p in config.producers}:
+            self.say("  clock      none: [[producers]] has none of that name")
+        elif self.clock is None or not self.clock.is_alive():
+            self._start_clock()
         if self.demo_rate and (self.demo is None or not self.demo.is_alive()):
             self._start_demo()
             self.say(f"  demo       {self.demo_rate:,} commands a second, seed {self.demo_seed}")
@@ -180,6 +195,12 @@ class _Up:
 
         args = (self.config.instance, self.demo_rate, self.demo_seed, os.getpid())
         self.demo = start_process(demo.main, args, "demo")
+
+    def _start_clock(self) -> None:
+        from engine import clock
+        from engine.supervisor import start_process
+
+        self.clock = start_process(clock.main, (self.config, os.getpid()), "clock")
 
     def _sample(self, group: Group) -> Sample:
         arrays = group.memory.arrays
@@ -194,6 +215,10 @@ class _Up:
             self.say(_row(now, self.before))
             self.lines += 1
         self.before = now
+        if self.clock is not None and not self.clock.is_alive():
+            print(f"warning: the clock ended with {self.clock.exitcode}, starting it again",
+                  file=sys.stderr, flush=True)  # fmt: skip
+            self._start_clock()
         if self.demo is not None and not self.demo.is_alive():
             print(f"warning: the demo ended with {self.demo.exitcode}, starting it again",
                   file=sys.stderr, flush=True)  # fmt: skip
@@ -208,12 +233,14 @@ class _Up:
         self.end_demo()
 
     def end_demo(self) -> None:
-        if self.demo is not None:
-            self.demo.terminate()
-            self.demo.join(2.0)
-            self.demo.kill()
-            self.demo.join()
-            self.demo = None
+        """End what was started beside the engine."""
+        for process in (self.demo, self.clock):
+            if process is not None:
+                process.terminate()
+                process.join(2.0)
+                process.kill()
+                process.join()
+        self.demo = self.clock = None
 
 
 def usable_cores() -> int:
@@ -232,11 +259,13 @@ def up(
     demo_rate: int = 0,
     demo_seed: int = 1,
     restart: bool = True,
+    clock: bool = True,
 ) -> int:
     """Start an exchange and stay with it; returns the exit code.
 
     demo        send it traffic, demo_rate commands a second (0: the usual rate)
     seconds     stop after so long
+    clock       run the clock process beside the engine; False: it is a service of its own
     restart     start the group again when a worker dies; False leaves that to systemd
     """
     from engine.supervisor import (
@@ -257,7 +286,7 @@ def up(
                 f"producers: the demo sends through {traffic.PRODUCER!r}, which is not there. "
                 'Add name = "demo", kinds = ["any"], or leave the demo out'
             )
-    front = _Up(config, rate, demo_seed, seconds)
+    front = _Up(config, rate, demo_seed, seconds, clock)
     stream: TextIO = sys.stderr
     if front.seen_by_people:
         data = Path(config.data_dir)
