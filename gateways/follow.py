@@ -20,10 +20,7 @@ Invariants
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +33,7 @@ from shm.control import CURSOR_PARTS, CURSORS, View
 from shm.counters import COUNTER_CELLS, Counters
 from shm.feed import Feed, load_progress
 from shm.files import DataError, read_manifest
+from shm.notify import notify
 from shm.pointers import table
 from shm.records import REPORT
 from shm.reportlog import FollowerPosition, ReportLogReader
@@ -186,15 +184,6 @@ class Source:
         self._held = np.zeros(0, REPORT.dtype)
 
 
-def notify(text: str) -> None:
-    """Tell systemd, if it started us (sd_notify(3))."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if path:
-        address = "\0" + path[1:] if path.startswith("@") else path
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-            out.sendto(text.encode(), address)
-
-
 class Health:
     """A follower's counters: reports applied, how many it is behind, times it was lapped."""
 
@@ -342,8 +331,3 @@ class Follower:
                 self.checkpoint()
         finally:
             self.close()
-
-
-def say(name: str, text: str) -> None:
-    """A line for whoever looks at the process."""
-    print(f"perpcore follow {name}: {text}", file=sys.stderr, flush=True)

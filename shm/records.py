@@ -1311,6 +1311,43 @@ MINE = record(
     ),
 )
 
+# ---------------------------------------------------------------- market data as records
+
+L2_UPDATE = record(
+    "L2_UPDATE",
+    "a price level after a command changed it; updates of one command have one update_id",
+    size_bytes=48,
+    fields=(
+        Field("ts_ns", "<i8", "the command's time"),
+        Field("seq", "<i8", "the command"),
+        Field("update_id", "<i8", "dense per symbol, as in depth messages"),
+        Field("price_ticks", "<i8", "the level"),
+        Field("lots", "<i8", "what rests there now; 0: nothing"),
+        Field("symbol", "<u2", "where"),
+        Field("side", "u1", "codes.Side"),
+        Field("reserved", "5u1", "zero"),
+    ),
+)
+
+L3_UPDATE = record(
+    "L3_UPDATE",
+    "an order in a book after an event",
+    size_bytes=64,
+    fields=(
+        Field("ts_ns", "<i8", "the command's time"),
+        Field("seq", "<i8", "the command"),
+        Field("update_id", "<i8", "of the symbol's book after this command"),
+        Field("order_id", "<i8", "the order"),
+        Field("price_ticks", "<i8", "its level"),
+        Field("lots", "<i8", "what is left of it; 0: it is gone"),
+        Field("symbol", "<u2", "where"),
+        Field("side", "u1", "codes.Side"),
+        Field("what", "u1", "1 added at the end of its queue, 2 reduced, 3 traded, 4 removed"),
+        Field("reserved", "<u4", "zero"),
+        Field("reserved2", "<i8", "zero"),
+    ),
+)
+
 # ---------------------------------------------------------------- the account view
 
 VIEW_ORDER = record(

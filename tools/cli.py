@@ -470,6 +470,10 @@ def compile_kernels(quiet: bool) -> None:
         from engine import pipeline
 
         pipeline.compile_all(progress)
+        from tools import follow
+
+        progress("followers")
+        follow.compile_kernels()
     finally:
         done.set()
         if terminal and not quiet:

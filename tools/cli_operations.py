@@ -27,6 +27,36 @@ def register(main: click.Group) -> None:
 @click.command(
     cls=Examples,
     epilog="""
+    perpcore follow accounts
+    perpcore follow marketdata --config perpcore.toml
+    perpcore follow history --data /srv/perpcore
+    """,
+)
+@click.argument("which", type=click.Choice(["accounts", "marketdata", "history"]))
+@configured
+def follow(
+    which: str,
+    config_path: Path | None,
+    settings: tuple[str, ...],
+    instance: str | None,
+    data_dir: str | None,
+) -> None:
+    """Run one of the processes that read durable reports.
+
+    `accounts` keeps the account view in shared memory, `marketdata` builds every market-data
+    message, `history` writes SQLite. Each keeps its place, survives a kill without losing or
+    doubling anything, and waits for an engine that isn't there.
+    """
+    config = config_of(config_path, settings, instance=instance, data_dir=data_dir)
+    from tools import follow as following
+
+    sys.exit(following.run(which, config))
+
+
+@COMMANDS.append
+@click.command(
+    cls=Examples,
+    epilog="""
     perpcore doctor
     perpcore doctor --config /etc/perpcore/perpcore.toml --quick
     perpcore doctor --json

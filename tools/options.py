@@ -32,7 +32,7 @@ def operator_errors() -> tuple[type[Exception], ...]:
         "tools.flow": "FlowError",
         "tools.inspect": "InspectError",
         "tools.install": "InstallError",
-        "engine.files": "DataError",
+        "shm.files": "DataError",
     }
     loaded = ((sys.modules.get(module), name) for module, name in known.items())
     return (OSError, *(getattr(module, name) for module, name in loaded if module))

@@ -18,6 +18,7 @@ from gateways.accounts.apply import Tables, apply_reports, batch_of, tables_of
 from gateways.accounts.layout import Sizes, sizes_of, view_parts
 from gateways.follow import Follower
 from shm.config import Config
+from shm.records import REPORT
 from shm.segment import Segment, parts_digest
 from shm.units import NIL, SYSTEM_ACCOUNTS
 
@@ -84,6 +85,13 @@ class ViewState:
             raw = self.arrays[name].view(np.uint8)
             raw[: len(blob)] = np.frombuffer(blob, np.uint8)
             raw[len(blob) :] = 0
+
+
+def compile_kernels() -> None:
+    """Compile, or load from the cache, the view's kernels."""
+    sizes = Sizes(32, 1, 1, 16, 16, 16, 16)
+    arrays = {part.name: np.zeros(part.rows, part.dtype) for part in view_parts(sizes)}
+    ViewState(arrays, sizes).apply(np.zeros(0, REPORT.dtype))
 
 
 class AccountsFollower(Follower):

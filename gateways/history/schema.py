@@ -88,10 +88,13 @@ TABLES: Final = (
         amount_quanta INTEGER NOT NULL, reference INTEGER NOT NULL, ts_ns INTEGER NOT NULL)""",
     "CREATE INDEX IF NOT EXISTS moves_by_account ON moves (account, symbol, ts_ns)",
     """CREATE TABLE IF NOT EXISTS transfers (
-        number INTEGER PRIMARY KEY, account INTEGER NOT NULL, asset INTEGER NOT NULL,
+        number INTEGER NOT NULL, account INTEGER NOT NULL, asset INTEGER NOT NULL,
         kind INTEGER NOT NULL, amount_quanta INTEGER NOT NULL, status INTEGER NOT NULL,
         reference INTEGER NOT NULL, principal INTEGER NOT NULL, fee_quanta INTEGER NOT NULL,
-        created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL)""",
+        created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL,
+        PRIMARY KEY (number, account)) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS symbols (symbol INTEGER PRIMARY KEY, asset INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS candles (symbol INTEGER PRIMARY KEY, state BLOB NOT NULL)",
     "CREATE INDEX IF NOT EXISTS transfers_by_account ON transfers (account, created_ns)",
     """CREATE TABLE IF NOT EXISTS klines (
         symbol INTEGER NOT NULL, kind INTEGER NOT NULL, interval INTEGER NOT NULL,

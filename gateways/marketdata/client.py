@@ -46,10 +46,15 @@ import zmq
 import zmq.asyncio
 
 from shm.config import Config
+from shm.records import L2_UPDATE, L3_UPDATE
 
 END: Final = b"\0"  # after a stream's name: no name is the beginning of another
 HEAD: Final = struct.Struct("<qqq")  # number of the first payload, report index, stamped ns
 RECEIVE_HWM: Final = 100_000
+RECORD_BYTES: Final = {
+    b"records.l2": L2_UPDATE.dtype.itemsize,
+    b"records.l3": L3_UPDATE.dtype.itemsize,
+}
 
 INTERVALS: Final = (
     *("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"),
@@ -148,18 +153,24 @@ class MarketData:
         """(stream, payloads) as they come, each payload once."""
         while True:
             topic, head, *payloads = await self._sub.recv_multipart()
-            name = topic[:-1]
-            first = HEAD.unpack(head)[0]
-            last = self._last.get(name)
-            if last is not None and first <= last:
-                payloads = payloads[last + 1 - first :]
-                if not payloads:
-                    continue
-                first = last + 1
-            elif last is not None and first > last + 1 and self._on_gap is not None:
-                self._on_gap(name.decode())
+            fresh = self._fresh(topic[:-1], HEAD.unpack(head)[0], payloads)
+            if fresh:
+                yield topic[:-1].decode(), fresh
+
+    def _fresh(self, name: bytes, first: int, payloads: list[bytes]) -> list[bytes]:
+        """What of a message wasn't heard before; payload k has number first + k."""
+        size = RECORD_BYTES.get(name)
+        if size is not None:  # records are numbered one by one
+            payloads = [p[at : at + size] for p in payloads for at in range(0, len(p), size)]
+        last = self._last.get(name)
+        if last is not None and first <= last:
+            payloads = payloads[last + 1 - first :]
+            first = last + 1
+        elif last is not None and first > last + 1 and self._on_gap is not None:
+            self._on_gap(name.decode())
+        if payloads:
             self._last[name] = first + len(payloads) - 1
-            yield name.decode(), payloads
+        return payloads if size is None or not payloads else [b"".join(payloads)]
 
     async def ask(self, what: str, timeout_s: float = 2.0, **parameters: Any) -> bytes:
         """A snapshot as JSON text; MarketDataError with the process's words when it refuses."""

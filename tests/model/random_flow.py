@@ -46,7 +46,7 @@ def open_venue(v: Venue, symbols: int = len(SYMBOLS)) -> Venue:
     v.asset(0)
     v.asset(1, scale=8)
     for k in range(symbols):
-        v.symbol(k, **SYMBOLS[k % len(SYMBOLS)])
+        v.symbol(k, name=f"S{k}USDT", **SYMBOLS[k % len(SYMBOLS)])
     for account in ACCOUNTS:
         v.account(account, QUANTA * (1 + account % 3))
         v.send(Kind.DEPOSIT, account=account, asset=1, amount_quanta=QUANTA // 10)
@@ -215,7 +215,7 @@ class Flow:
 
         r = self.random
         symbol = r.randrange(self.symbols)
-        fields = {**SYMBOL_DEFAULTS, **SYMBOLS[symbol % len(SYMBOLS)], "name": "AGAIN"}
+        fields = {**SYMBOL_DEFAULTS, **SYMBOLS[symbol % len(SYMBOLS)], "name": f"S{symbol}USDT"}
         fields[r.choice(("maker_fee_ppm", "taker_fee_ppm"))] = r.choice((-50, 50, 200))
         return Kind.SYMBOL, {"symbol": symbol, **fields}
 
