@@ -64,6 +64,7 @@ from engine.files import (
     sync_files,
     sync_folder,
     wal_folder,
+    watermark_path,
     write_manifest,
 )
 from shm.hashing import hash_words
@@ -775,6 +776,72 @@ def begin_epoch(data: Path, end: WalEnd) -> Manifest:
         )
         write_manifest(data, manifest)
         return manifest
+
+
+def cut_after(data: Path, seq: int) -> None:
+    """Make a log that no engine runs on end with command `seq`: for a restore to a point in time.
+
+    The block that holds `seq` is written again without what follows; a new epoch begins there, so
+    that nothing of what was cut could ever be taken for its continuation.
+    """
+    with lock_wal(data):
+        manifest = read_manifest(data)
+        blocks = BlockScanner(data, manifest, seq - 1)
+        scan = blocks.scan
+        before = scan.copy()
+        try:
+            while scan[S_SEQ] < seq:
+                before = scan.copy()
+                verdict = blocks.advance(1, NO_STOP)
+                if verdict != Verdict.SOUND:
+                    raise WalDamage(
+                        *(blocks.path, int(scan[S_OFFSET]), int(scan[S_SEQ]) + 1, seq),
+                        *(SAYS[verdict], RESTORE),
+                    )
+        finally:
+            blocks.close()
+        segment, end = int(scan[S_SEGMENT]), int(scan[S_OFFSET])
+        previous = int(scan[S_PREVIOUS])
+        path = segment_path(data, segment)
+        if scan[S_SEQ] > seq:
+            start = int(before[S_OFFSET]) if before[S_SEGMENT] == segment else 0
+            end, previous = _shorten(path, start, end, seq)
+        size = path.stat().st_size
+        _zero(path, end, size, manifest.segment_bytes)
+        for number in segment_numbers(data):
+            if number > segment:
+                segment_path(data, number).unlink()
+        cut = manifest._replace(
+            epoch=manifest.epoch + 1,
+            segment=segment,
+            offset=end,
+            block=int(scan[S_BLOCK]),
+            seq=seq,
+            previous_hash=previous,
+            created_ns=time.time_ns(),
+            release=RELEASE,
+        )
+        watermark_path(data).unlink(missing_ok=True)
+        create_watermark(data, cut)
+        write_manifest(data, cut)
+
+
+def _shorten(path: Path, start: int, end: int, seq: int) -> tuple[int, int]:
+    """Write the block in [start, end) again up to `seq`; (where it ends, its header's hash)."""
+    buffer = Buffer(end - start)
+    with open(path, "r+b") as file:
+        content = os.pread(file.fileno(), end - start, start)
+        buffer.array[:] = np.frombuffer(content, np.int64)
+        head = buffer.array[:HEADER_WORDS].view(WAL_BLOCK.dtype)[0]
+        count = seq - int(head["first_seq"]) + 1
+        line = HEADER_WORDS
+        for _ in range(count):
+            line += int(lines_of(int(buffer.array[line + _LINES_WORD]))) * LINE_WORDS
+        head["record_count"] = count
+        total = int(finish_block(buffer.blocks, buffer.words, 0, line))
+        os.pwrite(file.fileno(), buffer.array[:total].tobytes(), start)
+        os.fsync(file.fileno())
+    return start + total * 8, int(head["header_hash"])
 
 
 def _cut(data: Path, manifest: Manifest, end: WalEnd) -> int:

@@ -191,6 +191,13 @@ class History(_Table, frozen=True):
     klines_days: int = 0  # of candles shorter than a day
 
 
+class Alert(_Table, frozen=True):
+    """Whom to tell when a unit has failed."""
+
+    command: tuple[str, ...] = ()  # a program and its arguments; the message comes last
+    seconds: float = 20.0  # how long it may take
+
+
 PRODUCERS: Final = (
     Producer(name="clock", id=1, kinds=("clock",)),
     Producer(name="admin", id=2, kinds=("admin", "order")),
@@ -218,6 +225,7 @@ class Config(_Table, frozen=True):
     producers: tuple[Producer, ...] = PRODUCERS
     publisher: Publisher = Publisher()
     clock: Clock = Clock()
+    alert: Alert = Alert()
     view: View = View()
     marketdata: MarketData = MarketData()
     history: History = History()

@@ -33,6 +33,7 @@ def operator_errors() -> tuple[type[Exception], ...]:
         "tools.inspect": "InspectError",
         "tools.install": "InstallError",
         "shm.files": "DataError",
+        "tools.backup": "BackupError",
     }
     loaded = ((sys.modules.get(module), name) for module, name in known.items())
     return (OSError, *(getattr(module, name) for module, name in loaded if module))
