@@ -23,6 +23,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -191,11 +192,35 @@ class History(_Table, frozen=True):
     klines_days: int = 0  # of candles shorter than a day
 
 
-class Alert(_Table, frozen=True):
-    """Whom to tell when a unit has failed."""
+class Http(_Table, frozen=True):
+    """The HTTP and WebSocket gateways; several may share one port."""
 
-    command: tuple[str, ...] = ()  # a program and its arguments; the message comes last
-    seconds: float = 20.0  # how long it may take
+    host: str = "127.0.0.1"
+    port: int = 8080
+    admin_socket: str = ""  # "": admin.sock in data_dir
+    users: str = ""  # "": users.db in data_dir
+    master_key: str = ""  # "": master.key in data_dir; what seals secrets
+    first_account: int = 1000  # accounts of new users are numbered from here on
+    tls_certificate: str = ""  # with tls_key: https and wss
+    tls_key: str = ""
+    trusted_proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-For counts
+    cors_origins: tuple[str, ...] = ()  # origins a browser may come from; "*" for any
+    weight_per_minute: int = 2400  # of one address
+    orders_per_10s: int = 300  # of one account
+    orders_per_minute: int = 1200
+    answer_timeout_ms: int = 5000  # then a command's fate is unknown (-1007)
+    body_bytes_max: int = 65536
+    idle_timeout_s: int = 75  # for a request to come, or its head to be whole
+    connections_max: int = 8192
+    connections_per_address: int = 512
+    sockets_per_address: int = 300
+    streams_max: int = 1024  # of one WebSocket
+    messages_per_s: int = 10  # control messages of one WebSocket
+    requests_per_s: int = 2000  # of one WebSocket API connection
+    frame_bytes_max: int = 65536
+    unsent_bytes_max: int = 4 << 20  # of one WebSocket; then it is closed as too slow
+    ping_s: int = 180
+    pong_s: int = 600
 
 
 PRODUCERS: Final = (
@@ -225,10 +250,10 @@ class Config(_Table, frozen=True):
     producers: tuple[Producer, ...] = PRODUCERS
     publisher: Publisher = Publisher()
     clock: Clock = Clock()
-    alert: Alert = Alert()
     view: View = View()
     marketdata: MarketData = MarketData()
     history: History = History()
+    http: Http = Http()
 
     @property
     def publisher_endpoints(self) -> tuple[str, ...]:
@@ -256,6 +281,19 @@ class Config(_Table, frozen=True):
     @property
     def history_path(self) -> Path:
         return Path(self.history.path or Path(self.data_dir).resolve() / "history.db")
+
+    @property
+    def admin_socket(self) -> Path:
+        """Where the admin endpoints listen."""
+        return Path(self.http.admin_socket or Path(self.data_dir).resolve() / "admin.sock")
+
+    @property
+    def users_path(self) -> Path:
+        return Path(self.http.users or Path(self.data_dir).resolve() / "users.db")
+
+    @property
+    def master_key_path(self) -> Path:
+        return Path(self.http.master_key or Path(self.data_dir).resolve() / "master.key")
 
     def producer(self, name: str) -> Producer:
         """The producer of that name; KeyError when the file has none."""
@@ -371,6 +409,7 @@ def _problems(config: Config) -> Iterator[Problem]:
     yield from _producer_problems(config.producers)
     yield from _clock_problems(config.clock)
     yield from _follower_problems(config)
+    yield from _http_problems(config.http)
     tcp = re.fullmatch(r"([^\s:]+|\[[0-9a-fA-F:]+\]|\*):(\d{1,5})", config.publisher.tcp)
     if config.publisher.tcp and not (tcp and 0 < int(tcp[2]) < 65535):
         yield "publisher.tcp", config.publisher.tcp, "host:port, port 1 to 65534"
@@ -400,6 +439,43 @@ def _follower_problems(config: Config) -> Iterator[Problem]:
     yield from _range("history.commit_ms", history.commit_ms, 1, 10_000)
     for name in ("orders_days", "unfilled_days", "trades_days", "income_days", "klines_days"):
         yield from _range(f"history.{name}", getattr(history, name), 0, 36_500)
+
+
+_HTTP_RANGES: Final = {
+    "port": (0, 65535),
+    "first_account": (16, (1 << 31) - 1),
+    "weight_per_minute": (1, 1 << 40),
+    "orders_per_10s": (1, 1 << 40),
+    "orders_per_minute": (1, 1 << 40),
+    "answer_timeout_ms": (100, 600_000),
+    "body_bytes_max": (4096, 16 << 20),
+    "idle_timeout_s": (1, 3600),
+    "connections_max": (1, 1 << 20),
+    "connections_per_address": (1, 1 << 20),
+    "sockets_per_address": (1, 1 << 20),
+    "streams_max": (1, 65536),
+    "messages_per_s": (1, 1 << 20),
+    "requests_per_s": (1, 1 << 20),
+    "frame_bytes_max": (1024, 16 << 20),
+    "unsent_bytes_max": (65536, 1 << 30),
+    "ping_s": (1, 3600),
+    "pong_s": (1, 7200),
+}
+
+
+def _http_problems(http: Http) -> Iterator[Problem]:
+    for name, (least, most) in _HTTP_RANGES.items():
+        yield from _range(f"http.{name}", getattr(http, name), least, most)
+    for k, network in enumerate(http.trusted_proxies):
+        try:
+            ip_network(network, strict=False)
+        except ValueError:
+            yield f"http.trusted_proxies[{k}]", network, "an address or a network"
+    for k, origin in enumerate(http.cors_origins):
+        if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+            yield f"http.cors_origins[{k}]", origin, 'as in "https://example.org", or "*"'
+    if bool(http.tls_certificate) != bool(http.tls_key):
+        yield "http.tls_key", http.tls_key, "there when tls_certificate is, and only then"
 
 
 def _range(path: str, got: int, least: int, most: int) -> Iterator[Problem]:

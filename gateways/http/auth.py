@@ -1,0 +1,82 @@
+"""Who is asking, and may they: the same for HTTP and for the WebSocket API.
+
+Reads   the key ring. Never   tells an unknown key from one that may not: both are -2015.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from gateways.http.errors import ApiError
+from gateways.http.schema import Route, Security
+from gateways.http.signing import Pairs, check_time, ed25519_matches, hmac_matches
+from gateways.users.keyring import Address, KeyRing, allowed
+from gateways.users.store import Key, Scope
+
+KEY_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+SIGNED: Final = (Security.USER_DATA, Security.TRADE)
+_SCOPES: Final = {"": Scope(0), **{s.name.lower(): s for s in Scope if s.name}}
+
+
+class Caller(NamedTuple):
+    """Who it is, and what was signed: b"" where nothing had to be."""
+
+    key: Key | None
+    signed: bytes
+
+
+NOBODY: Final = Caller(None, b"")
+
+
+def authenticate(
+    route: Route,
+    keys: KeyRing,
+    api_key: str,
+    address: Address | None,
+    params: Pairs,
+    message: bytes,
+    now_ms: int,
+) -> Caller:
+    """The caller of a route; ApiError when it isn't theirs to call.
+
+    api_key     as it came, "" when none did
+    message     what a signature is of
+    """
+    if route.security == Security.NONE:
+        return NOBODY
+    if not KEY_TEXT.fullmatch(api_key):
+        raise ApiError(-2014)
+    key = keys.by_text.get(api_key)
+    signed = route.security in SIGNED
+    if signed:
+        signature = params.get("signature")
+        if not isinstance(signature, str) or not signature:
+            raise ApiError(-1102, "signature")
+        good = signature_good(key, message, signature)
+    if key is None or not allowed(key, _SCOPES[route.scope], address):
+        raise ApiError(-2015)
+    if signed:
+        if not good:
+            raise ApiError(-1022)
+        check_time(params, now_ms)
+    return Caller(key, message if signed else b"")
+
+
+def signature_good(key: Key | None, message: bytes, signature: str) -> bool:
+    """Whether the key's owner signed this; as slow for no key as for a wrong signature."""
+    if key is not None and key.kind == "ed25519":
+        return ed25519_matches(Ed25519PublicKey.from_public_bytes(key.secret), message, signature)
+    return hmac_matches(key.secret if key is not None else None, message, signature)
+
+
+def check_session(
+    route: Route, key: Key, address: Address | None, params: Pairs, now_ms: int
+) -> None:
+    """A request on a connection that has logged on: no signature, but all the rest."""
+    if not allowed(key, _SCOPES[route.scope], address):
+        raise ApiError(-2015)
+    if route.security in SIGNED:
+        check_time(params, now_ms)

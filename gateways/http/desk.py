@@ -1,0 +1,330 @@
+"""Between a request and its durable answer: the ingress ring one way, the reports the other.
+
+Reads   durable reports (reportstream.py), the engine's cursors.
+Writes  commands into this gateway's ingress ring; answers into the futures of who asked.
+Never   says "not accepted" of what may have been taken. A command is answered by its report; as
+        refused at the door when the ring was full; as not accepted when the engine ended and its
+        recovered log has no such command; else, past the time-out, as unknown (-1007).
+
+A command's reports are settled under one sequence number. Its answer goes out when all of them
+have been seen: at the first report of a later command, or when the cursors say that settlement is
+past it and nothing more was written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import numpy as np
+
+from gateways.http.errors import ApiError
+from gateways.http.reportstream import ReportStream, Rows
+from gateways.http.rows import Ask, Row, rows_of
+from shm import cursors
+from shm.codes import ReportKind
+from shm.config import Config
+from shm.control import View
+from shm.door import Door
+from shm.segment import SegmentError
+from shm.units import PRODUCER_SHIFT
+
+Report = tuple[int, ...]  # seq, account, symbol, kind, status, and six words
+ATTACH_S: Final = 0.05
+SWEEP_S: Final = 0.05
+TAIL_S: Final = 0.0005
+# Kinds whose first word is the command's time.
+_TIMED: Final = np.zeros(256, bool)
+_TIMED[[ReportKind.ORDER, ReportKind.ANSWER, ReportKind.CHECKPOINT, ReportKind.SYMBOL]] = True
+_TIMED[[ReportKind.PRICE]] = True
+_ANSWERS: Final = np.zeros(256, bool)
+_ANSWERS[[ReportKind.ORDER, ReportKind.ANSWER]] = True
+_WORDS: Final = np.dtype([("head", "<q"), ("b", "<u8"), ("w", "<q", 6)])
+
+Render = Callable[[Report], Any]
+
+
+class Pending:
+    """A command that was handed over and hasn't been answered."""
+
+    __slots__ = ("deadline", "epoch", "future", "render", "report")
+
+    def __init__(
+        self, future: asyncio.Future[Any], render: Render, deadline: float, epoch: int
+    ) -> None:
+        self.future = future
+        self.render = render
+        self.deadline = deadline
+        self.epoch = epoch
+        self.report: Report | None = None
+
+
+class Desk:
+    """One gateway's way into the engine and back."""
+
+    def __init__(
+        self,
+        config: Config,
+        producer: str,
+        on_report: Callable[[Report, int], None],
+        on_done: Callable[[int], None],
+        answer_timeout_s: float,
+    ) -> None:
+        """on_report: every report of an account of interest, with its command's time, ns.
+        on_done: all reports of the commands up to this one have been seen.
+        """
+        self.seen_seq = 0  # every report of the commands up to here was handed on
+        self.overloads = 0
+        self.unknowns = 0
+        self.interest = np.zeros(config.limits.accounts, bool)
+        self._config = config
+        self._producer = producer
+        self._mine = config.producer(producer).id
+        self._on_report = on_report
+        self._on_done = on_done
+        self._timeout_s = answer_timeout_s
+        self._stream = ReportStream(config, self._on_batch, self._on_epoch)
+        self._door: Door | None = None
+        self._view: View | None = None
+        self._number = 0
+        self._outbox: list[tuple[int, bytes]] = []
+        self._flushing = False
+        self._pending: dict[int, Pending] = {}
+        self._answered: deque[Pending] = deque()
+        self._open_seq = 0  # a command whose reports may go on
+        self._open_ns = 0
+        self._tail: asyncio.TimerHandle | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # ------------------------------------------------------------ life
+
+    async def start(self) -> None:
+        """Listen, and attach to the engine as soon as it runs."""
+        self._loop = asyncio.get_running_loop()
+        self._stream.start()
+        self._attach()
+        self._tasks = [
+            asyncio.create_task(self._keep_attached()),
+            asyncio.create_task(self._sweep()),
+        ]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tail is not None:
+            self._tail.cancel()
+        for pending in self._pending.values():
+            self._fail(pending, ApiError(-1007))
+        self._stream.close()
+        if self._door is not None:
+            self._door.close()
+
+    @property
+    def open(self) -> bool:
+        """Whether commands can be handed over now."""
+        return self._door is not None and self._door.open
+
+    @property
+    def ready(self) -> bool:
+        """Whether commands can be handed over and their answers will be heard."""
+        return self.open and self._stream.next >= 0
+
+    @property
+    def failed(self) -> Exception | None:
+        """Why this gateway can't go on, if so."""
+        return self._stream.failed
+
+    @property
+    def epoch(self) -> int:
+        return self._stream.epoch
+
+    @property
+    def waiting(self) -> int:
+        """Commands on their way."""
+        return len(self._pending)
+
+    def _attach(self) -> None:
+        with suppress(SegmentError):
+            door = Door(self._config.instance, self._producer)
+            self._door = door
+            self._number = max(self._number + 1, door.next_request())
+
+    async def _keep_attached(self) -> None:
+        """The engine may end and start again; so does the door."""
+        while True:
+            await asyncio.sleep(ATTACH_S)
+            if self._door is not None and not self._door.open:
+                self._door.close()
+                self._door = None
+            if self._door is None:
+                self._attach()
+
+    # ------------------------------------------------------------ in
+
+    def ask(self, ask: Ask | Row, render: Render) -> asyncio.Future[Any]:
+        """Hand a command over; the future has what `render` makes of its answer.
+
+        `render` runs when all reports of the command have been seen, and before any later one.
+        raises      ApiError -1001 while no engine runs
+        """
+        door = self._door
+        if door is None or not self.ready:
+            raise ApiError(-1001)
+        request = self._number
+        self._number += 1
+        future: asyncio.Future[Any] = self._loop.create_future()
+        deadline = self._loop.time() + self._timeout_s
+        self._pending[request] = Pending(future, render, deadline, door.view.epoch)
+        self._outbox.append((request, ask.packed(request)))
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+        return future
+
+    def _flush(self) -> None:
+        """Hand over what has come together since the last turn of the loop."""
+        self._flushing = False
+        outbox, self._outbox = self._outbox, []
+        door = self._door
+        if door is None or not door.open:
+            for request, _ in outbox:
+                self._fail(self._pending.pop(request), ApiError(-1001))
+            return
+        rows = rows_of([packed for _, packed in outbox])
+        at = 0
+        while at < len(rows):
+            at += door.send(rows[at:])
+            if at < len(rows):
+                # This one found no room. Those behind it may: a tenth is kept for cancels.
+                self.overloads += 1
+                self._fail(self._pending.pop(outbox[at][0]), ApiError(-1008))
+                at += 1
+
+    @staticmethod
+    def _fail(pending: Pending, error: Exception) -> None:
+        if not pending.future.done():
+            pending.future.set_exception(error)
+
+    async def _sweep(self) -> None:
+        """What takes too long is unknown; its answer may still come, and nobody waits for it."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = self._loop.time()
+            late = []
+            for request, pending in self._pending.items():
+                if pending.deadline > now:
+                    break  # they are in order of time
+                late.append(request)
+            for request in late:
+                self.unknowns += 1
+                self._fail(self._pending.pop(request), ApiError(-1007))
+
+    # ------------------------------------------------------------ out
+
+    def _on_batch(self, rows: Rows, _first: int) -> None:
+        kinds = rows["kind"]
+        words = rows.view(_WORDS)["w"]
+        mine = _ANSWERS[kinds] & ((words[:, 1] >> PRODUCER_SHIFT) == self._mine)
+        wanted = mine | self.interest[np.minimum(rows["account"], len(self.interest) - 1)]
+        at = np.flatnonzero(wanted)
+        if len(at):
+            seqs = rows["seq"]
+            starts = np.searchsorted(seqs, seqs[at], "left")
+            times = np.where(_TIMED[kinds[starts]], words[starts, 0], 0)
+            self._walk(rows[at], times.tolist(), mine[at].tolist())
+        last = int(rows[-1]["seq"])
+        if self._open_seq < last:
+            self._settle(last - 1)
+            self._open_seq = last
+        first_of_last = int(np.searchsorted(rows["seq"], last, "left"))
+        if _TIMED[kinds[first_of_last]]:
+            self._open_ns = int(words[first_of_last, 0])
+        self._check_tail()
+
+    def _walk(self, rows: Rows, times: list[int], mine: list[bool]) -> None:
+        seqs, accounts, symbols = (rows[n].tolist() for n in ("seq", "account", "symbol"))
+        kinds, statuses = rows["kind"].tolist(), rows["status"].tolist()
+        words = rows.view(_WORDS)["w"].tolist()
+        interest = self.interest[np.minimum(rows["account"], len(self.interest) - 1)].tolist()
+        for k, seq in enumerate(seqs):
+            if seq != self._open_seq:
+                self._settle(seq - 1)
+                self._open_seq, self._open_ns = seq, times[k]
+            report = (seq, accounts[k], symbols[k], kinds[k], statuses[k], *words[k])
+            if interest[k]:
+                self._on_report(report, times[k] or self._open_ns)
+            if mine[k]:
+                pending = self._pending.pop(report[6], None)
+                if pending is not None:
+                    pending.report = report
+                    self._answered.append(pending)
+
+    def _settle(self, seq: int) -> None:
+        """All reports of the commands up to `seq` have been seen: answer who waits."""
+        if seq <= self.seen_seq:
+            return
+        self.seen_seq = seq
+        while self._answered:
+            pending = self._answered.popleft()
+            if pending.future.done():
+                continue  # whoever asked has gone
+            assert pending.report is not None
+            try:
+                pending.future.set_result(pending.render(pending.report))
+            except Exception as error:  # a refusal, or a bug of ours for the one who asked
+                pending.future.set_exception(error)
+        self._on_done(seq)
+
+    def _check_tail(self) -> None:
+        """Whether the newest command has said all it has to say, by the engine's own cursors."""
+        if self._tail is not None:
+            self._tail.cancel()
+            self._tail = None
+        if self._open_seq <= self.seen_seq:
+            return
+        if self._whole():
+            self._settle(self._open_seq)
+        else:
+            self._tail = self._loop.call_later(TAIL_S, self._check_tail)
+
+    def _whole(self) -> bool:
+        # x86-64 keeps loads in order: what is settled has its reports below what is written.
+        view = self._door.view if self._door is not None else None
+        if view is None or view.epoch != self._stream.epoch:
+            return False
+        settled = view.cursor(cursors.SETTLED)
+        written = view.cursor(cursors.REPORTS_WRITTEN)
+        return settled >= self._open_seq and written <= self._stream.next
+
+    def _on_epoch(self, epoch: int) -> None:
+        """Everything an earlier start ever reported has been seen; what it didn't is not done."""
+        if self._open_seq > self.seen_seq:
+            self._settle(self._open_seq)
+        lost = [r for r, pending in self._pending.items() if pending.epoch < epoch]
+        for request in lost:
+            self._fail(self._pending.pop(request), ApiError(-1001))
+
+    # ------------------------------------------------------------ what others have done
+
+    def durable_index(self) -> int:
+        """Reports that anybody may have been told of by now; 0 while no engine runs."""
+        return self._door.view.cursor(cursors.REPORTS_JOURNALED) if self._door is not None else 0
+
+    async def caught_up(self, timeout_s: float = 1.0) -> int:
+        """Wait until everything durable now has been seen here; returns `seen_seq`.
+
+        Whoever was acknowledged by another gateway finds it here after this.
+        """
+        target = self.durable_index()
+        until = self._loop.time() + timeout_s
+        while self._stream.next < target or (
+            self._stream.next == target and self._open_seq > self.seen_seq
+        ):
+            if self._loop.time() > until:
+                break
+            await asyncio.sleep(0.0005)
+        return self.seen_seq

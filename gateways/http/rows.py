@@ -1,0 +1,83 @@
+"""Commands as bytes: one packing for every kind a gateway sends.
+
+The kinds that clients ask for all lay their fields over the same places (shm/records.py): three
+words before the tail of line 0, a name and three words in line 1, the origin in line 2. Filling a
+numpy row costs ten times as much; tests/unit compares every kind with `shm.kinds.command`.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from shm.records import COMMAND, NO_SYMBOL
+
+_ROW: Final = struct.Struct("<qqqqqqIHH8B40sqqq6qqq64x")
+assert _ROW.size == COMMAND.dtype.itemsize
+
+
+class Origin(NamedTuple):
+    """Where a command comes from: trace, digest of the signed request, time and key."""
+
+    trace_hi: int
+    trace_lo: int
+    digest_hi: int
+    digest_lo: int
+    recv_ns: int
+    key_id: int
+
+
+class Ask(NamedTuple):
+    """A command before it has its number."""
+
+    kind: int
+    account: int
+    origin: Origin
+    symbol: int = NO_SYMBOL
+    words: tuple[int, int, int] = (0, 0, 0)  # the three before the tail of line 0
+    side: int = 0
+    type: int = 0
+    tif: int = 0
+    flags: int = 0
+    stp: int = 0
+    position_side: int = 0
+    name: str = ""  # client id
+    more: tuple[int, int, int] = (0, 0, 0)  # the three after it
+
+    def packed(self, request: int) -> bytes:
+        """The COMMAND row."""
+        return _ROW.pack(
+            0,
+            0,
+            request,
+            *self.words,
+            self.account,
+            self.symbol,
+            0,
+            *(self.kind, self.side, self.type, self.tif, self.flags, self.stp),
+            *(self.position_side, 3),
+            self.name.encode(),
+            *self.more,
+            *self.origin,
+            0,
+            0,
+        )
+
+
+class Row:
+    """A command that was laid out as its kind is (`shm.kinds.command`), for kinds that are rare."""
+
+    def __init__(self, row: np.ndarray[Any, Any]) -> None:
+        self._row = row.view(COMMAND.dtype)
+
+    def packed(self, request: int) -> bytes:
+        """The COMMAND row."""
+        self._row["request"] = request
+        return self._row.tobytes()
+
+
+def rows_of(packed: list[bytes]) -> np.ndarray[Any, Any]:
+    """Packed commands as an array that a door takes."""
+    return np.frombuffer(bytearray(b"".join(packed)), COMMAND.dtype)

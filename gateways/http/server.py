@@ -1,0 +1,345 @@
+"""The front: one function takes every request from its bytes to its reply.
+
+    bytes -> route -> parameters -> caller -> limits -> handler -> JSON
+
+Reads   raw query and raw body: signatures are of these.
+Never   has a route without a rule, keeps a connection that doesn't send a whole request in time, or
+        a body larger than is allowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from ipaddress import ip_network
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+from gateways.accounts.client import ViewError
+from gateways.http import openapi, wsapi
+from gateways.http.auth import authenticate
+from gateways.http.errors import ApiError
+from gateways.http.frames import GOING_AWAY, POLICY
+from gateways.http.gate import Call, Gate, clock_ns
+from gateways.http.hub import Hub
+from gateways.http.logins import LOGINS, LoginRoutes
+from gateways.http.routes import BY_NAME
+from gateways.http.schema import Route, Security, parse, weight_of
+from gateways.http.signing import Pairs, pairs, payload
+from gateways.http.sockets import PATH, streams
+from gateways.http.traces import Trace, trace_of, trace_text
+from gateways.users.keyring import Address, address_of
+from gateways.users.store import Key
+
+LOG: Final = logging.getLogger("perpcore.http")
+HEADERS: Final = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+WS_API: Final = "/ws-fapi/v1"
+METHODS: Final = "GET, POST, PUT, DELETE"
+SHOWN: Final = (
+    "X-MBX-USED-WEIGHT-1M, X-MBX-ORDER-COUNT-10S, X-MBX-ORDER-COUNT-1M, Retry-After, X-Trace-Id"
+)
+LINE_BYTES_MAX: Final = 16384
+
+
+class Front:
+    """All of one gateway's HTTP and WebSocket connections."""
+
+    def __init__(self, gate: Gate, logins: LoginRoutes | None = None) -> None:
+        self.gate = gate
+        self.config = gate.config.http
+        self.hub = Hub(gate)
+        self._logins = logins
+        self._proxies = [ip_network(n, strict=False) for n in self.config.trusted_proxies]
+        self._origins = frozenset(self.config.cors_origins)
+        self._sockets: dict[str, int] = {}  # WebSockets by address
+        self._open: set[web.WebSocketResponse] = set()
+        self._sessions: set[wsapi.Session] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.stopping = False
+        self.requests = 0
+
+    def server(self) -> Server:
+        """What a listening socket hands its connections to."""
+        return Server(self)
+
+    def request(
+        self,
+        message: RawRequestMessage,
+        body: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        """A request with our own limit on its body."""
+        return web.BaseRequest(
+            message,
+            body,
+            protocol,
+            writer,
+            task,
+            asyncio.get_running_loop(),
+            client_max_size=self.config.body_bytes_max,
+        )
+
+    async def start(self) -> None:
+        self.hub.start()
+        self._tasks = [asyncio.create_task(self._watch_sessions())]
+
+    async def stop(self) -> None:
+        """Tell every WebSocket that this gateway is going away."""
+        self.stopping = True
+        for task in self._tasks:
+            task.cancel()
+        for ws in tuple(self._open):
+            await ws.close(code=GOING_AWAY, message=b"the gateway is stopping", drain=False)
+        await self.hub.stop()
+
+    async def _watch_sessions(self) -> None:
+        """A WebSocket API session ends with the key it logged on with."""
+        while True:
+            await asyncio.sleep(0.25)
+            good = self.gate.keys.by_id
+            for session in tuple(self._sessions):
+                if session.key is not None and session.key.id not in good:
+                    session.socket.drop(POLICY, b"the API key is no longer valid")
+
+    # ------------------------------------------------------------ addresses
+
+    def address(self, request: web.BaseRequest) -> tuple[str, Address | None]:
+        """Who is at the other end: forwarded addresses count from trusted proxies only."""
+        text = request.remote or "local"
+        address = address_of(text)
+        if self._proxies and address is not None and any(address in n for n in self._proxies):
+            chain = request.headers.get("X-Forwarded-For", "").split(",")
+            for hop in reversed(chain):
+                found = address_of(hop.strip())
+                if found is None:
+                    break
+                address, text = found, str(found)
+                if not any(found in n for n in self._proxies):
+                    break
+        return text, address
+
+    # ------------------------------------------------------------ requests
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Every request comes through here."""
+        self.requests += 1
+        recv_ns = clock_ns()
+        headers = dict(HEADERS)
+        origin = request.headers.get("Origin")
+        if origin is not None:
+            self._cors(origin, headers)
+        try:
+            path = request.raw_path
+            path, _, query = path.partition("?")
+            if request.headers.get("Upgrade", "").lower() == "websocket":
+                return await self._websocket(request, path)
+            trace = trace_of(request.headers)
+            headers["X-Trace-Id"] = trace_text(trace)
+            if request.method == "OPTIONS":
+                return self._preflight(request, path, headers)
+            page = openapi.PAGES.get(path) if request.method == "GET" else None
+            if page is not None:
+                headers["Content-Type"] = page.type
+                return web.Response(body=page.body(), headers=headers)
+            if self._logins is not None and (request.method, path) in LOGINS:
+                result = await self._login(request, path)
+            else:
+                result = await self._route(request, path, query, recv_ns, trace, headers)
+            body = result if isinstance(result, bytes) else msgspec.json.encode(result)
+            return web.Response(body=body, headers=headers)
+        except ApiError as error:
+            return self._refused(error, headers)
+        except web.HTTPRequestEntityTooLarge:
+            return self._refused(ApiError(-1101, status=413), headers)
+        except web.HTTPException as error:
+            return self._refused(ApiError(-1013, status=error.status), headers)
+        except ViewError:
+            return self._refused(ApiError(-1001), headers)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception:
+            LOG.exception("request failed: %s %s", request.method, request.path)
+            return self._refused(ApiError(-1000), headers)
+
+    async def _route(
+        self,
+        request: web.BaseRequest,
+        path: str,
+        query_text: str,
+        recv_ns: int,
+        trace: Trace,
+        headers: dict[str, str],
+    ) -> Any:
+        now_ms = recv_ns // 1_000_000
+        shown, address = self.address(request)
+        limits = self.gate.limits
+        weighed = False
+        try:
+            route = BY_NAME.get((request.method, path))
+            if route is None:
+                raise ApiError(-5000, path[:128], request.method)
+            query = query_text.encode("utf-8", "surrogateescape")
+            body = await request.read() if request.can_read_body else b""
+            sent: Pairs = pairs(body, pairs(query, {}))
+            message = payload(query, body) if route.security not in _UNSIGNED else b""
+            api_key = request.headers.get("X-MBX-APIKEY", "")
+            caller = authenticate(route, self.gate.keys, api_key, address, sent, message, now_ms)
+            values = parse(route.params, sent)
+            weighed = True
+            used = limits.weigh(shown, weight_of(route, values), now_ms)
+        except ApiError:
+            if not weighed:
+                limits.weigh(shown, 1, now_ms)
+            raise
+        headers["X-MBX-USED-WEIGHT-1M"] = str(used)
+        if route.orders:
+            self._count_orders(route, caller.key, now_ms, headers)
+        call = Call(self.gate, values, caller.key, recv_ns, caller.signed, trace)
+        return await route.handler(call)
+
+    def _count_orders(
+        self, route: Route, key: Key | None, now_ms: int, headers: dict[str, str]
+    ) -> None:
+        assert key is not None, f"{route.path} counts orders of nobody"
+        in_10s, in_1m = self.gate.limits.order(key.account, route.orders, 1, now_ms)
+        headers["X-MBX-ORDER-COUNT-10S"] = str(in_10s)
+        headers["X-MBX-ORDER-COUNT-1M"] = str(in_1m)
+
+    async def _login(self, request: web.BaseRequest, path: str) -> Any:
+        assert self._logins is not None
+        shown, _ = self.address(request)
+        self.gate.limits.weigh(shown, 20, clock_ns() // 1_000_000)
+        return await self._logins.handle(path, await request.read(), request.headers)
+
+    def _refused(self, error: ApiError, headers: dict[str, str]) -> web.Response:
+        if error.retry_after_s:
+            headers["Retry-After"] = str(error.retry_after_s)
+        return web.Response(
+            status=error.status, body=msgspec.json.encode(error.body), headers=headers
+        )
+
+    # ------------------------------------------------------------ browsers
+
+    def _cors(self, origin: str, headers: dict[str, str]) -> None:
+        if "*" in self._origins or origin in self._origins:
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Expose-Headers"] = SHOWN
+            headers["Vary"] = "Origin"
+
+    def _preflight(
+        self, request: web.BaseRequest, path: str, headers: dict[str, str]
+    ) -> web.Response:
+        if "Access-Control-Allow-Origin" not in headers:
+            return self._refused(ApiError(-5000, path[:128], "OPTIONS"), headers)
+        headers["Access-Control-Allow-Methods"] = METHODS
+        headers["Access-Control-Allow-Headers"] = (
+            "X-MBX-APIKEY, Authorization, Content-Type, X-Trace-Id, traceparent"
+        )
+        headers["Access-Control-Max-Age"] = "600"
+        return web.Response(status=204, headers=headers)
+
+    def _origin_good(self, request: web.BaseRequest) -> bool:
+        """A browser's WebSocket comes from our own pages or from an allowed origin."""
+        origin = request.headers.get("Origin")
+        if origin is None or origin in self._origins or "*" in self._origins:
+            return True
+        return origin.partition("://")[2] == request.headers.get("Host", "")
+
+    # ------------------------------------------------------------ WebSockets
+
+    async def _websocket(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        api = path.rstrip("/") == WS_API
+        if not api and PATH.fullmatch(path) is None:
+            raise ApiError(-5000, path[:128], request.method)
+        if self.stopping:
+            raise ApiError(-1001)
+        if not self._origin_good(request):
+            raise ApiError(-2015, status=403)
+        shown, address = self.address(request)
+        if api:
+            now_ms = clock_ns() // 1_000_000
+            self.gate.limits.weigh(shown, wsapi.HANDSHAKE_WEIGHT, now_ms)
+        if self._sockets.get(shown, 0) >= self.config.sockets_per_address:
+            raise ApiError(-1003, message="Too many connections from this address.")
+        ws = web.WebSocketResponse(
+            max_msg_size=self.config.frame_bytes_max, autoping=False, compress=False
+        )
+        self._sockets[shown] = self._sockets.get(shown, 0) + 1
+        self._open.add(ws)
+        try:
+            await ws.prepare(request)
+            if api:
+                await wsapi.serve(request, ws, self.gate, address, self.config, self._sessions)
+            else:
+                await streams(request, ws, self.hub, self.config)
+        finally:
+            self._open.discard(ws)
+            left = self._sockets[shown] - 1
+            if left:
+                self._sockets[shown] = left
+            else:
+                del self._sockets[shown]
+        return ws
+
+    @property
+    def websockets(self) -> int:
+        return len(self._open)
+
+
+_UNSIGNED: Final = (Security.NONE, Security.MARKET_DATA, Security.USER_STREAM)
+
+
+class Server(web.Server):
+    """aiohttp's server with a cap on connections, in all and from one address."""
+
+    def __init__(self, front: Front) -> None:
+        config = front.config
+        super().__init__(
+            front.handle,
+            request_factory=front.request,
+            access_log=None,
+            keepalive_timeout=config.idle_timeout_s,
+            max_line_size=LINE_BYTES_MAX,
+            max_field_size=8190,
+            lingering_time=0.5,
+            auto_decompress=False,
+        )
+        self._most = config.connections_max
+        self._most_of_one = config.connections_per_address
+        self._by_address: dict[str, int] = {}
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        peer = _peer(transport)
+        count = self._by_address.get(peer, 0) + 1
+        self._by_address[peer] = count
+        super().connection_made(handler, transport)
+        if len(self._connections) > self._most or count > self._most_of_one:
+            transport.close()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        transport = self._connections.get(handler)
+        if transport is not None:
+            peer = _peer(transport)
+            left = self._by_address.get(peer, 1) - 1
+            if left > 0:
+                self._by_address[peer] = left
+            else:
+                self._by_address.pop(peer, None)
+        super().connection_lost(handler, exc)
+
+
+def _peer(transport: asyncio.Transport) -> str:
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if isinstance(name, tuple) else "local"

@@ -1,0 +1,396 @@
+"""Orders: from typed parameters to a command, and from its reports to the reply.
+
+Reads   the account as this gateway follows it, for orders by client id and what they were.
+Writes  PLACE, AMEND, CANCEL, CANCEL_ALL, COUNTDOWN.
+
+Order of checks as in fapi_surface 4: parameters, symbol, combination of type and time in force,
+price and lot filters; the rest is the engine's, in the order of codes.Reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from gateways.http import algos
+from gateways.http.errors import ApiError, refusal
+from gateways.http.gate import Call
+from gateways.http.ordering import (
+    CANCEL_ALL_DONE,
+    answered,
+    expire_of,
+    matched_price,
+    new_client_id,
+    order_refusal,
+    reduce_only_of,
+)
+from gateways.http.orders import AccountState, Order, byte
+from gateways.http.params import CANCEL_PARAMS, MODIFY_PARAMS, ORDER_PARAMS
+from gateways.http.rows import Ask
+from gateways.http.schema import Raw, Values, parse
+from gateways.http.shapes import Json, algo_as_order_json, order_json, query_json
+from gateways.http.venue import Symbol
+from shm.codes import Flag, Kind, PositionSide, Reason, Side, Status, Stp, Tif, Type
+
+_REFUSED_BY_BOOK: Final = (Reason.WOULD_TAKE, Reason.FOK_UNFILLED, Reason.BOOK_FULL)
+
+
+# ---------------------------------------------------------------- new orders
+
+
+async def place(call: Call) -> Json:
+    """POST /fapi/v1/order."""
+    v = call.values
+    if v["type"] in algos.TYPES:
+        return await algos.place_classic(call)
+    state = await call.gate.state(call.account)
+    return await _place(call, v, state, 0, "EXPIRE_MAKER")
+
+
+async def test(call: Call) -> Json:
+    """POST /fapi/v1/order/test: everything is checked that can be without the book."""
+    v = call.values
+    if v["type"] in algos.TYPES:
+        return algos.test_classic(call)
+    state = await call.gate.state(call.account)
+    symbol = call.symbol()
+    ask = await order_ask(call, v, state, symbol, 0, "NONE")
+    order = Order(0, symbol.index)
+    order.client_id, order.side, order.type, order.tif = ask.name, ask.side, ask.type, ask.tif
+    order.price_ticks, order.qty_lots = ask.words[1], ask.words[2]
+    order.open_lots = order.qty_lots
+    order.reduce_only, order.leg, order.stp = bool(ask.flags & 1), ask.position_side, ask.stp
+    order.expire_ms = ask.more[0] // 1_000_000
+    order.price_match = v["priceMatch"] or "NONE"
+    order.updated_ms = call.now_ms
+    return order_json(order, symbol)
+
+
+async def _place(call: Call, v: Values, state: AccountState, part: int, stp: str) -> Json:
+    symbol = call.gate.venue.symbol(v["symbol"])
+    ask = await order_ask(call, v, state, symbol, part, stp)
+    accepted_only = v["newOrderRespType"] != "RESULT"
+
+    def render(report: tuple[int, ...]) -> Json:
+        status, reason = report[4], byte(report[10], 4)
+        if status == Status.REJECTED or reason in _REFUSED_BY_BOOK:
+            raise order_refusal(reason, Kind.PLACE, ask.words[1], symbol)
+        order = state.find(report[7], None) or _blind(report, ask)
+        if v["priceMatch"]:
+            order.price_match = v["priceMatch"]
+        return order_json(order, symbol, accepted_only=accepted_only)
+
+    return await call.gate.desk.ask(ask, render)
+
+
+def _blind(report: tuple[int, ...], ask: Ask) -> Order:
+    """An order whose account this gateway doesn't follow: as its answer told."""
+    order = Order(report[7], report[2])
+    codes = report[10]
+    order.side, order.type, order.tif = byte(codes, 0), byte(codes, 1), byte(codes, 2)
+    order.reduce_only = bool(byte(codes, 3) & 1)
+    order.leg, order.stp, order.reason = byte(codes, 5), byte(codes, 6), byte(codes, 4)
+    order.client_id, order.price_ticks = ask.name, report[8]
+    order.qty_lots, order.open_lots = ask.words[2] or report[9], report[9]
+    order.status = report[4] if report[4] <= Status.REJECTED else int(Status.NEW)
+    order.created_ms = order.updated_ms = report[5] // 1_000_000
+    return order
+
+
+async def order_ask(
+    call: Call, v: Values, state: AccountState, symbol: Symbol, part: int, stp: str
+) -> Ask:
+    """A LIMIT or MARKET order as a command; ApiError for the first thing that is wrong."""
+    kind, side = Type[v["type"]], Side[v["side"]]
+    tif = tif_of(v, kind)
+    if v["closePosition"]:
+        raise ApiError(-4136)
+    if v["quantity"] is None:
+        raise ApiError(-1102, "quantity")
+    price_ticks = 0
+    if kind == Type.MARKET:
+        if v["price"] is not None:
+            raise ApiError(-1106, "price")
+        if v["priceMatch"] is not None:
+            raise ApiError(-5038)
+    elif v["priceMatch"] is not None:
+        if v["price"] is not None:
+            raise ApiError(-1106, "price")
+        price_ticks = await matched_price(call, symbol, side, v["priceMatch"])
+    else:
+        if v["price"] is None:
+            raise ApiError(-1102, "price")
+        price_ticks = symbol.price_ticks(v["price"])
+    expire_ns = expire_of(call, v, tif)
+    lots = symbol.qty_lots(v["quantity"])
+    flags = Flag.REDUCE_ONLY if reduce_only_of(v, state) else Flag.NONE
+    mode = v["selfTradePreventionMode"] or stp
+    if tif in (Tif.FOK, Tif.GTX):
+        mode = "NONE"
+    return Ask(
+        kind=Kind.PLACE,
+        account=call.account,
+        origin=call.origin(part),
+        symbol=symbol.index,
+        words=(0, price_ticks, lots),
+        side=side,
+        type=kind,
+        tif=tif,
+        flags=flags,
+        stp=Stp[mode],
+        position_side=PositionSide[v["positionSide"]],
+        name=v["newClientOrderId"] or new_client_id(),
+        more=(expire_ns, 0, 0),
+    )
+
+
+def tif_of(v: Values, kind: Type) -> Tif:
+    """Time in force: a LIMIT order names one, a MARKET order has none."""
+    word = v["timeInForce"]
+    if kind == Type.MARKET:
+        if word is not None and word not in ("GTC", "IOC"):
+            raise ApiError(-1114)
+        return Tif.IOC
+    if word is None:
+        raise ApiError(-1102, "timeInForce")
+    return Tif[word]
+
+
+# ---------------------------------------------------------------- changing and cancelling
+
+
+async def modify(call: Call) -> Json:
+    """PUT /fapi/v1/order."""
+    state = await call.gate.state(call.account)
+    return await _modify(call, call.values, state, 0)
+
+
+async def _modify(call: Call, v: Values, state: AccountState, part: int) -> Json:
+    symbol = call.gate.venue.symbol(v["symbol"])
+    order = _named(v, state)
+    if order is None or order.symbol != symbol.index or order.ended:
+        raise ApiError(-2013)
+    if order.type != Type.LIMIT:
+        raise ApiError(-5025)
+    if Side[v["side"]] != order.side:
+        raise ApiError(-1117)
+    if v["priceMatch"] is not None:
+        price_ticks = await matched_price(call, symbol, Side(order.side), v["priceMatch"])
+    elif v["price"] is not None:
+        price_ticks = symbol.price_ticks(v["price"])
+    else:
+        raise ApiError(-1102, "price")
+    lots = symbol.qty_lots(v["quantity"])
+    if price_ticks == order.price_ticks and lots == order.qty_lots:
+        raise ApiError(-5027)
+    ask = Ask(
+        kind=Kind.AMEND,
+        account=call.account,
+        origin=call.origin(part),
+        symbol=symbol.index,
+        words=(order.order_id, price_ticks, lots),
+        side=order.side,
+        flags=Flag.TO_BACK,
+    )
+
+    def render(report: tuple[int, ...]) -> Json:
+        if report[4] in (Status.REFUSED, Status.REJECTED):
+            raise order_refusal(byte(report[10], 4), Kind.AMEND, price_ticks, symbol)
+        changed = state.find(report[7], None) or _blind(report, ask)
+        return {**order_json(changed, symbol), "pair": symbol.name}
+
+    return await call.gate.desk.ask(ask, render)
+
+
+def _named(v: Mapping[str, Any], state: AccountState) -> Order | None:
+    """The order meant; one of both names must be there, and orderId wins."""
+    if v["orderId"] is None and v["origClientOrderId"] is None:
+        raise ApiError(
+            -1102,
+            message="Param 'origClientOrderId' or 'orderId' must be sent, both were empty!",
+        )
+    return state.find(v["orderId"], v["origClientOrderId"])
+
+
+async def cancel(call: Call) -> Json:
+    """DELETE /fapi/v1/order."""
+    state = await call.gate.state(call.account)
+    return await _cancel(call, call.values, state, 0)
+
+
+async def _cancel(call: Call, v: Values, state: AccountState, part: int) -> Json:
+    symbol = call.gate.venue.symbol(v["symbol"])
+    order = _named(v, state)
+    if order is None:
+        algo = state.find_algo(v["orderId"], v["origClientOrderId"])
+        if algo is not None and algo.symbol == symbol.index:
+            await algos.cancel_algo(call, algo.algo_id, "", part)
+            return algo_as_order_json(algo, symbol)
+    ask = Ask(
+        kind=Kind.CANCEL,
+        account=call.account,
+        origin=call.origin(part),
+        symbol=symbol.index,
+        words=(order.order_id if order else v["orderId"] or 0, 0, 0),
+        name="" if order or v["orderId"] else v["origClientOrderId"],
+    )
+
+    def render(report: tuple[int, ...]) -> Json:
+        if report[4] in (Status.REFUSED, Status.REJECTED):
+            raise refusal(byte(report[10], 4), Kind.CANCEL)
+        return order_json(state.find(report[7], None) or _blind(report, ask), symbol)
+
+    return await call.gate.desk.ask(ask, render)
+
+
+async def cancel_all(call: Call) -> Json:
+    """DELETE /fapi/v1/allOpenOrders."""
+    await answered(call, Kind.CANCEL_ALL, call.symbol().index)
+    return dict(CANCEL_ALL_DONE)
+
+
+async def countdown(call: Call) -> Json:
+    """POST /fapi/v1/countdownCancelAll."""
+    symbol, wait_ms = call.symbol(), call.values["countdownTime"]
+    await answered(call, Kind.COUNTDOWN, symbol.index, wait_ms * 1_000_000)
+    return {"symbol": symbol.name, "countdownTime": str(wait_ms)}
+
+
+# ---------------------------------------------------------------- several at once
+
+
+async def _each(work: list[Callable[[], Awaitable[Json]]]) -> list[Json]:
+    """All of them at once; what fails says so in its place."""
+    done = await asyncio.gather(*(one() for one in work), return_exceptions=True)
+    found = []
+    for result in done:
+        if isinstance(result, ApiError):
+            found.append(result.body)
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            found.append(result)
+    return found
+
+
+def _each_order(
+    call: Call, params: Any, run: Callable[[Values, int], Awaitable[Json]]
+) -> list[Callable[[], Awaitable[Json]]]:
+    def one(part: int, sent: Mapping[str, Raw]) -> Callable[[], Awaitable[Json]]:
+        async def work() -> Json:
+            return await run(parse(params, sent), part)
+
+        return work
+
+    return [one(part, sent) for part, sent in enumerate(call.values["batchOrders"])]
+
+
+async def place_batch(call: Call) -> list[Json]:
+    """POST /fapi/v1/batchOrders."""
+    state = await call.gate.state(call.account)
+
+    async def run(v: Values, part: int) -> Json:
+        if v["type"] in algos.TYPES:
+            raise ApiError(-4120)
+        return await _place(call, v, state, part, "NONE")
+
+    return await _each(_each_order(call, ORDER_PARAMS, run))
+
+
+async def modify_batch(call: Call) -> list[Json]:
+    """PUT /fapi/v1/batchOrders."""
+    state = await call.gate.state(call.account)
+
+    async def run(v: Values, part: int) -> Json:
+        return await _modify(call, v, state, part)
+
+    return await _each(_each_order(call, MODIFY_PARAMS, run))
+
+
+async def cancel_batch(call: Call) -> list[Json]:
+    """DELETE /fapi/v1/batchOrders."""
+    v = call.values
+    call.symbol()
+    ids, names = v["orderIdList"], v["origClientOrderIdList"]
+    if not ids and not names:
+        raise ApiError(-1102, "orderIdList")
+    wanted: list[dict[str, Raw]] = (
+        [{"symbol": v["symbol"], "orderId": i} for i in ids]
+        if ids
+        else [{"symbol": v["symbol"], "origClientOrderId": n} for n in names]
+    )
+    if len(wanted) > 10:
+        raise ApiError(-4082)
+    state = await call.gate.state(call.account)
+
+    def one(part: int, sent: dict[str, Raw]) -> Callable[[], Awaitable[Json]]:
+        async def work() -> Json:
+            return await _cancel(call, parse(CANCEL_PARAMS, sent), state, part)
+
+        return work
+
+    return await _each([one(part, sent) for part, sent in enumerate(wanted)])
+
+
+# ---------------------------------------------------------------- looking
+
+
+async def query(call: Call) -> Json:
+    """GET /fapi/v1/order: open, or ended however long ago history goes back."""
+    return await _query(call, open_only=False)
+
+
+async def query_open(call: Call) -> Json:
+    """GET /fapi/v1/openOrder."""
+    return await _query(call, open_only=True)
+
+
+async def _query(call: Call, *, open_only: bool) -> Json:
+    v, symbol = call.values, call.symbol()
+    state = await call.gate.state(call.account)
+    await call.gate.desk.caught_up()
+    order = _named(v, state)
+    if order is None:
+        algo = state.find_algo(v["orderId"], v["origClientOrderId"])
+        if algo is not None and algo.symbol == symbol.index:
+            return algo_as_order_json(algo, symbol)
+    if order is None and not open_only:
+        row = await call.gate.history(
+            "order",
+            call.account,
+            order_id=v["orderId"] or 0,
+            client_id=v["origClientOrderId"] or "",
+        )
+        order = Order.of_view(row) if row else None
+    if order is None or order.symbol != symbol.index or (open_only and order.ended):
+        raise ApiError(-2013)
+    return query_json(order, symbol)
+
+
+async def open_orders(call: Call) -> list[Json]:
+    """GET /fapi/v1/openOrders."""
+    wanted = call.symbol_index()
+    state = await call.gate.state(call.account)
+    await call.gate.desk.caught_up()
+    venue = call.gate.venue
+    return [
+        query_json(order, venue.at(order.symbol))
+        for order in state.orders.values()
+        if wanted is None or order.symbol == wanted
+    ]
+
+
+async def all_orders(call: Call) -> list[Json]:
+    """GET /fapi/v1/allOrders."""
+    v, symbol = call.values, call.symbol()
+    rows = await call.gate.history(
+        "orders",
+        call.account,
+        symbol.index,
+        order_id=v["orderId"],
+        start_ms=v["startTime"],
+        end_ms=v["endTime"],
+        limit=v["limit"],
+    )
+    return [query_json(Order.of_view(row), symbol) for row in rows]
