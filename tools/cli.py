@@ -23,7 +23,7 @@ from typing import Any
 
 import click
 
-from tools.cli_operations import register
+from tools import cli_gateways, cli_operations
 from tools.options import (
     FILE,
     FOLDER,
@@ -671,7 +671,8 @@ def bench(subjects: tuple[str, ...], smoke: bool, out: Path | None) -> None:
     sys.exit(run.run(subjects, smoke=smoke, out=out))
 
 
-register(main)
+for commands in (cli_operations, cli_gateways):
+    commands.register(main)
 
 if __name__ == "__main__":
     main()

@@ -33,7 +33,9 @@ def operator_errors() -> tuple[type[Exception], ...]:
         "tools.inspect": "InspectError",
         "tools.install": "InstallError",
         "shm.files": "DataError",
-        "tools.backup": "BackupError",
+        "gateways.http.adminclient": "AdminError",
+        "gateways.users.seal": "SealError",
+        "gateways.users.store": "StoreError",
     }
     loaded = ((sys.modules.get(module), name) for module, name in known.items())
     return (OSError, *(getattr(module, name) for module, name in loaded if module))
