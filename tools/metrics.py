@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import generate_latest, start_http_server
 from prometheus_client.core import (
@@ -51,6 +51,7 @@ STAGES: Final = (
     ("publish", cursors.PUBLISHED),
 )
 _REFUSED: Final = "refused."
+_FOLLOWER: Final = re.compile(r"follow\.([^.]+)\.([a-z_]+)")
 # A counter that says how things are, and not how often something happened.
 _LEVELS: Final = re.compile(
     r".*(\.lag|\.behind|\.index|_lag|\.breaks|\.open|\.clients|_bytes_used)$"
@@ -188,14 +189,26 @@ class Exchange(Collector):
         refused = CounterMetricFamily(
             "perpcore_refused", "commands refused, by code", labels=["reason"]
         )
+        followers: dict[str, Any] = {}
         for label, (value, unit) in counters.read().items():
-            if label.startswith(_REFUSED):
+            if match := _FOLLOWER.fullmatch(label):
+                name, what = match.groups()
+                kind = GaugeMetricFamily if what in ("behind", "reports") else CounterMetricFamily
+                if what not in followers:
+                    followers[what] = kind(
+                        f"perpcore_follower_{what}",
+                        f"{what} of a follower, {unit}",
+                        labels=["follower"],
+                    )
+                followers[what].add_metric([name], value)
+            elif label.startswith(_REFUSED):
                 refused.add_metric([label.removeprefix(_REFUSED)], value)
             elif _LEVELS.fullmatch(label):
                 yield GaugeMetricFamily(_name(label), f"{label}, {unit}", value)
             else:
                 yield CounterMetricFamily(_name(label), f"{label}, {unit}", value)
         yield refused
+        yield from followers.values()
         for label, cells in counters.read_timings().items():
             name = _name(label) + "_seconds"
             family = SummaryMetricFamily(

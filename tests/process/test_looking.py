@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -17,6 +19,7 @@ from tests.process.helpers import free_port
 from tools.cli import main
 
 ROOT = Path(__file__).parent.parent.parent
+MONITORING = ROOT / "systemd" / "monitoring"
 
 
 def perpcore(*args: str) -> str:
@@ -59,6 +62,14 @@ def test_a_running_exchange_is_seen(venues: Venues) -> None:
     # Twice the same numbers from one look would be a counter that isn't one.
     assert all(s.value >= 0 for f in found.values() for s in f.samples if f.type == "counter")
 
+    # Dashboards and alerts ask for nothing that isn't there. Followers and the fund don't run here.
+    exported = {s.name for f in found.values() for s in f.samples}
+    exported |= {"perpcore_follower_behind", "perpcore_follower_lapped_total"}
+    exported |= {"perpcore_insurance_fund_quanta", "perpcore_clock_offset_seconds"}
+    for name_of_file in ("alerts.yml", "grafana.json"):
+        asked = re.findall(r"\bperpcore_\w+", (MONITORING / name_of_file).read_text())
+        assert len(set(asked)) > 8 and set(asked) <= exported, set(asked) - exported
+
     shown = perpcore("top", *name, "--interval", "0.05", "--count", "2")
     assert "RUNNING" in shown and "journal" in shown and "sequenced_to_durable" in shown
     assert perpcore("errors", *name) == "no errors since the engine started\n"
@@ -75,3 +86,22 @@ def test_without_an_exchange(instance: str) -> None:
     for command in ("top", "errors"):
         result = CliRunner().invoke(main, [command, "--instance", instance])
         assert result.exit_code == 1 and instance in result.output
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="no promtool: apt-get install prometheus"
+)
+@pytest.mark.parametrize(
+    "check", ["check rules alerts.yml", "test rules alerts_test.yml", "check config prometheus.yml"]
+)
+def test_rules(check: str) -> None:
+    done = subprocess.run(
+        ["promtool", *check.split()], cwd=MONITORING, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_in_the_runbook() -> None:
+    alerts = set(re.findall(r"alert: (\w+)", (MONITORING / "alerts.yml").read_text()))
+    told = set(re.findall(r"^\| `(\w+)`", (ROOT / "systemd" / "RUNBOOK.md").read_text(), re.M))
+    assert alerts == told
