@@ -12,7 +12,7 @@ Invariants
     2  LEVEL.lots is the sum of open_lots of its queue, and 0 without one
     3  BOOK.best_bid and best_ask are the extremes of the tries, bid_orders and ask_orders counts
     4  node_levels[slot] is the LEVEL row of a LIVE node
-    5  MINE rows of an account are linked by rising symbol, from mine_heads[account]
+    5  MINE rows of an account are linked by rising (symbol, row), from mine_heads[account]
 """
 
 from __future__ import annotations
@@ -200,18 +200,24 @@ def unlink(
         )
 
 
+@inlined
+def _comes_after(mine: Rows, row: int, symbol: int, position: int) -> bool:
+    at = mine[row]["symbol"]
+    return at > symbol or (at == symbol and row > position)
+
+
 @kernel
 def _first_use(mine: Rows, mine_heads: Cells, position: int, account: int, symbol: int) -> None:
-    """Enter a MINE row into its account's list, which is kept by symbol."""
+    """Enter a MINE row into its account's list, kept by symbol and, for legs of one, by row."""
     mine[position]["symbol"] = symbol
     row = mine_heads[account]
-    if row == NIL or mine[row]["symbol"] > symbol:
+    if row == NIL or _comes_after(mine, row, symbol, position):
         mine[position]["next_position"] = row
         mine_heads[account] = position
         return
     while mine[row]["next_position"] != NIL:
         following = mine[row]["next_position"]
-        if mine[following]["symbol"] > symbol:
+        if _comes_after(mine, following, symbol, position):
             break
         row = following
     mine[position]["next_position"] = mine[row]["next_position"]

@@ -5,8 +5,9 @@ margin, the rest (`open lots`) hold margin, loss at once and fee. Invariants, fo
 
     1. 0 <= close_lots <= open_lots of the order; reduce-only orders have only close lots.
     2. The close claims of a position sum to its `close_lots`, and close_lots <= |lots|.
-    3. The holds of its orders sum to its `hold_quanta`; over positions, to the wallet's
-       `held_quanta` (pending withdrawals apart).
+    3. The holds of its orders sum to its `hold_quanta`, those of netted SELL orders to its
+       `hold_sell_quanta`, those apart (shm/margin.py) to its `hold_apart_quanta`; over positions,
+       they sum to the wallet's `held_quanta`.
     4. Orders with a close claim stand on the side that reduces the position, in a list from the
        oldest claim to the newest.
 
@@ -15,6 +16,8 @@ first what position there is, stealing it from others' close claims. In the same
 that no longer hold flip to open and take margin, the newest first; what finds none is proposed for
 cancellation. Reduce-only claims cannot flip, so they are robbed last, and propose to shrink or end.
 A reduce-only order may claim what others have claimed: those flip when it comes to rest.
+What closes a leg in hedge mode is reduce-only, always: no order there opens the other side.
+An open claim stays one until it fills, whatever position there is by then to close.
 
 In the meantime
     a reduce-only order that matching has not seen yet may break invariant 2;
@@ -35,8 +38,8 @@ from engine.state import Risk
 from shm.arithmetic import muldiv_down
 from shm.codes import Flag, Reason, Side
 from shm.jit import inlined, kernel
-from shm.margin import available, order_hold
-from shm.pointers import Cells
+from shm.margin import available, order_hold, order_need, taker_fee_ppm
+from shm.pointers import Cells, Rows
 from shm.units import NIL
 
 _REDUCE_ONLY: Final = int(Flag.REDUCE_ONLY)
@@ -73,15 +76,25 @@ def free_slot(r: Risk, slot: int) -> None:
 
 
 @inlined
+def _add_held(r: Risk, c: Rows, change: int) -> None:
+    """Add to the sums of an order's position and wallet, where its holds count."""
+    p = r.positions[c["position"]]
+    p["hold_quanta"] += change
+    if c["apart"] != 0:
+        p["hold_apart_quanta"] += change
+    elif c["side"] == Side.SELL:
+        p["hold_sell_quanta"] += change
+    r.wallets[p["wallet"]]["held_quanta"] += change
+
+
+@inlined
 def change_hold(r: Risk, slot: int, quanta: int) -> None:
     """Set what an order holds, and with it the sums of its position and wallet."""
     c = r.claims[slot]
     change = quanta - c["hold_quanta"]
     if change != 0:
-        p = r.positions[c["position"]]
         c["hold_quanta"] = quanta
-        p["hold_quanta"] += change
-        r.wallets[p["wallet"]]["held_quanta"] += change
+        _add_held(r, c, change)
 
 
 @inlined
@@ -90,10 +103,22 @@ def change_reserve(r: Risk, slot: int, quanta: int) -> None:
     c = r.claims[slot]
     change = quanta - c["reserve_quanta"]
     if change != 0:
-        p = r.positions[c["position"]]
         c["reserve_quanta"] = quanta
-        p["hold_quanta"] += change
-        r.wallets[p["wallet"]]["held_quanta"] += change
+        _add_held(r, c, change)
+
+
+@inlined
+def set_apart(r: Risk, slot: int, apart: int) -> None:
+    """Say whether an order's holds are netted, and move them to where they count then."""
+    c = r.claims[slot]
+    if apart != c["apart"]:
+        p = r.positions[c["position"]]
+        held = c["hold_quanta"] + c["reserve_quanta"]
+        to_apart = held if apart != 0 else -held
+        p["hold_apart_quanta"] += to_apart
+        if c["side"] == Side.SELL:
+            p["hold_sell_quanta"] -= to_apart
+        c["apart"] = apart
 
 
 @inlined
@@ -201,10 +226,16 @@ def flip_to_open(r: Risk, setup: Cells, slot: int, lots: int) -> bool:
     if c["flags"] & _REDUCE_ONLY:
         proposals.mark_order(r.claims, r.proposals, setup, slot, Reason.REDUCE_ONLY)
         return False
-    need = order_hold(r.symbols, c["symbol"], c["side"], c["price_ticks"], lots, p["leverage"])
-    free = available(r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"], True)
-    if need <= free:
-        change_hold(r, slot, c["hold_quanta"] + need)
+    taker = taker_fee_ppm(r.accounts, r.symbols, c["account"], c["symbol"])
+    more, apart = order_hold(
+        r.symbols, c["symbol"], c["side"], c["price_ticks"], lots, p["leverage"], taker
+    )
+    apart = max(apart, c["apart"])
+    held = c["hold_quanta"] + c["reserve_quanta"]
+    need = order_need(r.symbols, p, c["side"], held, c["apart"], held + more, apart)
+    if need <= available(r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"]):
+        set_apart(r, slot, apart)
+        change_hold(r, slot, c["hold_quanta"] + more)
         return True
     proposals.mark_order(r.claims, r.proposals, setup, slot, Reason.FLIP)
     return False
@@ -226,12 +257,11 @@ def consume(r: Risk, slot: int, lots: int, closing: int) -> None:
     if from_open > opens:
         from_close += from_open - opens
         from_open = opens
-    p = r.positions[c["position"]]
     left = c["open_lots"] - lots
     exposure = muldiv_down(c["exposure_quanta"], left, c["open_lots"]) if left > 0 else 0
     change_exposure(r, slot, exposure)
     c["open_lots"] = left
-    p["order_lots"] -= lots
+    change_lots(r, c, -lots)
     if from_close != 0:
         change_close(r, slot, close - from_close)
     if from_open != 0 and c["hold_quanta"] != 0:
@@ -241,13 +271,22 @@ def consume(r: Risk, slot: int, lots: int, closing: int) -> None:
 
 
 @inlined
+def change_lots(r: Risk, c: Rows, change: int) -> None:
+    """Add to the open lots that a position's orders have, over both sides and of sells alone."""
+    p = r.positions[c["position"]]
+    p["order_lots"] += change
+    if c["side"] == Side.SELL:
+        p["sell_lots"] += change
+
+
+@inlined
 def open_order(r: Risk, setup: Cells, slot: int) -> None:
     """Count a claim that risk has just filled in: index, counters, expiry."""
     c = r.claims[slot]
     p = r.positions[c["position"]]
     hashmap.put(r.order_index, setup[ORDER_BITS], c["order_id"], slot)
     p["open_orders"] += 1
-    p["order_lots"] += c["open_lots"]
+    change_lots(r, c, c["open_lots"])
     r.wallets[p["wallet"]]["exposure_quanta"] += c["exposure_quanta"]
     r.accounts[c["account"]]["open_orders"] += 1
     r.venue[0]["live_orders"] += 1
@@ -264,7 +303,7 @@ def end_order(r: Risk, setup: Cells, slot: int) -> None:
     change_close(r, slot, 0)
     change_hold(r, slot, 0)
     change_reserve(r, slot, 0)
-    p["order_lots"] -= c["open_lots"]
+    change_lots(r, c, -c["open_lots"])
     change_exposure(r, slot, 0)
     p["open_orders"] -= 1
     r.accounts[c["account"]]["open_orders"] -= 1

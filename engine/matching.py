@@ -274,7 +274,7 @@ def _cancel_all(
     c: Any,
     written: int,
 ) -> tuple[int, bool]:
-    """End the orders of an account in one symbol or all, by symbol, then oldest first.
+    """End the orders of an account in one symbol or all: by symbol, leg by leg, oldest first.
 
     returns     (records written so far, whether it is finished)
     """

@@ -1,10 +1,18 @@
-"""Rows of the position table: one for each (account, symbol, leg) that was ever used, kept."""
+"""Position rows: one for each leg of (account, symbol), found by key and listed by account.
+
+    one-way mode   one leg, BOTH: its lots are signed
+    hedge mode     LONG and SHORT, each for itself; BUY opens LONG, SELL closes it, and reversed
+    all legs       share the leverage and margin type of (account, symbol)
+
+Rows are kept for ever: a change of mode leaves the old ones flat.
+"""
 
 from __future__ import annotations
 
 from engine import hashmap
 from engine.setup import POSITION_BITS, POSITIONS
 from engine.state import Risk
+from shm.codes import MarginType, PositionMode, PositionSide, Side
 from shm.jit import inlined, kernel
 from shm.pointers import Cells
 from shm.units import NIL
@@ -16,11 +24,53 @@ def position_key(account: int, symbol: int, position_side: int) -> int:
     return ((account + 1) << 18) | (symbol << 2) | position_side
 
 
+@inlined
+def leg_row(r: Risk, setup: Cells, account: int, symbol: int, position_side: int) -> int:
+    """Row of one leg of (account, symbol), or NIL."""
+    key = position_key(account, symbol, position_side)
+    return hashmap.get(r.position_index, setup[POSITION_BITS], key)
+
+
+@kernel
+def any_leg(r: Risk, setup: Cells, account: int, symbol: int) -> int:
+    """Row of some leg of (account, symbol), or NIL: they share leverage and margin type."""
+    row = leg_row(r, setup, account, symbol, PositionSide.BOTH)
+    if row == NIL:
+        row = leg_row(r, setup, account, symbol, PositionSide.LONG)
+    if row == NIL:
+        row = leg_row(r, setup, account, symbol, PositionSide.SHORT)
+    return row
+
+
+@inlined
+def mode_fits(r: Risk, account: int, position_side: int) -> bool:
+    hedge = r.accounts[account]["position_mode"] == PositionMode.HEDGE
+    return hedge == (position_side != PositionSide.BOTH)
+
+
+@inlined
+def closes_leg(position_side: int, side: int) -> bool:
+    """Whether an order can only close its leg: SELL of LONG, BUY of SHORT."""
+    return (position_side == PositionSide.LONG and side == Side.SELL) or (
+        position_side == PositionSide.SHORT and side == Side.BUY
+    )
+
+
 @kernel
 def new_position(
-    r: Risk, setup: Cells, account: int, symbol: int, wallet: int, leverage: int
+    r: Risk,
+    setup: Cells,
+    account: int,
+    symbol: int,
+    position_side: int,
+    wallet: int,
+    leverage: int,
+    sibling: int,
 ) -> int:
-    """A flat position row, in its account's list by symbol. Rows are kept for ever."""
+    """A flat position row, in its account's list by symbol and leg. Rows are kept for ever.
+
+    sibling   another leg of (account, symbol), whose margin type it shares, or NIL
+    """
     v = r.venue[0]
     row = v["positions_used"]
     assert row < setup[POSITIONS]
@@ -28,6 +78,8 @@ def new_position(
     p = r.positions[row]
     p["account"] = account
     p["symbol"] = symbol
+    p["position_side"] = position_side
+    p["isolated"] = r.positions[sibling]["isolated"] if sibling != NIL else MarginType.CROSS
     p["leverage"] = leverage
     p["wallet"] = wallet
     p["countdown_heap"] = NIL
@@ -37,7 +89,12 @@ def new_position(
     a = r.accounts[account]
     before = NIL
     at = a["first_position"]
-    while at != NIL and r.positions[at]["symbol"] < symbol:
+    while at != NIL and (
+        r.positions[at]["symbol"] < symbol
+        or (
+            r.positions[at]["symbol"] == symbol and r.positions[at]["position_side"] < position_side
+        )
+    ):
         before = at
         at = r.positions[at]["next_position"]
     p["next_position"] = at
@@ -52,6 +109,6 @@ def new_position(
     else:
         r.positions[s["last_position"]]["next_in_symbol"] = row
     s["last_position"] = row
-    key = position_key(account, symbol, p["position_side"])
+    key = position_key(account, symbol, position_side)
     hashmap.put(r.position_index, setup[POSITION_BITS], key, row)
     return row

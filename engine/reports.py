@@ -18,6 +18,11 @@ from shm.cursors import REPORTS_CLAIMED, REPORTS_READ, REPORTS_WRITTEN
 from shm.hashing import fold_line
 from shm.jit import inlined, kernel
 from shm.kinds import COMMAND_RECORDS, PARAMETER_REPORTS, PAYLOAD_WORDS, WORDS_A_REPORT
+from shm.maintenance import (
+    cross_liquidation_ticks,
+    isolated_liquidation_ticks,
+    position_maintenance,
+)
 from shm.pointers import Cells, Rows
 from shm.records import NO_SYMBOL
 from shm.units import DUST_ACCOUNT
@@ -246,50 +251,172 @@ def origin(
 
 
 @inlined
-def trade(
+def execution(
+    r: Risk,
+    out: Out,
+    setup: Cells,
+    seq: int,
+    position: int,
+    order_id: int,
+    open_lots: int,
+    status: int,
+    trade_id: int,
+    price_ticks: int,
+    lots: int,
+    fee_quanta: int,
+) -> None:
+    """One side of a trade: what the order (or 0: none) of a position got.
+
+    status   taker | side << 1 | codes.Cause << 2 | codes.PositionSide << 5
+    """
+    p = r.positions[position]
+    at = _slot(r, setup)
+    e = out.execs[at]
+    e["seq"] = seq
+    e["account"] = p["account"]
+    e["symbol"] = p["symbol"]
+    e["kind"] = ReportKind.EXEC
+    e["status"] = status
+    e["order_id"] = order_id
+    e["trade_id"] = trade_id
+    e["price_ticks"] = price_ticks
+    e["lots"] = lots
+    e["open_lots"] = open_lots
+    e["fee_quanta"] = fee_quanta
+    _done(r, out, at)
+
+
+@inlined
+def position(
+    r: Risk,
+    out: Out,
+    setup: Cells,
+    seq: int,
+    row: int,
+    status: int,
+    trade_id: int,
+    realised_quanta: int,
+    wallet_quanta: int,
+    hold_quanta: int,
+) -> None:
+    """A position after a trade, and its cross wallet before any MOVE that follows."""
+    p = r.positions[row]
+    at = _slot(r, setup)
+    o = out.positions[at]
+    o["seq"] = seq
+    o["account"] = p["account"]
+    o["symbol"] = p["symbol"]
+    o["kind"] = ReportKind.POSITION
+    o["status"] = status
+    o["trade_id"] = trade_id
+    o["position_lots"] = p["lots"]
+    o["entry_quanta"] = p["entry_quanta"]
+    o["realised_quanta"] = realised_quanta
+    o["wallet_quanta"] = wallet_quanta
+    o["hold_quanta"] = hold_quanta
+    _done(r, out, at)
+
+
+@kernel
+def margin(r: Risk, out: Out, setup: Cells, seq: int, row: int) -> None:
+    """Margin of a position after it changed; its liquidation price is kept in its row."""
+    p = r.positions[row]
+    symbol = p["symbol"]
+    s = r.symbols[symbol]
+    kept = 0
+    ticks = 0
+    if p["lots"] != 0 and s["brackets_count"] > 0:
+        kept = position_maintenance(r.brackets, r.symbols, p)
+        if p["isolated"] != 0:
+            ticks = isolated_liquidation_ticks(r.brackets, r.symbols, p)
+        else:
+            ticks = cross_liquidation_ticks(
+                r.accounts,
+                r.wallets,
+                r.symbols,
+                r.positions,
+                r.brackets,
+                p["account"],
+                p["wallet"],
+                symbol,
+            )
+    p["liquidation_ticks"] = ticks
+    at = _slot(r, setup)
+    o = out.margins[at]
+    o["seq"] = seq
+    o["account"] = p["account"]
+    o["symbol"] = symbol
+    o["kind"] = ReportKind.MARGIN
+    o["status"] = p["position_side"] | (4 if p["isolated"] != 0 else 0)
+    o["liquidation_ticks"] = ticks
+    o["isolated_quanta"] = p["isolated_quanta"]
+    o["maintenance_quanta"] = kept
+    o["leverage"] = p["leverage"]
+    o["fees_quanta"] = p["fees_quanta"]
+    o["mark_ticks"] = s["mark_ticks"]
+    _done(r, out, at)
+
+
+@kernel
+def move(
+    r: Risk,
+    out: Out,
+    setup: Cells,
+    seq: int,
+    account: int,
+    symbol: int,
+    why: int,
+    amount_quanta: int,
+    wallet_quanta: int,
+    other_account: int,
+    other_quanta: int,
+    reference: int,
+    pocket: int,
+) -> None:
+    """Money moved without a trade: `amount_quanta` into the wallet of `account`; see MOVE."""
+    at = _slot(r, setup)
+    o = out.moves[at]
+    o["seq"] = seq
+    o["account"] = account
+    o["symbol"] = symbol
+    o["kind"] = ReportKind.MOVE
+    o["status"] = why
+    o["amount_quanta"] = amount_quanta
+    o["wallet_quanta"] = wallet_quanta
+    o["other_account"] = other_account
+    o["other_quanta"] = other_quanta
+    o["reference"] = reference
+    o["pocket"] = pocket
+    _done(r, out, at)
+
+
+@inlined
+def hold(
     r: Risk,
     out: Out,
     setup: Cells,
     seq: int,
     slot: int,
-    taker: int,
-    trade_id: int,
-    price_ticks: int,
-    lots: int,
-    fee_quanta: int,
-    realised_quanta: int,
+    hold_quanta: int,
+    change_quanta: int,
+    close_lots: int,
+    open_lots: int,
 ) -> None:
-    """One side of a trade: what the order got, and what position and wallet are after it."""
+    """What an order holds and claims, after that changed without a trade or a flip."""
     c = r.claims[slot]
-    p = r.positions[c["position"]]
-    w = r.wallets[p["wallet"]]
     at = _slot(r, setup)
-    e = out.execs[at]
-    e["seq"] = seq
-    e["account"] = c["account"]
-    e["symbol"] = c["symbol"]
-    e["kind"] = ReportKind.EXEC
-    e["status"] = taker + 2 * c["side"]
-    e["order_id"] = c["order_id"]
-    e["trade_id"] = trade_id
-    e["price_ticks"] = price_ticks
-    e["lots"] = lots
-    e["open_lots"] = c["open_lots"]
-    e["fee_quanta"] = fee_quanta
-    _done(r, out, at)
-    at = _slot(r, setup)
-    o = out.positions[at]
+    o = out.holds[at]
     o["seq"] = seq
     o["account"] = c["account"]
     o["symbol"] = c["symbol"]
-    o["kind"] = ReportKind.POSITION
-    o["status"] = taker + 2 * c["side"]
-    o["trade_id"] = trade_id
-    o["position_lots"] = p["lots"]
-    o["entry_quanta"] = p["entry_quanta"]
-    o["realised_quanta"] = realised_quanta
-    o["wallet_quanta"] = w["wallet_quanta"]
-    o["hold_quanta"] = c["hold_quanta"]
+    o["kind"] = ReportKind.HOLD
+    o["status"] = 0
+    o["order_id"] = c["order_id"]
+    o["hold_quanta"] = hold_quanta
+    o["change_quanta"] = change_quanta
+    o["close_lots"] = close_lots
+    o["open_lots"] = open_lots
+    o["asset"] = r.symbols[c["symbol"]]["asset"]
     _done(r, out, at)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine import claims, clients, contracts, funding, hashmap, index, notes
+from engine import claims, clients, contracts, funding, hashmap, index, notes, settings
 from engine.checks import (
     account_reason,
     band_reason,
@@ -26,8 +26,8 @@ from engine.checks import (
     symbol_reason,
     zero,
 )
-from engine.commands import Commands
-from engine.positions import new_position, position_key
+from engine.commands import WORDS, Commands
+from engine.positions import any_leg, closes_leg, leg_row, mode_fits, new_position
 from engine.setup import (
     ACCOUNTS,
     ASSETS,
@@ -35,20 +35,38 @@ from engine.setup import (
     COMMAND_MASK,
     ORDER_BITS,
     ORDERS,
-    POSITION_BITS,
     POSITIONS,
     SYMBOLS,
 )
 from engine.state import Risk
 from shm.arithmetic import muldiv_down, product_exceeds
 from shm.atomics import load_acquire, store_release
-from shm.codes import Flag, Kind, Reason, Route, Side, State, Stp, Tif, Type
+from shm.codes import (
+    Flag,
+    Kind,
+    PositionSide,
+    Reason,
+    Route,
+    Side,
+    State,
+    Stp,
+    Tif,
+    Type,
+)
 from shm.cursors import RISKED, SEQUENCED
 from shm.jit import inlined, kernel
-from shm.margin import available, order_hold
+from shm.maintenance import notional_allowed
+from shm.margin import (
+    available,
+    order_hold,
+    order_need,
+    taker_fee_ppm,
+    withdrawable,
+)
 from shm.pointers import Cells, Rows
 from shm.records import NO_SYMBOL
 from shm.units import (
+    EXPOSURE_QUANTA_MAX,
     MONEY_QUANTA_MAX,
     NIL,
     NOTIONAL_QUANTA_MAX,
@@ -72,7 +90,6 @@ _UPSERT: Final = int(Flag.UPSERT)
 KNOWN_FLAGS = 0x7F
 RATE_PPM_MAX = 10 * PPM
 LEVERAGE_MAX = 1000
-_WORDS = 32  # of a COMMAND slot; its client id starts at word 8
 
 
 @inlined
@@ -88,7 +105,7 @@ def _resolve(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
             setup[CLIENT_BITS],
             c["account"],
             cs.words,
-            at * _WORDS + 8,
+            at * WORDS + 8,
         )
         if row != NIL and r.clients[row]["closed_ns"] == 0:
             order_id = r.clients[row]["order_id"]
@@ -125,6 +142,46 @@ def _worst_ticks(s: Rows, side: int, limit: int) -> int:
     return max(limit, s["high_bid_ticks"])
 
 
+@inlined
+def _liquidating(r: Risk, position: int, wallet: int) -> bool:
+    """Whether what an order would open on is being liquidated, or owes after it was closed."""
+    if position == NIL:
+        return r.wallets[wallet]["liquidation"] != 0
+    p = r.positions[position]
+    if p["isolated"] == 0:
+        return r.wallets[wallet]["liquidation"] != 0
+    return p["liquidation"] != 0 or p["isolated_quanta"] < 0
+
+
+@kernel
+def _beyond_bracket(
+    r: Risk, symbol: int, position: int, side: int, price: int, lots: int, leverage: int
+) -> bool:
+    """Whether `lots` more on a side could take a position beyond what its leverage may have.
+
+    Counts the position and every open order of its side, at the mark (before one, at `price`).
+    """
+    most = notional_allowed(r.brackets, r.symbols, symbol, leverage)
+    limit = r.contracts[symbol]["position_quanta_max"]
+    if limit > 0:
+        most = min(most, limit)
+    if most >= EXPOSURE_QUANTA_MAX:
+        return False
+    s = r.symbols[symbol]
+    size = lots
+    if position != NIL:
+        p = r.positions[position]
+        if side == Side.SELL:
+            size += p["sell_lots"] - p["lots"]
+        else:
+            size += p["order_lots"] - p["sell_lots"] + p["lots"]
+    reference = s["mark_ticks"] if s["mark_ticks"] > 0 else price
+    if size <= 0 or reference <= 0:
+        return False
+    # Sizes of orders are below 2^46 lots each; more than int64 lots is more than any cap.
+    return product_exceeds(reference, s["tick_lot_quanta"], most // size)
+
+
 @kernel
 def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """PLACE: every check, then claim and hold. Returns a Reason; NONE has opened the claim."""
@@ -140,7 +197,7 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         or c["type"] > Type.MARKET
         or tif > Tif.GTD
         or c["stp"] > Stp.EXPIRE_BOTH
-        or c["position_side"] != 0
+        or c["position_side"] > PositionSide.SHORT
         or c["order_id"] != 0
         or (flags & (_TO_BACK | _UPSERT | _REMAINING | _KEEP_QTY)) != 0
         or (market and (tif > Tif.IOC or (flags & _NO_MATCH) != 0))
@@ -166,7 +223,7 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
             setup[CLIENT_BITS],
             account,
             cs.words,
-            at * _WORDS + 8,
+            at * WORDS + 8,
         )
         if client != NIL and clients.is_over(r.venue, r.clients, setup, client):
             past = client
@@ -206,7 +263,9 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
             else:
                 limit = max(reference - reach, 1)
             hold_price = limit
-    reduce_only = (flags & _REDUCE_ONLY) != 0
+    leg = c["position_side"]
+    asked_reduce = (flags & _REDUCE_ONLY) != 0
+    reduce_only = asked_reduce or closes_leg(leg, side)
     if not reduce_only and s["notional_quanta_min"] > 0:
         if hold_price == 0:
             return Reason.NO_REFERENCE_PRICE
@@ -215,8 +274,13 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         ):
             return Reason.NOTIONAL_TOO_SMALL
 
-    position = hashmap.get(r.position_index, setup[POSITION_BITS], position_key(account, symbol, 0))
+    position = leg_row(r, setup, account, symbol, leg)
     leverage = s["leverage_default"]
+    sibling = NIL  # another leg, whose leverage and margin type a new one shares
+    if position == NIL:
+        sibling = any_leg(r, setup, account, symbol)
+        if sibling != NIL:
+            leverage = r.positions[sibling]["leverage"]
     claimable = 0
     if market and s["market_ppm"] == 0 and side == Side.BUY:
         # Unbounded, but for where the arithmetic of its cost would end.
@@ -242,11 +306,14 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
             return Reason.REDUCE_ONLY
         lots = min(lots, claimable)
     close = min(lots, claimable)
-    hold = order_hold(r.symbols, symbol, side, hold_price, lots - close, leverage)
-    if hold > 0 and hold > available(
-        r.accounts, r.wallets, r.symbols, r.positions, account, wallet, True
-    ):
-        return Reason.INSUFFICIENT_MARGIN
+    taker = taker_fee_ppm(r.accounts, r.symbols, account, symbol)
+    hold, apart = order_hold(r.symbols, symbol, side, hold_price, lots - close, leverage, taker)
+    if hold > 0:
+        need = hold
+        if position != NIL:
+            need = order_need(r.symbols, r.positions[position], side, 0, 0, hold, apart)
+        if need > available(r.accounts, r.wallets, r.symbols, r.positions, account, wallet):
+            return Reason.INSUFFICIENT_MARGIN
 
     # Capacity: every row it needs, before any is taken.
     v = r.venue[0]
@@ -254,6 +321,13 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         return Reason.CAPACITY
     if position == NIL and v["positions_used"] == setup[POSITIONS]:
         return Reason.CAPACITY
+    if not mode_fits(r, account, leg) or (asked_reduce and leg != PositionSide.BOTH):
+        return Reason.POSITION_MODE
+    if lots > close:
+        if _liquidating(r, position, wallet):
+            return Reason.LIQUIDATING
+        if _beyond_bracket(r, symbol, position, side, hold_price, lots, leverage):
+            return Reason.BRACKET_NOTIONAL
     order_id = c["seq"]
     if named:
         if client != NIL:
@@ -269,13 +343,13 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
                 setup,
                 account,
                 cs.words,
-                at * _WORDS + 8,
+                at * WORDS + 8,
                 order_id,
             )
             if client == NIL:
                 return Reason.CAPACITY
     if position == NIL:
-        position = new_position(r, setup, account, symbol, wallet, leverage)
+        position = new_position(r, setup, account, symbol, leg, wallet, leverage, sibling)
     slot = claims.take_slot(r, setup)
     claim = r.claims[slot]
     claim["order_id"] = order_id
@@ -296,9 +370,11 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     claim["side"] = side
     claim["type"] = c["type"]
     claim["tif"] = tif
-    claim["flags"] = flags
+    claim["flags"] = flags | _REDUCE_ONLY if reduce_only else flags
     claim["stp"] = c["stp"]
-    claim["position_side"] = 0
+    claim["position_side"] = leg
+    claim["apart"] = apart
+    claim["cause"] = 0
     claim["pending"] = 0
     claim["done"] = 0
     claim["amended"] = 0
@@ -311,6 +387,7 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     claims.change_hold(r, slot, hold)
     if close > 0:
         claims.change_close(r, slot, close)
+    c["risk_held_quanta"] = hold
     c["slot"] = slot
     c["position"] = position
     c["decided_order_id"] = order_id
@@ -425,15 +502,29 @@ def decide_amend(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
             return Reason.REDUCE_ONLY
     elif price != claim["price_ticks"] or left > claim["open_lots"]:
         # Less of the same is never refused, wherever the mark may be by now.
+        side = claim["side"]
         opens = max(left - claim["close_lots"], 0)
-        need = order_hold(r.symbols, claim["symbol"], claim["side"], price, opens, p["leverage"])
-        extra = need - claim["hold_quanta"] - claim["reserve_quanta"]
-        if extra > 0:
-            if extra > available(
-                r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"], True
+        taker = taker_fee_ppm(r.accounts, r.symbols, c["account"], c["symbol"])
+        hold, apart = order_hold(r.symbols, c["symbol"], side, price, opens, p["leverage"], taker)
+        apart = max(apart, claim["apart"])
+        held = claim["hold_quanta"] + claim["reserve_quanta"]
+        if hold > held or apart != claim["apart"]:
+            hold = max(hold, held)
+            need = order_need(r.symbols, p, side, held, claim["apart"], hold, apart)
+            if need > available(
+                r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"]
             ):
                 return Reason.INSUFFICIENT_MARGIN
-            claims.change_reserve(r, slot, claim["reserve_quanta"] + extra)
+        more = left - claim["open_lots"]
+        if (
+            more > 0
+            and opens > 0
+            and _beyond_bracket(r, c["symbol"], claim["position"], side, price, more, p["leverage"])
+        ):
+            return Reason.BRACKET_NOTIONAL
+        if hold > held or apart != claim["apart"]:
+            claims.set_apart(r, slot, apart)
+            claims.change_reserve(r, slot, claim["reserve_quanta"] + hold - held)
     claim["amended"] = 1
     claims.change_exposure(r, slot, exposure)
     claim["worst_ticks"] = worst
@@ -465,9 +556,8 @@ def decide_cancel_all(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         if c["symbol"] == NO_SYMBOL:
             c["route"] = Route.ALL_SHARDS
             return Reason.NONE
-        c["position"] = hashmap.get(
-            r.position_index, setup[POSITION_BITS], position_key(c["account"], c["symbol"], 0)
-        )
+        # Matching ends the orders of every leg; without one there is nothing to end.
+        c["position"] = any_leg(r, setup, c["account"], c["symbol"])
         if c["position"] != NIL:
             c["route"] = Route.SHARD
         return Reason.NONE
@@ -531,7 +621,7 @@ def decide_transfer(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
             setup[CLIENT_BITS],
             account,
             cs.words,
-            at * _WORDS + 8,
+            at * WORDS + 8,
         )
         if client != NIL and clients.is_over(r.venue, r.clients, setup, client):
             past = client
@@ -546,9 +636,10 @@ def decide_transfer(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         if r.assets[asset]["total_quanta"] + amount > MONEY_QUANTA_MAX:
             return Reason.BAD_AMOUNT
     else:
-        w = r.wallets[wallet]
-        free = available(r.accounts, r.wallets, r.symbols, r.positions, account, wallet, False)
-        if amount > free or amount > w["wallet_quanta"]:
+        free = withdrawable(
+            r.accounts, r.wallets, r.symbols, r.positions, r.brackets, account, wallet
+        )
+        if amount > free:
             return Reason.INSUFFICIENT_BALANCE
     if has_client_id(cs.words, at):
         if past != NIL:
@@ -561,7 +652,7 @@ def decide_transfer(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
             setup,
             account,
             cs.words,
-            at * _WORDS + 8,
+            at * WORDS + 8,
             c["seq"],
         )
         if client == NIL:
@@ -571,7 +662,7 @@ def decide_transfer(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         # Counted at once, so that deposits in flight together cannot pass the limit.
         r.assets[asset]["total_quanta"] += amount
     else:
-        r.wallets[wallet]["held_quanta"] += amount
+        r.wallets[wallet]["pending_quanta"] += amount
         c["risk_held_quanta"] = amount
     return Reason.NONE
 
@@ -591,8 +682,8 @@ def decide_asset(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         return Reason.EXISTS
     r.assets[asset]["declared"] = 1
     r.assets[asset]["scale"] = a["scale"]
-    r.assets[asset]["name"][0] = cs.words[at * _WORDS + 8]
-    r.assets[asset]["name"][1] = cs.words[at * _WORDS + 9]
+    r.assets[asset]["name"][0] = cs.words[at * WORDS + 8]
+    r.assets[asset]["name"][1] = cs.words[at * WORDS + 9]
     return Reason.NONE
 
 
@@ -678,8 +769,8 @@ def decide_symbol(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         return Reason.IN_USE
     s["state"] = d["state"]
     index.release_breaker(r, symbol)
-    s["name"][0] = cs.words[at * _WORDS + 8]
-    s["name"][1] = cs.words[at * _WORDS + 9]
+    s["name"][0] = cs.words[at * WORDS + 8]
+    s["name"][1] = cs.words[at * WORDS + 9]
     s["qty_lots_min"] = d["qty_lots_min"]
     s["qty_lots_max"] = d["qty_lots_max"]
     s["notional_quanta_min"] = d["notional_quanta_min"]
@@ -692,44 +783,6 @@ def decide_symbol(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     s["leverage_default"] = d["leverage_default"]
     s["orders_max"] = d["orders_max"]
     s["tick_quanta"] = d["tick_quanta"]
-    return Reason.NONE
-
-
-@kernel
-def decide_leverage(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
-    """LEVERAGE of (account, symbol): refused while orders are open, and where it costs too much."""
-    if not zero(cs.words, at, 4, 5) or not zero(cs.words, at, 8, 15):
-        return Reason.MALFORMED
-    c = cs.base[at]
-    account = c["account"]
-    symbol = c["symbol"]
-    reason = account_reason(r, setup, account)
-    if reason == Reason.NONE:
-        reason = symbol_reason(r, setup, symbol)
-    if reason == Reason.NONE:
-        reason = state_reason(r, account, symbol, State.CANCEL_ONLY)
-    if reason != Reason.NONE:
-        return reason
-    leverage = cs.leverages[at]["leverage"]
-    s = r.symbols[symbol]
-    if leverage < 1 or leverage > s["leverage_max"]:
-        return Reason.BAD_LEVERAGE
-    position = hashmap.get(r.position_index, setup[POSITION_BITS], position_key(account, symbol, 0))
-    if position == NIL:
-        if r.venue[0]["positions_used"] == setup[POSITIONS]:
-            return Reason.CAPACITY
-        new_position(r, setup, account, symbol, account * setup[ASSETS] + s["asset"], leverage)
-        return Reason.NONE
-    p = r.positions[position]
-    if p["open_orders"] > 0 and leverage != p["leverage"]:
-        return Reason.IN_USE
-    before = p["leverage"]
-    p["leverage"] = leverage
-    if leverage < before and p["lots"] != 0:
-        free = available(r.accounts, r.wallets, r.symbols, r.positions, account, p["wallet"], True)
-        if free < 0:
-            p["leverage"] = before
-            return Reason.INSUFFICIENT_MARGIN
     return Reason.NONE
 
 
@@ -840,7 +893,15 @@ def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
         elif kind == Kind.SYMBOL:
             reason = decide_symbol(r, setup, cs, at)
         elif kind == Kind.LEVERAGE:
-            reason = decide_leverage(r, setup, cs, at)
+            reason = settings.decide_leverage(r, setup, cs, at)
+        elif kind == Kind.MARGIN_TYPE:
+            reason = settings.decide_margin_type(r, setup, cs, at)
+        elif kind == Kind.POSITION_MODE:
+            reason = settings.decide_position_mode(r, setup, cs, at)
+        elif kind == Kind.POSITION_MARGIN:
+            reason = settings.decide_position_margin(r, setup, cs, at)
+        elif kind == Kind.FEE_RATES:
+            reason = settings.decide_fees(r, setup, cs, at)
         elif kind == Kind.SYMBOL_STATE or kind == Kind.VENUE_STATE:
             reason = decide_state(r, setup, cs, at)
         elif kind == Kind.MARK:

@@ -17,24 +17,31 @@ import numpy as np
 
 from engine import claims, expiry, funding, index, proposals, reports
 from engine.clients import close_client
-from engine.commands import Commands
+from engine.commands import WORDS, Commands
+from engine.fills import move_isolated, settle_trade, trade_position
 from engine.reports import Out
 from engine.setup import ASSETS, COMMAND_MASK, MATCH_MASK, SHARDS, SYMBOLS
 from engine.state import Risk
 from shm.arithmetic import fee_of, muldiv_down
 from shm.atomics import load_acquire, store_release
-from shm.codes import Flag, Kind, MatchKind, Reason, Route, Side, State, Status
+from shm.codes import Flag, Kind, MatchKind, Reason, Route, State, Status
 from shm.cursors import SETTLED
 from shm.jit import inlined, kernel
 from shm.kinds import PARAMETER_KINDS
-from shm.margin import available, order_hold
+from shm.margin import (
+    available,
+    maker_fee_ppm,
+    order_hold,
+    order_need,
+    removable,
+    taker_fee_ppm,
+)
 from shm.pointers import Cells, Rows
 from shm.units import FEE_ACCOUNT, NIL
 
 _REDUCE_ONLY: Final = int(Flag.REDUCE_ONLY)
 
 EXPIRE_PER_TICK: Final = 1024  # due orders proposed by one TICK; the next one goes on
-_WORDS: Final = 32
 _PARAMETERS: Final = sum(1 << kind for kind in PARAMETER_KINDS)
 _SHARD_CELLS: Final = 48  # three cursors of 16 cells each, from cell 256 (shm/cursors.py)
 _FIRST_SHARD: Final = 256
@@ -50,44 +57,7 @@ def _read_cell(shard: int) -> int:
     return _FIRST_SHARD + shard * _SHARD_CELLS + 32
 
 
-# ---------------------------------------------------------------- money of a trade
-
-
-@inlined
-def trade_position(r: Risk, position: int, side: int, price: int, lots: int) -> tuple[int, int]:
-    """Apply a fill to a position; returns (lots that closed, realised PnL).
-
-    A partial close takes floor(|cost| * closed / size) off the exact cost and leaves the rest, so
-    what rounding keeps back comes out with the last lot.
-    """
-    p = r.positions[position]
-    s = r.symbols[p["symbol"]]
-    unit = price * s["tick_lot_quanta"]
-    held = p["lots"]
-    signed = lots if side == Side.BUY else -lots
-    closing = 0
-    realised = 0
-    opening = signed
-    if held != 0 and (held > 0) != (signed > 0):
-        size = held if held > 0 else -held
-        closing = min(lots, size)
-        entry = p["entry_quanta"]
-        removed = entry
-        if closing < size:
-            if entry >= 0:
-                removed = muldiv_down(entry, closing, size)
-            else:
-                removed = -muldiv_down(-entry, closing, size)
-        part = closing if held > 0 else -closing
-        realised = part * unit - removed
-        p["entry_quanta"] = entry - removed
-        p["realised_quanta"] += realised
-        opening = signed + part
-    p["entry_quanta"] += opening * unit
-    after = held + signed
-    p["lots"] = after
-    s["open_lots"] += max(after, 0) - max(held, 0)
-    return closing, realised
+# ---------------------------------------------------------------- a trade, and what it robs
 
 
 @inlined
@@ -112,17 +82,51 @@ def fill_side(
     w["exposure_quanta"] -= abs(p["entry_quanta"])
     closing, realised = trade_position(r, position, c["side"], price, lots)
     w["exposure_quanta"] += abs(p["entry_quanta"])
-    rate = s["taker_fee_ppm"] if taker else s["maker_fee_ppm"]
+    account = c["account"]
+    symbol = c["symbol"]
+    if taker:
+        rate = taker_fee_ppm(r.accounts, r.symbols, account, symbol)
+    else:
+        rate = maker_fee_ppm(r.accounts, r.symbols, account, symbol)
     fee = fee_of(price * lots * s["tick_lot_quanta"], rate)
-    w["wallet_quanta"] += realised - fee
-    w["realised_quanta"] += realised
-    w["fees_quanta"] += fee
     r.wallets[FEE_ACCOUNT * setup[ASSETS] + s["asset"]]["wallet_quanta"] += fee
-    if lots > closing and c["hold_quanta"] == 0:
+    held = c["hold_quanta"]
+    if lots > closing and held == 0:
         w["deficit_count"] += 1
         r.venue[0]["deficit_count"] += 1
     claims.consume(r, slot, lots, closing)
-    reports.trade(r, out, setup, seq, slot, taker, trade_id, price, lots, fee, realised)
+    held -= c["hold_quanta"]
+    status = taker | (c["side"] << 1) | (c["cause"] << 2) | (c["position_side"] << 5)
+    reports.execution(
+        r,
+        out,
+        setup,
+        seq,
+        position,
+        c["order_id"],
+        c["open_lots"],
+        status,
+        trade_id,
+        price,
+        lots,
+        fee,
+    )
+    settle_trade(
+        r,
+        out,
+        setup,
+        seq,
+        position,
+        price,
+        lots,
+        closing,
+        realised,
+        fee,
+        held,
+        trade_id,
+        status,
+        c["hold_quanta"],
+    )
 
 
 @kernel
@@ -180,7 +184,7 @@ def amend_claim(r: Risk, setup: Cells, slot: int, price: int, total: int, left: 
     close = c["close_lots"]
     opens = before - close
     same = price == c["price_ticks"]
-    p["order_lots"] += left - before
+    claims.change_lots(r, c, left - before)
     c["open_lots"] = left
     c["qty_lots"] = total
     c["price_ticks"] = price
@@ -197,19 +201,29 @@ def amend_claim(r: Risk, setup: Cells, slot: int, price: int, total: int, left: 
             c["pending"] = 0  # nothing in excess is left to take off
         return
     held = c["hold_quanta"] + c["reserve_quanta"]
+    apart = c["apart"]
     if same and left <= before:
         need = c["hold_quanta"]
         if new_opens < opens:
             need = muldiv_down(need, new_opens, opens) if new_opens > 0 else 0
     else:
-        need = order_hold(r.symbols, c["symbol"], c["side"], price, new_opens, p["leverage"])
-    if need > held:
-        # The mark has moved since risk reckoned, or a claim was robbed: more only if there is more.
-        free = available(
-            r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"], True
+        taker = taker_fee_ppm(r.accounts, r.symbols, c["account"], c["symbol"])
+        need, apart = order_hold(
+            r.symbols, c["symbol"], c["side"], price, new_opens, p["leverage"], taker
         )
-        if need > held + free:
-            need = held
+        if c["in_flight"] > 1:
+            apart = max(apart, c["apart"])  # what else is in flight may need it
+    if need > held or apart > c["apart"]:
+        # The mark has moved since risk reckoned, or a claim was robbed: more only if there is more.
+        more = order_need(
+            r.symbols, p, c["side"], held, c["apart"], max(need, held), max(apart, c["apart"])
+        )
+        if more > available(
+            r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"]
+        ):
+            need = min(need, held)
+            apart = c["apart"]
+    claims.set_apart(r, slot, apart)
     claims.change_hold(r, slot, need)
     if c["amended"] != 0:
         claims.change_reserve(r, slot, max(held - need, 0))
@@ -225,12 +239,30 @@ def _ended_status(reason: int) -> int:
 
 @inlined
 def _born(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
-    """PLACE: the order exists; its answer, client id and trace."""
+    """PLACE: the order exists; its answer, client id and trace, and what it holds and claims.
+
+    Risk has held for it since it decided; flips since then were reported already.
+    """
     c = cs.base[at]
-    reports.order(r, out, setup, c, c["slot"], Status.NEW, Reason.NONE, True)
+    slot = c["slot"]
+    reports.order(r, out, setup, c, slot, Status.NEW, Reason.NONE, True)
     if c["lines"] > 1:
-        reports.origin(r, out, setup, c, cs.words, at * _WORDS, c["decided_order_id"], True)
+        reports.origin(r, out, setup, c, cs.words, at * WORDS, c["decided_order_id"], True)
     r.venue[0]["answered"] = 1
+    o = r.claims[slot]
+    held = c["risk_held_quanta"]
+    if held != 0 or o["hold_quanta"] != 0 or o["close_lots"] != 0:
+        reports.hold(
+            r,
+            out,
+            setup,
+            c["seq"],
+            slot,
+            o["hold_quanta"],
+            held,
+            o["close_lots"],
+            o["open_lots"],
+        )
 
 
 @inlined
@@ -261,7 +293,7 @@ def settle_match(
             or c["kind"] == Kind.SAMPLE
         ):
             reports.answer(r, out, setup, c, Reason.NONE, 0, 0)
-            reports.origin(r, out, setup, c, cs.words, at * _WORDS, 0, False)
+            reports.origin(r, out, setup, c, cs.words, at * WORDS, 0, False)
             v["answered"] = 1
     if kind == MatchKind.BOOK or kind == MatchKind.IMPACT:
         index.settle_sample(r, out, setup, c, x)
@@ -316,14 +348,23 @@ def settle_match(
                     setup,
                     c,
                     cs.words,
-                    at * _WORDS,
+                    at * WORDS,
                     c["decided_order_id"],
                     c["kind"] == Kind.PLACE,
                 )
             v["answered"] = 1
+        # Of an order that never was, nobody has heard what it held but by its flips.
+        o = r.claims[slot]
+        told = o["hold_quanta"]
+        if first and c["kind"] == Kind.PLACE:
+            told -= c["risk_held_quanta"]
+        if told != 0 or (o["close_lots"] != 0 and told == o["hold_quanta"]):
+            reports.hold(r, out, setup, c["seq"], slot, 0, -told, 0, 0)
         claims.end_order(r, setup, slot)
     elif kind == MatchKind.AMENDED:
         slot = x["slot"]
+        held = r.claims[slot]["hold_quanta"]
+        close = r.claims[slot]["close_lots"]
         amend_claim(r, setup, slot, x["price_ticks"], x["lots"], x["open_lots"])
         reports.order(
             r,
@@ -336,14 +377,27 @@ def settle_match(
             True,
         )
         if c["lines"] > 1:
-            reports.origin(r, out, setup, c, cs.words, at * _WORDS, c["decided_order_id"], False)
+            reports.origin(r, out, setup, c, cs.words, at * WORDS, c["decided_order_id"], False)
         v["answered"] = 1
+        o = r.claims[slot]
+        if o["hold_quanta"] != held or o["close_lots"] != close:
+            reports.hold(
+                r,
+                out,
+                setup,
+                c["seq"],
+                slot,
+                o["hold_quanta"],
+                o["hold_quanta"] - held,
+                o["close_lots"],
+                o["open_lots"],
+            )
     elif kind == MatchKind.REFUSED:
         reports.refused(
             r, out, setup, c, c["decided_order_id"], Status.REFUSED, Reason.UNKNOWN_ORDER
         )
         if c["lines"] > 1:
-            reports.origin(r, out, setup, c, cs.words, at * _WORDS, c["decided_order_id"], False)
+            reports.origin(r, out, setup, c, cs.words, at * WORDS, c["decided_order_id"], False)
         v["answered"] = 1
     return True
 
@@ -366,11 +420,14 @@ def settle_nowhere(r: Risk, out: Out, cursors: Cells, setup: Cells, cs: Commands
         status = Status.REJECTED if kind == Kind.PLACE else Status.REFUSED
         reports.refused(r, out, setup, c, order_id, status, reason)
         if c["lines"] > 1:
-            reports.origin(r, out, setup, c, cs.words, at * _WORDS, order_id, False)
+            reports.origin(r, out, setup, c, cs.words, at * WORDS, order_id, False)
         return True
     if kind == Kind.CHECKPOINT and reason == Reason.NONE:
         k = cs.checkpoints[at]
         reports.checkpoint(r, out, setup, c, k["reports_digest"], k["reports_count"])
+        return True
+    if kind == Kind.POSITION_MARGIN and reason == Reason.NONE:
+        _settle_position_margin(r, out, setup, cs, at)
         return True
     if r.venue[0]["answered"] == 0:
         _answer(r, out, setup, cs, at)
@@ -401,13 +458,15 @@ def _answer(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
         value = cs.leverages[at]["leverage"]
     elif kind == Kind.MARK:
         value = cs.marks[at]["mark_ticks"]
+    elif kind >= Kind.MARGIN_TYPE and kind <= Kind.POSITION_MARGIN:
+        value = cs.settings[at]["value"]
     elif kind == Kind.SOURCE:
         value = cs.sources[at]["weight"]
     elif kind == Kind.SOURCE_PRICE:
         value = cs.sources[at]["source_ticks"]
     reports.answer(r, out, setup, c, c["reason"], value, c["risk_note"])
     if c["lines"] > 1:
-        reports.origin(r, out, setup, c, cs.words, at * _WORDS, 0, False)
+        reports.origin(r, out, setup, c, cs.words, at * WORDS, 0, False)
 
 
 @kernel
@@ -416,7 +475,7 @@ def _settle_once(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None
     c = cs.base[at]
     kind = c["kind"]
     if (_PARAMETERS >> np.int64(kind)) & 1:
-        reports.parameters(r, out, setup, c, cs.words, at * _WORDS)
+        reports.parameters(r, out, setup, c, cs.words, at * WORDS)
     if kind == Kind.DEPOSIT or kind == Kind.WITHDRAW:
         _settle_transfer(r, out, setup, cs, at)
     elif kind == Kind.TICK:
@@ -460,7 +519,7 @@ def _settle_transfer(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> 
         w["wallet_quanta"] += amount
         w["deposited_quanta"] += amount
     else:
-        w["held_quanta"] -= c["risk_held_quanta"]
+        w["pending_quanta"] -= c["risk_held_quanta"]
         w["wallet_quanta"] -= amount
         w["withdrawn_quanta"] += amount
         r.assets[asset]["total_quanta"] -= amount
@@ -468,6 +527,29 @@ def _settle_transfer(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> 
     if c["slot"] != NIL:
         close_client(r.venue, r.clients, r.client_words, r.client_index, setup, c["slot"])
     reports.wallet(r, out, setup, c, asset, amount, row, t["source"])
+
+
+@kernel
+def _settle_position_margin(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
+    """Move margin into or out of an isolated position, as fills have left it by now."""
+    c = cs.base[at]
+    position = c["position"]
+    p = r.positions[position]
+    amount = cs.settings[at]["value"]
+    r.wallets[p["wallet"]]["pending_quanta"] -= c["risk_held_quanta"]
+    reason = Reason.NONE
+    if p["lots"] == 0:
+        reason = Reason.NO_POSITION
+    elif p["isolated"] == 0:
+        reason = Reason.CROSS_MARGIN
+    elif amount < 0 and -amount > removable(r.symbols, r.brackets, p):
+        reason = Reason.INSUFFICIENT_MARGIN
+    reports.answer(r, out, setup, c, reason, amount, 0)
+    if c["lines"] > 1:
+        reports.origin(r, out, setup, c, cs.words, at * WORDS, 0, False)
+    if reason == Reason.NONE:
+        move_isolated(r, out, setup, c["seq"], position, amount, 0)
+        reports.margin(r, out, setup, c["seq"], position)
 
 
 @kernel

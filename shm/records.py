@@ -119,7 +119,11 @@ _RISK = (
     Field("order_stp", "u1", "codes.Stp of the order meant"),
     Field("end_reason", "u1", "codes.Reason that ENDED records of a cancel shall carry"),
     Field("risk_reserved", "3u1", "zero"),
-    Field("risk_held_quanta", "<i8", "WITHDRAW: what risk has held for it"),
+    Field(
+        "risk_held_quanta",
+        "<i8",
+        "what risk has set aside (WITHDRAW, POSITION_MARGIN) or held (PLACE) for it",
+    ),
     Field("risk_note", "<i8", "DUPLICATE_*: the order or request that was first"),
 )
 
@@ -992,7 +996,7 @@ POSITION = record(
         Field("first_closer", "<i4", "oldest order with a close claim, or NIL"),
         Field("last_closer", "<i4", "newest order with a close claim, or NIL"),
         Field("wallet", "<i4", "its cross margin: row of the wallet table"),
-        Field("hold_sell_quanta", "<i8", "the part of hold_quanta that SELL orders hold"),
+        Field("hold_sell_quanta", "<i8", "the part of hold_quanta that SELL orders hold, netted"),
         Field("isolated_quanta", "<i8", "its own wallet when isolated, else 0"),
         Field("fees_quanta", "<i8", "fees paid for what is open"),
         Field("funding_round", "<i8", "number of the symbol's last funding that it was paid in"),
@@ -1004,7 +1008,9 @@ POSITION = record(
         Field("pending", "u1", "codes.Reason of a cancel of its orders that is proposed, or 0"),
         Field("warned", "u1", "1: a margin call was reported, and it has not been safe since"),
         Field("reserved", "5u1", "zero"),
-        Field("reserved2", "4i8", "zero"),
+        Field("hold_apart_quanta", "<i8", "the part of hold_quanta that is not netted"),
+        Field("sell_lots", "<i8", "the part of order_lots that SELL orders have"),
+        Field("reserved2", "2i8", "zero"),
     ),
 )
 
@@ -1052,7 +1058,9 @@ CLAIM = record(
         Field("pending", "u1", "codes.Reason of a cancel that settlement proposes, or 0"),
         Field("done", "u1", "1: ended, and waits for commands in flight"),
         Field("amended", "u1", "1: an AMEND is in flight, and counts until none is"),
-        Field("reserved", "5u1", "zero"),
+        Field("apart", "u1", "1: its hold is not netted with those of the other side"),
+        Field("cause", "u1", "codes.Cause of its trades"),
+        Field("reserved", "3u1", "zero"),
         Field("exposure_quanta", "<i8", "what open_lots could cost at the worst price"),
         Field("worst_ticks", "<i8", "that price"),
         Field("reserve_quanta", "<i8", "held beyond hold_quanta while AMENDs are in flight"),

@@ -28,7 +28,7 @@ from tools.inprocess import (
     name_of,
     words_text,
 )
-from tools.laws import check_laws, check_reports, exact
+from tools.laws import check_laws, check_reports, exact, leg_of
 
 __all__ = [
     "CLOCK",
@@ -124,18 +124,21 @@ def state_of(v: Venue) -> dict[str, Any]:
         while at != NIL:
             ids.append(claims[at]["order_id"])
             at = claims[at]["next_closer"]
-        closers[int(p["account"]), int(p["symbol"])] = ids
-    words = "open_lots close_lots hold_quanta reserve_quanta exposure_quanta qty_lots price_ticks pending"
+        closers[leg_of(p)] = ids
+    words = "open_lots close_lots hold_quanta reserve_quanta exposure_quanta qty_lots price_ticks"
+    words += " pending apart"
     wallets = [(divmod(k, n), w) for k, w in enumerate(a["wallets"])]
     accounts, symbols = a["accounts"]["state"], a["symbols"]
     return {
         "balances": {k: int(w["wallet_quanta"]) for k, w in wallets if w["wallet_quanta"]},
         "held": {k: int(w["held_quanta"]) for k, w in wallets if w["held_quanta"]},
         "positions": {
-            (int(p["account"]), int(p["symbol"])): (
-                int(p["lots"]),
-                int(p["entry_quanta"]),
-                int(p["leverage"]),
+            leg_of(p): tuple(
+                int(p[name])
+                for name in (
+                    *("lots", "entry_quanta", "leverage"),
+                    *("isolated", "isolated_quanta", "fees_quanta"),
+                )
             )
             for p in positions
         },

@@ -355,10 +355,11 @@ class Venue:
     def wallet(self, account: int, asset: int = 0) -> dict[str, int]:
         return as_dict(self.arrays["wallets"][account * self.limits.assets + asset])
 
-    def position(self, account: int, symbol: int = 0) -> dict[str, int]:
+    def position(self, account: int, symbol: int = 0, leg: int = 0) -> dict[str, int]:
         """The POSITION row, or a flat one with nothing on it."""
         rows = self.arrays["positions"][: self.venue["positions_used"]]
         found = rows[(rows["account"] == account) & (rows["symbol"] == symbol)]
+        found = found[found["position_side"] == leg]
         return as_dict(found[0] if len(found) else np.zeros(1, rows.dtype)[0])
 
     def claim(self, order_id: int) -> dict[str, int] | None:

@@ -16,7 +16,7 @@ import numpy as np
 from engine.hashmap import home
 from engine.positions import position_key
 from engine.setup import bits_of
-from shm.codes import Flag, ReportKind, Side, Type
+from shm.codes import Flag, PositionMode, PositionSide, ReportKind, Side, Type
 from shm.records import MATCH, WALLET
 from shm.units import FEE_ACCOUNT, NIL
 from tools.inprocess import Venue
@@ -64,13 +64,19 @@ def _money(v: Venue) -> None:
         own = {name: column[asset::n] for name, column in wallets.items()}
         entry = exact(positions["entry_quanta"])[positions["wallet"] % n == asset].sum()
         deposits = own["deposited_quanta"].sum() - own["withdrawn_quanta"].sum()
-        money = own["wallet_quanta"] + own["isolated_quanta"]
-        assert money.sum() - entry == deposits, "money appeared or vanished"
+        whole = own["wallet_quanta"] + own["isolated_quanta"]
+        assert whole.sum() - entry == deposits, "money appeared or vanished"
         assert v.arrays["assets"][asset]["total_quanta"] == deposits
         told = own["deposited_quanta"] - own["withdrawn_quanta"]
         told = told + own["realised_quanta"] - own["fees_quanta"] + own["funding_quanta"]
         told[FEE_ACCOUNT] += own["fees_quanta"].sum()
-        assert (money == told).all(), "a wallet is not the sum of what moved"
+        assert (whole == told).all(), "a wallet is not the sum of what moved"
+        assert not own["pending_quanta"].any(), "set aside for nothing"
+
+
+def leg_of(p: Any) -> tuple[int, int, int]:
+    """Key of a POSITION row: account, symbol, position side."""
+    return int(p["account"]), int(p["symbol"]), int(p["position_side"])
 
 
 def exact(column: Any) -> Any:
@@ -95,14 +101,35 @@ def _positions(v: Venue) -> None:
     assert index == sorted((key, row) for row, key in enumerate(keys)), "position index"
     listed = 0
     for account in range(v.limits.accounts):
-        at, before = int(accounts[account]["first_position"]), -1
+        at, before = int(accounts[account]["first_position"]), (account, -1, 0)
         while at != NIL:
-            assert rows[at]["account"] == account and rows[at]["symbol"] > before
-            before, listed = int(rows[at]["symbol"]), listed + 1
+            assert rows[at]["account"] == account and leg_of(rows[at]) > before
+            before, listed = leg_of(rows[at]), listed + 1
             at = int(rows[at]["next_position"])
     assert listed == len(rows)
     wallets = rows["account"].astype(np.int64) * v.limits.assets
     assert (rows["wallet"] == wallets + symbols["asset"][rows["symbol"]]).all()
+    _legs(v, rows)
+
+
+def _legs(v: Venue, rows: Any) -> None:
+    """What the legs of an (account, symbol) share, and what each must be."""
+    shared: dict[tuple[int, int], tuple[int, int]] = {}
+    for p in rows:
+        said = int(p["leverage"]), int(p["isolated"])
+        assert shared.setdefault(leg_of(p)[:2], said) == said, "legs that don't agree"
+    sides, flat = rows["position_side"], rows["lots"] == 0
+    assert not (rows["lots"][sides == PositionSide.LONG] < 0).any(), "a long leg is short"
+    assert not (rows["lots"][sides == PositionSide.SHORT] > 0).any(), "a short leg is long"
+    assert not rows["isolated_quanta"][rows["isolated"] == 0].any(), "cross, but with its own money"
+    assert not (rows["isolated_quanta"][flat] > 0).any(), "money left in a closed position"
+    assert not rows["fees_quanta"][flat].any(), "fees of nothing"
+    hedge = v.arrays["accounts"]["position_mode"][rows["account"]] == PositionMode.HEDGE
+    active = ~flat | (rows["open_orders"] != 0)
+    assert ((sides != PositionSide.BOTH) == hedge)[active].all(), "a leg of another mode"
+    wallets = v.arrays["wallets"]
+    own = sums(rows["wallet"], rows["isolated_quanta"], len(wallets))
+    assert (own == wallets["isolated_quanta"]).all(), "isolated"
 
 
 def _claims(v: Venue) -> None:
@@ -121,6 +148,11 @@ def _claims(v: Venue) -> None:
     assert (rows["hold_quanta"] >= 0).all()
     opens = rows["open_lots"] - rows["close_lots"]
     assert (rows["hold_quanta"][opens == 0] == 0).all(), "a hold for nothing"
+    sells, apart = rows["side"] == Side.SELL, rows["apart"] == 1
+    closes = (rows["position_side"] == PositionSide.LONG) & sells
+    closes |= (rows["position_side"] == PositionSide.SHORT) & ~sells
+    assert reduce_only[closes].all(), "a leg could be turned round"
+    assert (rows["position_side"] == positions["position_side"][rows["position"]]).all()
     # 2, 3: their sums
     for field, of in (
         ("close_lots", rows["close_lots"]),
@@ -128,6 +160,9 @@ def _claims(v: Venue) -> None:
         ("hold_quanta", rows["hold_quanta"]),
         ("open_orders", np.ones(len(rows), np.int64)),
         ("order_lots", rows["open_lots"]),
+        ("sell_lots", np.where(sells, rows["open_lots"], 0)),
+        ("hold_sell_quanta", np.where(sells & ~apart, rows["hold_quanta"], 0)),
+        ("hold_apart_quanta", np.where(apart, rows["hold_quanta"], 0)),
     ):
         assert (sums(rows["position"], of, len(positions)) == positions[field]).all(), field
     assert (positions["close_lots"] <= np.abs(positions["lots"])).all(), "claims beyond position"

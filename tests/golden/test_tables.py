@@ -313,7 +313,7 @@ class Table:
         p, w = v.position(account, symbol), v.wallet(account)
         r = v.engine.risk
         row = account * v.limits.assets
-        free = available(r.accounts, r.wallets, r.symbols, r.positions, account, row, True)
+        free = available(r.accounts, r.wallets, r.symbols, r.positions, account, row)
         return {
             "lots": p["lots"],
             "cost": p["entry_quanta"],

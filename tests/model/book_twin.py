@@ -99,7 +99,7 @@ class Twin:
         elif kind == Kind.CANCEL_ALL:
             own = [m for m in self.mine if m.account == c["account"]]
             own = [m for m in own if c["symbol"] in (m.symbol, NO_SYMBOL)]
-            for m in sorted(own, key=lambda m: m.symbol):
+            for m in sorted(own, key=lambda m: (m.symbol, m.position)):
                 self.end(m, c["end_reason"])
             self.say(MatchKind.DONE, c["symbol"], NIL)
         elif kind == Kind.CANCEL_SYMBOL:

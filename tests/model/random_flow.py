@@ -10,10 +10,21 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from shm.codes import Flag, Kind, Side, State, Stp, Tif, Type
+from shm.codes import (
+    Flag,
+    Kind,
+    MarginType,
+    PositionMode,
+    PositionSide,
+    Side,
+    State,
+    Stp,
+    Tif,
+    Type,
+)
 from shm.kinds import COMMAND_RECORDS
 from shm.records import COMMAND, NO_SYMBOL
-from tests.venue import ANN, EVE, SECOND, Venue
+from tests.venue import ANN, BOB, CAT, DAN, EVE, SECOND, Venue
 
 ACCOUNTS = range(ANN, EVE + 1)
 SYMBOLS = (
@@ -39,10 +50,13 @@ SYMBOLS = (
     {"leverage_max": 1, "leverage_default": 1, "taker_fee_ppm": 1000, "market_ppm": 50_000},
 )
 QUANTA = 300_000
+HEDGED = (CAT, DAN)  # from the start; others may follow
+ISOLATED = ((BOB, 0), (BOB, 3), (DAN, 0), (DAN, 2))
 
 
 def open_venue(v: Venue, symbols: int = len(SYMBOLS)) -> Venue:
-    """Two assets, four kinds of symbol, five accounts with too little money for what they do."""
+    """Two assets, four kinds of symbol, five accounts with too little money for what they do, two
+    of them in hedge mode, some of their positions isolated."""
     v.asset(0)
     v.asset(1, scale=8)
     for k in range(symbols):
@@ -50,6 +64,11 @@ def open_venue(v: Venue, symbols: int = len(SYMBOLS)) -> Venue:
     for account in ACCOUNTS:
         v.account(account, QUANTA * (1 + account % 3))
         v.send(Kind.DEPOSIT, account=account, asset=1, amount_quanta=QUANTA // 10)
+    for account in HEDGED:
+        v.send(Kind.POSITION_MODE, account=account, value=PositionMode.HEDGE)
+    for account, symbol in ISOLATED:
+        if symbol < symbols:
+            v.send(Kind.MARGIN_TYPE, account=account, symbol=symbol, value=MarginType.ISOLATED)
     v.work()
     return v
 
@@ -77,6 +96,10 @@ class Flow:
             (0.8, self.cancel_all),
             (0.2, self.cancel_symbol),
             (2, self.leverage),
+            (1, self.margin_type),
+            (0.5, self.position_mode),
+            (2, self.position_margin),
+            (0.5, self.fee_rates),
             (3, self.transfer),
             (4, self.mark),
             (3, self.tick),
@@ -111,12 +134,18 @@ class Flow:
             "side": r.choice(list(Side)),
             "price_ticks": self.price(),
             "qty_lots": r.choice((1, 2, 3, 5, 8, 13, 21, 40)),
+            "position_side": 0,
             "tif": r.choice([Tif.GTC] * 6 + list(Tif)),
             "stp": r.choice([Stp.NONE] * 4 + list(Stp)),
         }
         if fields["tif"] == Tif.GTD:
             fields["expire_ns"] = _v.now + r.randint(0, 10) * SECOND
-        flags = Flag.REDUCE_ONLY if r.random() < 0.25 else Flag.NONE
+        if self.hedged(_v, fields["account"]):
+            fields["position_side"] = r.choice((PositionSide.LONG, PositionSide.SHORT))
+        if r.random() < 0.03:
+            fields["position_side"] = r.choice(list(PositionSide))
+        often = 0.25 if fields["position_side"] == PositionSide.BOTH else 0.02
+        flags = Flag.REDUCE_ONLY if r.random() < often else Flag.NONE
         if r.random() < 0.02:
             flags |= Flag.NO_MATCH
         if r.random() < 0.4:
@@ -176,6 +205,34 @@ class Flow:
 
     def leverage(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
         return Kind.LEVERAGE, {**self.where(), "leverage": self.random.choice((0, 1, 5, 20, 100))}
+
+    def hedged(self, v: Venue, account: int) -> bool:
+        return bool(v.arrays["accounts"]["position_mode"][account] == PositionMode.HEDGE)
+
+    def margin_type(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        return Kind.MARGIN_TYPE, {**self.where(), "value": self.random.choice((0, 1, 1, 2))}
+
+    def position_mode(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        r = self.random
+        return Kind.POSITION_MODE, {"account": r.choice(ACCOUNTS), "value": r.choice((0, 1, 1, 2))}
+
+    def position_margin(self, v: Venue) -> tuple[Kind, dict[str, Any]]:
+        """Of an isolated position if there is one."""
+        r = self.random
+        rows = v.arrays["positions"][: v.venue["positions_used"]]
+        rows = rows[(rows["isolated"] == 1) & (rows["lots"] != 0)]
+        fields = {**self.where(), "position_side": r.choice(list(PositionSide))}
+        if len(rows) and r.random() < 0.8:
+            p = r.choice(rows)
+            fields = {name: int(p[name]) for name in ("account", "symbol", "position_side")}
+        return Kind.POSITION_MARGIN, {**fields, "value": r.choice((0, 1, 300, -1, -300, -5000))}
+
+    def fee_rates(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        r = self.random
+        maker, taker = r.choice(((-100, 300), (100, 700), (-800, 700), (0, 0)))
+        own = int(r.random() < 0.6)
+        fields = {"maker_fee_ppm": own * maker, "taker_fee_ppm": own * taker, "own": own}
+        return Kind.FEE_RATES, {"account": r.choice(ACCOUNTS), **fields}
 
     def transfer(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
         r = self.random

@@ -20,7 +20,11 @@ from shm.codes import (
     Flag,
     Flip,
     Kind,
+    MarginType,
     MatchKind,
+    Move,
+    PositionMode,
+    PositionSide,
     Reason,
     Route,
     Side,
@@ -83,7 +87,12 @@ RECORD_OF = {
     Kind.LEVERAGE: "LEVERAGE",
     Kind.MARK: "MARK",
     Kind.CHECKPOINT: "CHECKPOINT",
+    Kind.MARGIN_TYPE: "SETTING",
+    Kind.POSITION_MODE: "SETTING",
+    Kind.POSITION_MARGIN: "SETTING",
+    Kind.FEE_RATES: "FEE",
 }
+LEGS = tuple(PositionSide)
 
 
 def up(a: int, b: int) -> int:
@@ -100,6 +109,7 @@ class Order:
     id: int
     account: int
     symbol: int
+    leg: int
     side: int
     type: int
     tif: int
@@ -112,6 +122,8 @@ class Order:
     name: bytes
     worst: int
     exposure: int
+    apart: bool = False  # its hold is not netted
+    first_hold: int = 0  # when risk let it through
     close: int = 0
     hold: int = 0
     reserve: int = 0
@@ -130,9 +142,13 @@ class Order:
 class Position:
     account: int
     symbol: int
+    leg: int
     leverage: int
+    isolated: bool = False
     lots: int = 0
     entry: int = 0
+    money: int = 0  # its own wallet when isolated
+    fees: int = 0  # paid for what is open
     closers: list[Order] = field(default_factory=list)  # oldest claim first
 
 
@@ -153,6 +169,7 @@ class Decided:
     end: int = 0  # the reason that orders it cancels shall have
     order: Order | None = None
     name: bytes = b""  # of a transfer
+    position: Position | None = None  # of POSITION_MARGIN
     events: list[book_twin.Event] | None = None  # None: matching never sees it
 
     def __getitem__(self, name: str) -> int:
@@ -191,7 +208,9 @@ class Twin:
         self.accounts: dict[int, int] = dict.fromkeys(range(SYSTEM_ACCOUNTS), State.TRADING)
         self.assets: dict[int, int] = {}  # what may still come in, counted when risk lets it
         self.symbols: dict[int, dict[str, int]] = {}
-        self.positions: dict[tuple[int, int], Position] = {}
+        self.modes: dict[int, int] = {}
+        self.rates: dict[int, tuple[int, int]] = {}  # own (maker, taker) fees of accounts
+        self.positions: dict[tuple[int, int, int], Position] = {}
         self.balances: dict[tuple[int, int], int] = {}
         self.withdrawing: dict[tuple[int, int], int] = {}
         self.orders: dict[int, Order] = {}  # live ones
@@ -221,26 +240,67 @@ class Twin:
     def held(self, account: int, asset: int) -> int:
         own = [o for o in self.orders.values() if o.account == account]
         own = [o for o in own if self.symbols[o.symbol]["asset"] == asset]
-        held = sum(o.hold + o.reserve for o in own)
-        return held + self.withdrawing.get((account, asset), 0)
+        return sum(o.hold + o.reserve for o in own)
 
-    def available(self, account: int, asset: int, with_profit: bool = True) -> int:
-        total = self.balance(account, asset) - self.held(account, asset)
-        for p in self.positions.values():
-            s = self.symbols[p.symbol]
-            if p.account != account or s["asset"] != asset or p.lots == 0:
-                continue
-            if s["mark"] == 0:
-                total -= up(abs(p.entry), p.leverage)
-                continue
-            value = p.lots * s["mark"] * s["tick_lot_quanta"]
-            gain = value - p.entry
-            total -= up(abs(value), p.leverage)
-            total += gain if with_profit else min(gain, 0)
-        return total
+    def rows(self, account: int, asset: int) -> list[Position]:
+        own = [p for p in self.positions.values() if p.account == account]
+        return [p for p in own if self.symbols[p.symbol]["asset"] == asset]
 
-    def order_hold(self, symbol: int, side: int, price: int, lots: int, leverage: int) -> int:
-        """Margin of what may open, what it would lose at once, and the taker fee."""
+    def value(self, p: Position) -> tuple[int, int]:
+        """(notional, unrealised PnL) at the mark, or at cost before the first one."""
+        s = self.symbols[p.symbol]
+        if s["mark"] == 0:
+            return abs(p.entry), 0
+        value = p.lots * s["mark"] * s["tick_lot_quanta"]
+        return abs(value), value - p.entry
+
+    def need(self, p: Position) -> int:
+        """What position and orders want of the cross wallet, whichever of the orders fill."""
+        value, gain = self.value(p)
+        margin = up(value, p.leverage)
+        if p.isolated:
+            margin = max(min(margin, p.money + gain), 0)
+        sides, apart = {Side.BUY: 0, Side.SELL: 0}, 0
+        for o in self.live(p):
+            if o.apart:
+                apart += o.hold + o.reserve
+            else:
+                sides[Side(o.side)] += o.hold + o.reserve
+        sides[Side.BUY if p.lots > 0 else Side.SELL] += margin
+        return max(sides.values()) + apart - (margin if p.isolated else 0)
+
+    def free_wallet(self, account: int, asset: int) -> int:
+        return self.balance(account, asset) - self.withdrawing.get((account, asset), 0)
+
+    def available(self, account: int, asset: int) -> int:
+        rows = self.rows(account, asset)
+        gains = sum(self.value(p)[1] for p in rows if not p.isolated)
+        return self.free_wallet(account, asset) + gains - sum(self.need(p) for p in rows)
+
+    def maintenance(self, p: Position) -> int:
+        return 0
+
+    def withdrawable(self, account: int, asset: int) -> int:
+        floor = self.free_wallet(account, asset)
+        for p in self.rows(account, asset):
+            floor -= self.need(p) if p.isolated else self.maintenance(p)
+        return max(min(floor, self.available(account, asset)), 0)
+
+    def removable(self, p: Position) -> int:
+        value, gain = self.value(p)
+        spare = p.money + gain - up(value, p.leverage)
+        return max(min(p.money - self.maintenance(p), spare), 0)
+
+    def fee_rate(self, account: int, symbol: int, taker: bool) -> int:
+        s = self.symbols[symbol]
+        rates = self.rates.get(account, (s["maker_fee_ppm"], s["taker_fee_ppm"]))
+        return rates[1] if taker else rates[0]
+
+    def order_hold(
+        self, account: int, symbol: int, side: int, price: int, lots: int, leverage: int
+    ) -> tuple[int, bool]:
+        """Margin of what may open, what it would lose at once, and the taker fee; whether the
+        latter two are the larger part."""
         s = self.symbols[symbol]
         lots = max(lots, 0)
         unit, mark, loss = s["tick_lot_quanta"] * lots, s["mark"], 0
@@ -249,11 +309,34 @@ class Twin:
         elif mark:
             loss = max(mark - price, 0)
             price = max(price, mark)
-        return up(price * unit, leverage) + loss * unit + fee_of(price * unit, s["taker_fee_ppm"])
+        margin = up(price * unit, leverage)
+        cost = loss * unit + fee_of(price * unit, self.fee_rate(account, symbol, True))
+        return margin + cost, cost > margin
+
+    def takes(self, o: Order, hold: int, reserve: int, apart: bool) -> bool:
+        """Let an order hold this, if it is there."""
+        p, asset = self.at(o), self.symbols[o.symbol]["asset"]
+        before, free = self.need(p), self.available(o.account, asset)
+        was = o.hold, o.reserve, o.apart
+        o.hold, o.reserve, o.apart = hold, reserve, apart
+        if self.need(p) - before <= free:
+            return True
+        o.hold, o.reserve, o.apart = was
+        return False
+
+    def at(self, o: Order) -> Position:
+        return self.positions[o.account, o.symbol, o.leg]
+
+    def legs(self, account: int, symbol: int) -> list[Position]:
+        keys = [(account, symbol, leg) for leg in LEGS]
+        return [self.positions[k] for k in keys if k in self.positions]
+
+    def fits(self, account: int, leg: int) -> bool:
+        return (self.modes.get(account) == PositionMode.HEDGE) == (leg != PositionSide.BOTH)
 
     def live(self, position: Position) -> list[Order]:
-        at = (position.account, position.symbol)
-        return [o for o in self.orders.values() if (o.account, o.symbol) == at]
+        at = (position.account, position.symbol, position.leg)
+        return [o for o in self.orders.values() if (o.account, o.symbol, o.leg) == at]
 
     def backed(self, p: Position, side: int) -> int:
         """Lots of the position that orders of this side would reduce."""
@@ -299,6 +382,10 @@ class Twin:
             Kind.CANCEL_SYMBOL: self.cancel_symbol,
             Kind.EXPIRE: self.expire,
             Kind.LEVERAGE: self.leverage,
+            Kind.MARGIN_TYPE: self.margin_type,
+            Kind.POSITION_MODE: self.position_mode,
+            Kind.POSITION_MARGIN: self.position_margin,
+            Kind.FEE_RATES: self.fee_rates,
             Kind.DEPOSIT: self.transfer,
             Kind.WITHDRAW: self.transfer,
             Kind.ASSET: self.asset,
@@ -393,7 +480,7 @@ class Twin:
         market, price, lots = type_ == Type.MARKET, d["price_ticks"], d["qty_lots"]
         if side not in list(Side) or type_ not in list(Type) or tif not in list(Tif):
             return Reason.MALFORMED
-        if d["stp"] not in list(Stp) or d["position_side"] or d["order_id"]:
+        if d["stp"] not in list(Stp) or d["position_side"] not in LEGS or d["order_id"]:
             return Reason.MALFORMED
         if flags & (Flag.TO_BACK | Flag.UPSERT | Flag.REMAINING | Flag.KEEP_QTY):
             return Reason.MALFORMED
@@ -431,7 +518,9 @@ class Twin:
                 limit = PRICE_TICKS_MAX if side == Side.BUY else 1
                 if side == Side.BUY:
                     limit = min(limit, NOTIONAL_QUANTA_MAX // s["tick_lot_quanta"] // lots)
-        reduce_only = bool(flags & Flag.REDUCE_ONLY)
+        leg, asked = d["position_side"], bool(flags & Flag.REDUCE_ONLY)
+        closes = ((PositionSide.LONG, Side.SELL), (PositionSide.SHORT, Side.BUY))
+        reduce_only = asked or (leg, side) in closes
         unit = s["tick_lot_quanta"]
         if not reduce_only and s["notional_quanta_min"]:
             if not hold_price:
@@ -439,7 +528,7 @@ class Twin:
             if hold_price * lots * unit < s["notional_quanta_min"]:
                 return Reason.NOTIONAL_TOO_SMALL
         worst = self.worst_price(d["symbol"], side, limit)
-        p = self.positions.get((d["account"], d["symbol"]))
+        p = self.positions.get((d["account"], d["symbol"], leg))
         if worst * lots > NOTIONAL_QUANTA_MAX // unit:
             return Reason.NOTIONAL_TOO_LARGE
         if self.outgrown(d["account"], s["asset"], worst * lots * unit):
@@ -456,44 +545,60 @@ class Twin:
             return Reason.REDUCE_ONLY
         lots = min(lots, free) if reduce_only else lots
         close = min(lots, free)
-        leverage = p.leverage if p else s["leverage_default"]
-        hold = self.order_hold(d["symbol"], side, hold_price, lots - close, leverage)
-        if hold and hold > self.available(d["account"], s["asset"]):
-            return Reason.INSUFFICIENT_MARGIN
+        relatives = self.legs(d["account"], d["symbol"])
+        leverage = relatives[0].leverage if relatives else s["leverage_default"]
+        isolated = relatives[0].isolated if relatives else False
+        o = Order(
+            d["seq"],
+            d["account"],
+            d["symbol"],
+            leg,
+            side,
+            type_,
+            tif,
+            flags | (Flag.REDUCE_ONLY if reduce_only else 0),
+            d["stp"],
+            hold_price,
+            lots,
+            lots,
+            expire,
+            d.client if named else b"",
+            worst,
+            worst * lots * unit,
+        )
+        opens = lots - close
+        hold, apart = self.order_hold(o.account, o.symbol, side, hold_price, opens, leverage)
+        if hold:
+            # As if it were there: what the position needs then is what counts.
+            new = Position(o.account, o.symbol, leg, leverage, isolated)
+            self.positions.setdefault((o.account, o.symbol, leg), new)
+            self.orders[o.id] = o
+            enough = self.takes(o, hold, 0, apart)
+            del self.orders[o.id]
+            if not p:
+                del self.positions[o.account, o.symbol, leg]
+            if not enough:
+                return Reason.INSUFFICIENT_MARGIN
         if len(self.orders) + len(self.ended) == self.limits.orders:
             return Reason.CAPACITY
         if not p and len(self.positions) == self.limits.positions:
             return Reason.CAPACITY
-        key = d.client if named else b""
+        if not self.fits(o.account, leg) or (asked and leg):
+            return Reason.POSITION_MODE
+        if opens and p and p.isolated and p.money < 0:
+            return Reason.LIQUIDATING
         if passed and name:
             self.orders[name.order].name = b""
             name.order = d["seq"]
         elif named and not self.open_name(d):
             return Reason.CAPACITY
         if not p:
-            p = self.positions[d["account"], d["symbol"]] = Position(
-                d["account"], d["symbol"], leverage
-            )
+            p = Position(o.account, o.symbol, leg, leverage, isolated)
+            self.positions[o.account, o.symbol, leg] = p
         if side == Side.BUY and not market:
             s["high_bid"] = max(s["high_bid"], price)
-        o = Order(
-            d["seq"],
-            d["account"],
-            d["symbol"],
-            side,
-            type_,
-            tif,
-            flags,
-            d["stp"],
-            hold_price,
-            lots,
-            lots,
-            expire,
-            key,
-            worst,
-            worst * lots * unit,
-        )
-        o.hold = hold
+        o.hold = o.first_hold = hold
+        o.apart = apart
         self.orders[o.id] = o
         self.claim(p, o, close)
         d.order = o
@@ -506,7 +611,7 @@ class Twin:
         about = {
             "slot": o.id if o else -1,
             "decided_order_id": o.id if o else 0,
-            "position": 0,
+            "position": list(self.positions).index((o.account, o.symbol, o.leg)) if o else 0,
             "order_tif": o.tif if o else 0,
             "order_stp": o.stp if o else 0,
             "limit_ticks": 0,
@@ -571,7 +676,7 @@ class Twin:
         unit = s["tick_lot_quanta"]
         if not o.reduce_only and price * (filled + left) * unit < s["notional_quanta_min"]:
             return Reason.NOTIONAL_TOO_SMALL
-        p = self.positions[o.account, o.symbol]
+        p = self.at(o)
         worst = max(self.worst_price(o.symbol, o.side, price), o.worst)
         most = max(left, o.open)
         exposure = max(worst * most * unit, o.exposure)
@@ -584,12 +689,13 @@ class Twin:
         if o.reduce_only and left > o.open:
             return Reason.REDUCE_ONLY
         if not o.reduce_only and (price != o.price or left > o.open):
-            need = self.order_hold(o.symbol, o.side, price, left - o.close, p.leverage)
-            extra = need - o.hold - o.reserve
-            if extra > 0:
-                if extra > self.available(o.account, s["asset"]):
-                    return Reason.INSUFFICIENT_MARGIN
-                o.reserve += extra
+            opens = left - o.close
+            hold, apart = self.order_hold(o.account, o.symbol, o.side, price, opens, p.leverage)
+            reserve = max(o.reserve, hold - o.hold)
+            if (reserve, apart or o.apart) != (o.reserve, o.apart) and not self.takes(
+                o, o.hold, reserve, apart or o.apart
+            ):
+                return Reason.INSUFFICIENT_MARGIN
         o.amended, o.worst, o.exposure = True, worst, exposure
         if o.side == Side.BUY:
             s["high_bid"] = max(s["high_bid"], price)
@@ -609,7 +715,7 @@ class Twin:
         d.end = Reason.CANCEL_ALL
         if d.own:
             d.end = self.account_pending.pop(d["account"], d.end)
-        if everywhere or (d["account"], d["symbol"]) in self.positions:
+        if everywhere or self.legs(d["account"], d["symbol"]):
             self.match(d)
         return Reason.NONE
 
@@ -646,19 +752,122 @@ class Twin:
         s, leverage = self.symbols[d["symbol"]], d.also("leverage")
         if not 1 <= leverage <= s["leverage_max"]:
             return Reason.BAD_LEVERAGE
-        p = self.positions.get((d["account"], d["symbol"]))
-        if p is None:
+        account, symbol = d["account"], d["symbol"]
+        legs = self.legs(account, symbol)
+        if not legs:
             if len(self.positions) == self.limits.positions:
                 return Reason.CAPACITY
-            p = Position(d["account"], d["symbol"], leverage)
-            self.positions[p.account, p.symbol] = p
+            self.settings(account, symbol, leverage)
             return Reason.NONE
-        if self.live(p) and leverage != p.leverage:
+        before, isolated = legs[0].leverage, legs[0].isolated
+        if leverage == before:
+            return Reason.NONE
+        if any(self.live(p) for p in legs):
             return Reason.IN_USE
-        before, p.leverage = p.leverage, leverage
-        if leverage < before and p.lots and self.available(p.account, s["asset"]) < 0:
-            p.leverage = before
+        for p in legs:
+            p.leverage = leverage
+        reason = Reason.NONE
+        if leverage < before and any(p.lots for p in legs):
+            if isolated:
+                reason = Reason.OPEN_POSITION
+            elif self.available(account, s["asset"]) < 0:
+                reason = Reason.INSUFFICIENT_MARGIN
+        if reason:
+            for p in legs:
+                p.leverage = before
+        return reason
+
+    def settings(self, account: int, symbol: int, leverage: int) -> Position:
+        """A row for what is set before there is an order."""
+        hedge = self.modes.get(account) == PositionMode.HEDGE
+        leg = PositionSide.LONG if hedge else PositionSide.BOTH
+        p = self.positions[account, symbol, leg] = Position(account, symbol, leg, leverage)
+        return p
+
+    def margin_type(self, d: Decided) -> int:
+        if d.reserved() or d["position_side"]:
+            return Reason.MALFORMED
+        if reason := self.unknown(d) or self.closed(d, State.CANCEL_ONLY):
+            return reason
+        kind = d.also("value")
+        if kind not in list(MarginType):
+            return Reason.BAD_PARAMETER
+        legs = self.legs(d["account"], d["symbol"])
+        if not legs and len(self.positions) == self.limits.positions:
+            return Reason.CAPACITY
+        if kind == (legs[0].isolated if legs else MarginType.CROSS):
+            return Reason.NO_CHANGE
+        if any(self.live(p) for p in legs):
+            return Reason.OPEN_ORDERS
+        if any(p.lots or p.money for p in legs):
+            return Reason.OPEN_POSITION
+        if not legs:
+            leverage = self.symbols[d["symbol"]]["leverage_default"]
+            legs = [self.settings(d["account"], d["symbol"], leverage)]
+        for p in legs:
+            p.isolated = bool(kind)
+        return Reason.NONE
+
+    def position_mode(self, d: Decided) -> int:
+        account, mode = d["account"], d.also("value")
+        if d.reserved() or d["position_side"]:
+            return Reason.MALFORMED
+        if account not in self.accounts:
+            return Reason.UNKNOWN_ACCOUNT
+        if reason := self.closed(d, State.CANCEL_ONLY, False):
+            return reason
+        if mode not in list(PositionMode):
+            return Reason.BAD_PARAMETER
+        if mode == self.modes.get(account, 0):
+            return Reason.NO_CHANGE
+        if any(o.account == account for o in self.orders.values()):
+            return Reason.OPEN_ORDERS
+        if any(p.account == account and (p.lots or p.money) for p in self.positions.values()):
+            return Reason.OPEN_POSITION
+        self.modes[account] = mode
+        return Reason.NONE
+
+    def position_margin(self, d: Decided) -> int:
+        account, symbol, leg = d["account"], d["symbol"], d["position_side"]
+        if d.reserved() or leg not in LEGS:
+            return Reason.MALFORMED
+        if reason := self.unknown(d) or self.closed(d, State.CANCEL_ONLY):
+            return reason
+        amount = d.also("value")
+        if not 0 < abs(amount) <= MONEY_QUANTA_MAX:
+            return Reason.BAD_AMOUNT
+        if not self.fits(account, leg):
+            return Reason.POSITION_MODE
+        p = self.positions.get((account, symbol, leg))
+        if not p or not p.lots:
+            return Reason.NO_POSITION
+        if not p.isolated:
+            return Reason.CROSS_MARGIN
+        asset = self.symbols[symbol]["asset"]
+        if amount < 0 and -amount > self.removable(p):
             return Reason.INSUFFICIENT_MARGIN
+        if amount > self.withdrawable(account, asset):
+            return Reason.INSUFFICIENT_BALANCE
+        self.set_aside(account, asset, max(amount, 0))
+        d.position = p
+        return Reason.NONE
+
+    def set_aside(self, account: int, asset: int, quanta: int) -> None:
+        self.withdrawing[account, asset] = self.withdrawing.get((account, asset), 0) + quanta
+
+    def fee_rates(self, d: Decided) -> int:
+        if d.reserved():
+            return Reason.MALFORMED
+        if d["account"] not in self.accounts:
+            return Reason.UNKNOWN_ACCOUNT
+        maker, taker, own = d.also("maker_fee_ppm"), d.also("taker_fee_ppm"), d.also("own")
+        sound = own in (0, 1) and 0 <= taker <= PPM and -taker <= maker <= PPM
+        if not sound or (own == 0 and (maker or taker)):
+            return Reason.BAD_PARAMETER
+        if own:
+            self.rates[d["account"]] = maker, taker
+        else:
+            self.rates.pop(d["account"], None)
         return Reason.NONE
 
     def transfer(self, d: Decided) -> int:
@@ -680,8 +889,7 @@ class Twin:
             return Reason.BAD_AMOUNT
         if deposit and self.assets[asset] + amount > MONEY_QUANTA_MAX:
             return Reason.BAD_AMOUNT
-        free = min(self.available(account, asset, False), self.balance(account, asset))
-        if not deposit and amount > free:
+        if not deposit and amount > self.withdrawable(account, asset):
             return Reason.INSUFFICIENT_BALANCE
         if named and not self.open_name(d):
             return Reason.CAPACITY
@@ -689,8 +897,7 @@ class Twin:
         if deposit:
             self.assets[asset] += amount
         else:
-            held = self.withdrawing.get((account, asset), 0)
-            self.withdrawing[account, asset] = held + amount
+            self.set_aside(account, asset, amount)
         return Reason.NONE
 
     def asset(self, d: Decided) -> int:
@@ -811,7 +1018,7 @@ class Twin:
             o.exposure = o.price * o.open * self.symbols[o.symbol]["tick_lot_quanta"]
 
     def end(self, o: Order) -> None:
-        p = self.positions[o.account, o.symbol]
+        p = self.at(o)
         self.claim(p, o, 0)
         del self.orders[o.id]
         o.done = True
@@ -830,6 +1037,8 @@ class Twin:
                 assert d.order
                 self.say_order(d, d.order, Status.NEW, Reason.NONE, True)
                 self.say_origin(d, d.order.id, True)
+                if d.order.first_hold or d.order.hold or d.order.close:
+                    self.say_hold(d, d.order, d.order.first_hold)
         elif first and d["kind"] in (Kind.CANCEL_ALL, Kind.CANCEL_SYMBOL):
             self.say_answer(d, 0)
             self.say_origin(d, 0, False)
@@ -839,16 +1048,16 @@ class Twin:
             makers, takers = self.orders[maker], self.orders[slot]
             self.trade(d, makers, 0, price, lots, trade)
             self.trade(d, takers, 1, price, lots, trade)
-            if makers.account != takers.account:
-                self.flip(d, self.positions[makers.account, symbol], makers)
-            self.flip(d, self.positions[takers.account, symbol], takers, resting=False)
+            if self.at(makers) is not self.at(takers):
+                self.flip(d, self.at(makers), makers)
+            self.flip(d, self.at(takers), takers, resting=False)
             for o in (makers, takers):
                 if o.open == 0:
                     self.end(o)
         elif kind == MatchKind.RESTED:
             o = self.orders[slot]
             if o.reduce_only and d["kind"] == Kind.PLACE:
-                self.flip(d, self.positions[o.account, o.symbol], o)
+                self.flip(d, self.at(o), o)
         elif kind == MatchKind.ENDED:
             o = self.orders[slot]
             assert o.open == open_lots
@@ -858,12 +1067,20 @@ class Twin:
             self.say_order(d, o, status, reason, mine)
             if mine:
                 self.say_origin(d, o.id, d["kind"] == Kind.PLACE)
+            # What an order that never was held, nobody has heard; but of its flips they have.
+            unborn_here = mine and d["kind"] == Kind.PLACE
+            told = o.hold - (o.first_hold if unborn_here else 0)
+            if told or (o.close and told == o.hold):
+                self.say_hold(d, o, -told, close=0, left=0)
             self.end(o)
         elif kind == MatchKind.AMENDED:
             o = self.orders[slot]
+            before = o.hold, o.close
             self.amended(o, price, lots, open_lots)
             self.say_order(d, o, Status.AMENDED, d.end if d["kind"] == Kind.EXPIRE else 0, True)
             self.say_origin(d, o.id, False)
+            if (o.hold, o.close) != before:
+                self.say_hold(d, o, o.hold - before[0])
         elif kind == MatchKind.REFUSED:
             self.say_refused(d, slot, Status.REFUSED, Reason.UNKNOWN_ORDER)
             self.say_origin(d, slot, False)
@@ -871,22 +1088,22 @@ class Twin:
     def trade(self, d: Decided, o: Order, taker: int, price: int, lots: int, trade: int) -> None:
         """One side of a fill."""
         s = self.symbols[o.symbol]
-        p = self.positions[o.account, o.symbol]
+        p = self.at(o)
         unit = s["tick_lot_quanta"] * price
         signed = lots if o.side == Side.BUY else -lots
+        size = abs(p.lots)
         closing, realised = min(lots, self.backed(p, o.side)), 0
         if closing:
-            cost = abs(p.entry) * closing // abs(p.lots)  # what rounding keeps comes out last
+            cost = abs(p.entry) * closing // size  # what rounding keeps comes out last
             removed = cost if p.lots > 0 else -cost
             realised = (closing if p.lots > 0 else -closing) * unit - removed
             p.entry -= removed
         p.entry += (lots - closing) * (1 if signed > 0 else -1) * unit
         p.lots += signed
-        fee = fee_of(unit * lots, s["taker_fee_ppm"] if taker else s["maker_fee_ppm"])
-        self.pay(o.account, s["asset"], realised - fee)
+        fee = fee_of(unit * lots, self.fee_rate(o.account, o.symbol, bool(taker)))
         self.pay(FEE_ACCOUNT, s["asset"], fee)
         # The closing part comes out of the close claim first, the rest out of what opens.
-        opens = o.open - o.close
+        opens, held = o.open - o.close, o.hold
         from_close = max(min(closing, o.close), lots - opens)
         left = opens - (lots - from_close)
         o.exposure = o.exposure * (o.open - lots) // o.open
@@ -895,10 +1112,11 @@ class Twin:
         if lots > from_close:
             o.hold = o.hold * left // opens
         at = {"seq": d["seq"], "account": o.account, "symbol": o.symbol}
-        at["status"] = taker + 2 * o.side
+        status = taker + 2 * o.side + 32 * o.leg
         self.say(
             "EXEC",
             **at,
+            status=status,
             order_id=o.id,
             trade_id=trade,
             price_ticks=price,
@@ -906,15 +1124,89 @@ class Twin:
             open_lots=o.open,
             fee_quanta=fee,
         )
+        fee_close = fee * closing // lots  # of what it closed
+        if closing:
+            p.fees -= p.fees * closing // size
+        p.fees += fee - fee_close
+        if not p.isolated:
+            self.pay(o.account, s["asset"], realised - fee)
         self.say(
             "POSITION",
             **at,
+            status=status,
             trade_id=trade,
             position_lots=p.lots,
             entry_quanta=p.entry,
             realised_quanta=realised,
             wallet_quanta=self.balance(o.account, s["asset"]),
             hold_quanta=o.hold,
+        )
+        if p.isolated:
+            gain = realised - fee_close
+            back = 0
+            if closing == size:
+                back = max(p.money + gain, 0) if closing else 0
+            elif closing:
+                back = max(max(p.money, 0) * closing // size + min(gain, 0), 0)
+            p.money += realised - fee
+            self.isolate(d, p, -back, trade)
+            if lots > closing:
+                wanted = up((lots - closing) * unit, p.leverage)
+                spare = held - o.hold + max(self.available(o.account, s["asset"]), 0)
+                self.isolate(d, p, min(wanted, spare), trade)
+        self.say_margin(d, p)
+
+    def isolate(self, d: Decided, p: Position, quanta: int, reference: int) -> None:
+        """Move money from the wallet to an isolated position, or back."""
+        if quanta == 0:
+            return
+        asset = self.symbols[p.symbol]["asset"]
+        self.pay(p.account, asset, -quanta)
+        p.money += quanta
+        self.say(
+            "MOVE",
+            seq=d["seq"],
+            account=p.account,
+            symbol=p.symbol,
+            status=int(Move.ISOLATE if quanta > 0 else Move.RELEASE),
+            amount_quanta=-quanta,
+            wallet_quanta=self.balance(p.account, asset),
+            other_account=p.account,
+            other_quanta=p.money,
+            reference=reference,
+            pocket=asset + (p.leg << 16),
+        )
+
+    def say_margin(self, d: Decided, p: Position) -> None:
+        self.say(
+            "MARGIN",
+            seq=d["seq"],
+            account=p.account,
+            symbol=p.symbol,
+            status=p.leg + 4 * p.isolated,
+            liquidation_ticks=0,
+            isolated_quanta=p.money,
+            maintenance_quanta=self.maintenance(p),
+            leverage=p.leverage,
+            fees_quanta=p.fees,
+            mark_ticks=self.symbols[p.symbol]["mark"],
+        )
+
+    def say_hold(
+        self, d: Decided, o: Order, change: int, close: int | None = None, left: int | None = None
+    ) -> None:
+        self.say(
+            "HOLD",
+            seq=d["seq"],
+            account=o.account,
+            symbol=o.symbol,
+            status=0,
+            order_id=o.id,
+            hold_quanta=o.hold if close is None else 0,
+            change_quanta=change,
+            close_lots=o.close if close is None else close,
+            open_lots=o.open if left is None else left,
+            asset=self.symbols[o.symbol]["asset"],
         )
 
     def pay(self, account: int, asset: int, quanta: int) -> None:
@@ -935,13 +1227,13 @@ class Twin:
             if o.reduce_only:
                 o.pending = o.pending or Reason.REDUCE_ONLY
             else:
-                asset = self.symbols[o.symbol]["asset"]
-                need = self.order_hold(o.symbol, o.side, o.price, lots, p.leverage)
-                if need <= self.available(o.account, asset):
-                    how, taken = Flip.TO_OPEN, need
+                more, apart = self.order_hold(
+                    o.account, o.symbol, o.side, o.price, lots, p.leverage
+                )
+                if self.takes(o, o.hold + more, o.reserve, apart or o.apart):
+                    how, taken = Flip.TO_OPEN, more
                 else:
                     o.pending = o.pending or Reason.FLIP
-            o.hold += taken
             self.say(
                 "FLIP",
                 seq=d["seq"],
@@ -959,7 +1251,7 @@ class Twin:
     def amended(self, o: Order, price: int, total: int, left: int) -> None:
         """An AMEND, REDUCE or trim has come through matching."""
         s = self.symbols[o.symbol]
-        p = self.positions[o.account, o.symbol]
+        p = self.at(o)
         opens, less = o.open - o.close, price == o.price and left <= o.open
         o.open, o.total, o.price = left, total, price
         exposure = o.worst * left * s["tick_lot_quanta"]
@@ -971,18 +1263,22 @@ class Twin:
             elif o.pending == Reason.REDUCE_ONLY:
                 o.pending = 0
             return
-        held = o.hold + o.reserve
+        held, apart = o.hold + o.reserve, o.apart
         if not less:
-            need = self.order_hold(o.symbol, o.side, price, left - o.close, p.leverage)
+            need, apart = self.order_hold(
+                o.account, o.symbol, o.side, price, left - o.close, p.leverage
+            )
+            apart = apart or (o.apart and o.flying > 1)
         elif left - o.close < opens:
             need = o.hold * (left - o.close) // opens
         else:
             need = o.hold
-        if need > held + max(self.available(o.account, s["asset"]), 0):
-            need = held
-        o.hold = need
-        if o.amended:
-            o.reserve = max(held - need, 0)
+        # More than was held only if it is there; less, or netted again, in any case.
+        more = need > held or apart > o.apart
+        if more and not self.takes(o, max(need, held), 0, apart or o.apart):
+            need, apart = min(need, held), o.apart
+        o.hold, o.apart = need, apart
+        o.reserve = max(held - need, 0) if o.amended else 0
 
     def answer(self, d: Decided) -> None:
         """A command that matching never sees, or that risk refused."""
@@ -1015,9 +1311,25 @@ class Twin:
             Kind.VENUE_STATE: "state",
             Kind.LEVERAGE: "leverage",
             Kind.MARK: "mark_ticks",
+            Kind.MARGIN_TYPE: "value",
+            Kind.POSITION_MODE: "value",
+            Kind.POSITION_MARGIN: "value",
         }.get(kind)  # type: ignore[call-overload]
+        p, amount = d.position, 0
+        if p:
+            asset, amount = self.symbols[p.symbol]["asset"], d.also("value")
+            self.set_aside(p.account, asset, -max(amount, 0))
+            if p.lots == 0:
+                reason = d.reason = Reason.NO_POSITION
+            elif not p.isolated:
+                reason = d.reason = Reason.CROSS_MARGIN
+            elif -amount > self.removable(p):
+                reason = d.reason = Reason.INSUFFICIENT_MARGIN
         self.say_answer(d, d.also(value) if value else 0)
         self.say_origin(d, 0, False)
+        if p and reason == Reason.NONE:
+            self.isolate(d, p, amount, 0)
+            self.say_margin(d, p)
         if reason != Reason.NONE:
             return
         if kind in PARAMETER_KINDS:
@@ -1100,7 +1412,7 @@ class Twin:
             tif=Tif(o.tif).name,
             flags=o.flags | (d["flags"] & Flag.TO_BACK if status == Status.AMENDED else 0),
             reason=Reason(reason).name,
-            position_side="BOTH",
+            position_side=PositionSide(o.leg).name,
             stp=Stp(o.stp).name,
             command=Kind(d["kind"]).name,
         )
@@ -1170,10 +1482,16 @@ class Twin:
             "held": {
                 (a, k): h for a in self.accounts for k in self.assets if (h := self.held(a, k))
             },
-            "positions": {k: (p.lots, p.entry, p.leverage) for k, p in self.positions.items()},
+            "positions": {
+                k: (p.lots, p.entry, p.leverage, p.isolated, p.money, p.fees)
+                for k, p in self.positions.items()
+            },
             "closers": {k: [o.id for o in p.closers] for k, p in self.positions.items()},
             "orders": {
-                o.id: (o.open, o.close, o.hold, o.reserve, o.exposure, o.total, o.price, o.pending)
+                o.id: (
+                    *(o.open, o.close, o.hold, o.reserve, o.exposure, o.total, o.price),
+                    *(o.pending, o.apart),
+                )
                 for o in self.orders.values()
             },
             "names": {k: (n.order, n.closed) for k, n in self.names.items()},

@@ -257,7 +257,7 @@ def test_cut_becomes_a_state_of_the_venue() -> None:
     v.cursors[cursors.CUT] = 0
     v.work()
     v.place(ANN, Side.BUY, 100, 5)
-    assert v.drain()[-1]["status"] == "NEW"
+    assert v.drain()[-2]["status"] == "NEW"
     assert v.venue["disk_state"] == State.TRADING
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.settlement import trade_position
+from engine.fills import trade_position
 from shm import cursors
 from shm.codes import Flag, Kind, Side, Tif
 from shm.units import FEE_ACCOUNT, PPM
