@@ -9,10 +9,16 @@ Left     Ann, Bob, Cat, Dan, Eve have 10,000 each unless `given` says otherwise;
          (where nothing else is said) and ETH; one tick times one lot is worth 1; no fees, leverage
          10. A line that begins with & was decided together with the one above: neither had been
          settled when risk looked at the other. Empty: nothing is sent.
-Middle   every report, in order, but those of positions and wallets; complete. Commands that the
-         engine gives itself stand on the line that caused them.
-Right    whatever is worth a look: Ann +4 (long 4; short is -4), cost, wallet, held, free; of an
-         order: open, close (what it claims of the position), hold; the book as `bids 99 a5 b3`.
+         Settings: Ann mode HEDGE; Ann margin ISOLATED ETH; Ann moves 50 LONG (into the isolated
+         position, -50 out of it); Ann fees -100 400 (maker, taker ppm), Ann fees own=0; orders of
+         a leg carry LONG or SHORT.
+Middle   every report, in order, but those of positions, wallets and holds; complete. Commands that
+         the engine gives itself stand on the line that caused them. `isolate 50` and `release 50`:
+         money goes into an isolated position and comes back.
+Right    whatever is worth a look: Ann +4 (long 4; short is -4), or Ann LONG +4 of a leg, cost,
+         wallet, held, free, isolated; most: may be withdrawn; spare: may be taken out of the
+         isolated position; of an order: open, close (what it claims of the position), hold; the
+         book as `bids 99 a5 b3`.
 
 Laws of the whole state (tests/venue.py) are checked after every line.
 """
@@ -26,8 +32,23 @@ from typing import Any
 
 import pytest
 
-from shm.codes import Flag, Flip, Kind, Reason, Side, State, Status, Stp, Tif, Type
-from shm.margin import available
+from shm.codes import (
+    Flag,
+    Flip,
+    Kind,
+    MarginType,
+    Move,
+    PositionMode,
+    PositionSide,
+    Reason,
+    Side,
+    State,
+    Status,
+    Stp,
+    Tif,
+    Type,
+)
+from shm.margin import available, removable, withdrawable
 from shm.units import PRODUCER_SHIFT
 from tests.venue import ANN, DESK, GATEWAY, SECOND, Venue, check_laws, check_reports
 
@@ -176,7 +197,21 @@ class Table:
                 kind = Kind.DEPOSIT if verb == "deposits" else Kind.WITHDRAW
                 return kind, account | {"amount_quanta": int(words[2])} | more(words[3:])
             if verb == "leverage":
-                return Kind.LEVERAGE, account | {"symbol": 0, "leverage": int(words[2])}
+                leverage = {"symbol": 0, "leverage": int(words[2])}
+                return Kind.LEVERAGE, account | leverage | more(words[3:])
+            if verb == "mode":
+                return Kind.POSITION_MODE, account | {"value": PositionMode[words[2]]}
+            if verb == "margin":
+                value = {"symbol": 0, "value": MarginType[words[2]]}
+                return Kind.MARGIN_TYPE, account | value | more(words[3:])
+            if verb == "moves":
+                value = {"symbol": 0, "value": int(words[2])}
+                return Kind.POSITION_MARGIN, account | value | more(words[3:])
+            if verb == "fees":
+                if words[2] == "own=0":
+                    return Kind.FEE_RATES, account | {"own": 0}
+                rates = {"maker_fee_ppm": int(words[2]), "taker_fee_ppm": int(words[3])}
+                return Kind.FEE_RATES, account | rates | {"own": 1}
         if who in ("cancel", "amend", "reduce"):
             account_, symbol = self.where.get(verb, (ANN, 0))
             about = {"account": account_, "symbol": symbol}
@@ -261,6 +296,8 @@ class Table:
         if kind == "ANSWER" and asked:
             twice = r["original"] if r["reason"].startswith("DUPLICATE") else 0
             return "ok" if r["reason"] == "NONE" else f"no {r['reason']}" + " again" * bool(twice)
+        if kind == "MOVE":
+            return f"{Move(r['status']).name.lower()} {abs(r['amount_quanta'])}"
         if kind == "FLIP":
             name = self.name(r["order_id"])
             if r["status"] == Flip.TRIMMED:
@@ -310,11 +347,22 @@ class Table:
             symbol = SYMBOLS[words.pop(0)]
         else:
             symbol = 0
-        p, w = v.position(account, symbol), v.wallet(account)
+        leg = PositionSide.BOTH
+        if words and words[0] in ("LONG", "SHORT"):
+            leg = PositionSide[words.pop(0)]
+        p, w = v.position(account, symbol, leg), v.wallet(account)
         r = v.engine.risk
         row = account * v.limits.assets
-        free = available(r.accounts, r.wallets, r.symbols, r.positions, account, row)
+        tables = (r.accounts, r.wallets, r.symbols, r.positions)
+        rows = v.arrays["positions"]
+        same = (rows["account"] == account) & (rows["symbol"] == symbol)
+        same &= rows["position_side"] == leg
+        spare = removable(r.symbols, r.brackets, r.positions[int(same.argmax())]) if any(same) else 0
         return {
+            "isolated": p["isolated_quanta"],
+            "paid": p["fees_quanta"],
+            "most": int(withdrawable(*tables, r.brackets, account, row)),
+            "spare": int(spare),
             "lots": p["lots"],
             "cost": p["entry_quanta"],
             "realised": p["realised_quanta"],
@@ -325,7 +373,7 @@ class Table:
             "fees": w["fees_quanta"],
             "held": w["held_quanta"],
             "short": w["deficit_count"],
-            "free": int(free),
+            "free": int(available(*tables, account, row)),
         }
 
 
@@ -351,6 +399,8 @@ def more(words: list[str]) -> dict[str, Any]:
             fields["flags"] |= FLAGS[word]
         elif word in SYMBOLS:
             fields["symbol"] = SYMBOLS[word]
+        elif word in ("LONG", "SHORT"):
+            fields["position_side"] = PositionSide[word]
         elif name == "stp":
             fields["stp"] = Stp[value]
         elif name == "id":
