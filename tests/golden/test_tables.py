@@ -357,7 +357,9 @@ class Table:
         rows = v.arrays["positions"]
         same = (rows["account"] == account) & (rows["symbol"] == symbol)
         same &= rows["position_side"] == leg
-        spare = removable(r.symbols, r.brackets, r.positions[int(same.argmax())]) if any(same) else 0
+        spare = (
+            removable(r.symbols, r.brackets, r.positions[int(same.argmax())]) if any(same) else 0
+        )
         return {
             "isolated": p["isolated_quanta"],
             "paid": p["fees_quanta"],
