@@ -60,7 +60,7 @@ def _read_cell(shard: int) -> int:
 # ---------------------------------------------------------------- a trade, and what it robs
 
 
-@inlined
+@kernel
 def fill_side(
     r: Risk,
     out: Out,

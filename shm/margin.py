@@ -114,7 +114,7 @@ def _need(lots: int, margin: int, buys: int, sells: int, apart: int) -> int:
     return (buys if buys > sells else sells) + apart
 
 
-@inlined
+@kernel
 def order_need(
     symbols: Rows, p: Rows, side: int, held: int, was_apart: int, hold: int, apart: int
 ) -> int:
@@ -212,7 +212,7 @@ def cross_floor(
     return total
 
 
-@inlined
+@kernel
 def withdrawable(
     accounts: Rows,
     wallets: Rows,
@@ -228,7 +228,7 @@ def withdrawable(
     return max(min(free, floor), 0)
 
 
-@inlined
+@kernel
 def removable(symbols: Rows, brackets: Rows, p: Rows) -> int:
     """The most that may be taken out of an isolated position's wallet.
 

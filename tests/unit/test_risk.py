@@ -11,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from shm.codes import Flag, Kind, Reason, Side, State, Tif, Type
+from shm.codes import (
+    Flag,
+    Kind,
+    MarginType,
+    PositionMode,
+    PositionSide,
+    Reason,
+    Side,
+    State,
+    Tif,
+    Type,
+)
 from shm.records import NO_SYMBOL
 from shm.units import MONEY_QUANTA_MAX, NOTIONAL_QUANTA_MAX, PRICE_TICKS_MAX, QTY_LOTS_MAX
 from tests.venue import ANN, BOB, DESK, GATEWAY, LIMITS, Venue, check_laws
@@ -38,6 +49,7 @@ WHERE = {
 ORDER = {"account": ANN, "symbol": 0, "price_ticks": 1000, "qty_lots": 10}
 TOO_SMALL = {"+notional_quanta_min": 2000 * 10 * UNIT, "qty_lots": 10, "flags": 0}
 TOO_LARGE = {"qty_lots": 2 * NOTIONAL_QUANTA_MAX // UNIT // 1000}
+OPEN_ISOLATED = {"+long": 1, "+isolated": 1, "position_side": 0}  # money needs a position
 OFF_BAND = {"+mark": 2000, "+band_ppm": 100_000, "price_ticks": 1000, "type": Type.LIMIT}
 
 TABLES: dict[str, tuple[dict[str, Any], dict[Reason, dict[str, Any]]]] = {
@@ -57,10 +69,13 @@ TABLES: dict[str, tuple[dict[str, Any], dict[Reason, dict[str, Any]]]] = {
             Reason.NOTIONAL_TOO_SMALL: TOO_SMALL,
             Reason.NOTIONAL_TOO_LARGE: TOO_LARGE,
             Reason.PRICE_BAND: OFF_BAND,
-            Reason.TOO_MANY_ORDERS: {"+orders_max": 1, "+resting": 1},
+            Reason.TOO_MANY_ORDERS: {"+orders_max": 1, "+resting": 1, "position_side": 0},
             Reason.REDUCE_ONLY: {"flags": Flag.REDUCE_ONLY},
             Reason.INSUFFICIENT_MARGIN: {"+money": 1000},
             Reason.CAPACITY: {"+full": 1},
+            Reason.POSITION_MODE: {"position_side": PositionSide.LONG},
+            Reason.LIQUIDATING: {"+liquidating": 1},
+            Reason.BRACKET_NOTIONAL: {"+position_quanta_max": 9_999 * UNIT},
         },
     ),
     "AMEND": (
@@ -127,7 +142,67 @@ TABLES: dict[str, tuple[dict[str, Any], dict[Reason, dict[str, Any]]]] = {
             **STATES,
             Reason.BAD_LEVERAGE: {"leverage": 101},
             Reason.IN_USE: {"+resting": 1},
-            Reason.INSUFFICIENT_MARGIN: {"+long": 1, "+money": 150_000_000_000},
+            Reason.INSUFFICIENT_MARGIN: {"+long": 1, "+money": 150_000_000_000, "+isolated": 0},
+            Reason.OPEN_POSITION: {"+long": 1, "+isolated": 1},
+        },
+    ),
+    "MARGIN_TYPE": (
+        {"kind": Kind.MARGIN_TYPE, "account": ANN, "symbol": 0, "value": MarginType.ISOLATED},
+        {
+            **ENVELOPE,
+            Reason.MALFORMED: {"setting_reserved2": 1},
+            **WHERE,
+            **STATES,
+            Reason.BAD_PARAMETER: {"value": 2},
+            Reason.NO_CHANGE: {"value": MarginType.CROSS},
+            Reason.OPEN_ORDERS: {"+resting": 1},
+            Reason.OPEN_POSITION: {"+long": 1},
+        },
+    ),
+    "POSITION_MODE": (
+        {"kind": Kind.POSITION_MODE, "account": ANN, "value": PositionMode.HEDGE},
+        {
+            **ENVELOPE,
+            Reason.MALFORMED: {"position_side": PositionSide.LONG},
+            Reason.UNKNOWN_ACCOUNT: {"account": 30},
+            Reason.VENUE_STATE: {"+venue": State.HALTED},
+            Reason.ACCOUNT_STATE: {"+account": State.HALTED},
+            Reason.BAD_PARAMETER: {"value": -1},
+            Reason.NO_CHANGE: {"value": PositionMode.ONE_WAY},
+            Reason.OPEN_ORDERS: {"+resting": 1},
+            Reason.OPEN_POSITION: {"+long": 1},
+        },
+    ),
+    "POSITION_MARGIN": (
+        {
+            "kind": Kind.POSITION_MARGIN,
+            "account": ANN,
+            "symbol": 0,
+            "value": UNIT,
+            "+long": 1,
+            "+isolated": 1,
+        },
+        {
+            **ENVELOPE,
+            Reason.MALFORMED: {"setting_reserved": 1},
+            **WHERE,
+            **STATES,
+            Reason.BAD_AMOUNT: {"value": 0},
+            Reason.INSUFFICIENT_MARGIN: {"value": -1, **OPEN_ISOLATED},
+            Reason.INSUFFICIENT_BALANCE: {"value": RICH, **OPEN_ISOLATED},
+            Reason.POSITION_MODE: {"position_side": PositionSide.SHORT},
+            Reason.NO_POSITION: {"+long": 0, "+isolated": 1},
+            Reason.CROSS_MARGIN: {"+long": 1, "+isolated": 0},
+        },
+    ),
+    "FEE_RATES": (
+        {"kind": Kind.FEE_RATES, "account": ANN, "maker_fee_ppm": -5, "taker_fee_ppm": 5, "own": 1},
+        {
+            **ENVELOPE,
+            Reason.FORBIDDEN: {"ring": GATEWAY},
+            Reason.MALFORMED: {"fee_reserved": 1},
+            Reason.UNKNOWN_ACCOUNT: {"account": 30},
+            Reason.BAD_PARAMETER: {"maker_fee_ppm": -6},
         },
     ),
     "DEPOSIT": (
@@ -248,6 +323,8 @@ def reason_of(fields: dict[str, Any]) -> Reason:
         v.account(account, RICH)
     v.work()
     resting = 0
+    if world.get("isolated"):
+        v.send(Kind.MARGIN_TYPE, account=ANN, symbol=0, value=MarginType.ISOLATED)
     if world.get("long") or world.get("reduce_only"):
         v.place(ANN, Side.BUY, 1000, 1000)
         v.place(BOB, Side.SELL, 1000, 1000)
@@ -265,6 +342,10 @@ def reason_of(fields: dict[str, Any]) -> Reason:
             v.place(BOB, Side.BUY, 500, 1)
     if "mark" in world:
         v.mark(world["mark"])
+    if "position_quanta_max" in world:
+        v.arrays["contracts"]["position_quanta_max"][0] = world["position_quanta_max"]
+    if "liquidating" in world:
+        v.arrays["wallets"]["liquidation"][ANN * v.limits.assets] = 1
     late = {n: world[n] for n in ("notional_quanta_min", "orders_max") if n in world}
     if late:
         v.symbol(0, **{**symbol, **late})
