@@ -12,7 +12,7 @@ from __future__ import annotations
 from engine import hashmap
 from engine.setup import POSITION_BITS, POSITIONS
 from engine.state import Risk
-from shm.codes import MarginType, PositionMode, PositionSide, Side
+from shm.codes import PositionMode, PositionSide, Side
 from shm.jit import inlined, kernel
 from shm.pointers import Cells
 from shm.units import NIL
@@ -79,7 +79,7 @@ def new_position(
     p["account"] = account
     p["symbol"] = symbol
     p["position_side"] = position_side
-    p["isolated"] = r.positions[sibling]["isolated"] if sibling != NIL else MarginType.CROSS
+    p["isolated"] = r.positions[sibling]["isolated"] if sibling != NIL else 0
     p["leverage"] = leverage
     p["wallet"] = wallet
     p["countdown_heap"] = NIL
