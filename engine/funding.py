@@ -188,6 +188,18 @@ def _pay(r: Risk, out: Out, setup: Cells, seq: int, position: int) -> None:
     reports.funding(r, out, setup, seq, position, c["round_ns"], rate, mark, amount, after)
 
 
+@kernel
+def due_of(r: Risk, position: int) -> int:
+    """What `settle_due` would pay into a position now; negative: take out of it."""
+    p = r.positions[position]
+    symbol = symbol_of(p)
+    c = r.contracts[symbol]
+    if p["funding_round"] == c["funding_round"] or p["lots"] == 0:
+        return 0
+    unit = r.symbols[symbol]["tick_lot_quanta"]
+    return amount_of(p["lots"], c["round_mark_ticks"], unit, c["round_rate_ppb"])
+
+
 @inlined
 def settle_due(r: Risk, out: Out, setup: Cells, seq: int, position: int) -> None:
     """Before anything changes a position or its margin: pay what an open round still owes or asks.

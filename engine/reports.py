@@ -402,7 +402,7 @@ def hold(
     close_lots: int,
     open_lots: int,
 ) -> None:
-    """What an order holds and claims, after that changed without a trade or a flip."""
+    """What an order holds and claims, after that changed without a trade, or more than a flip says."""
     c = r.claims[slot]
     at = _slot(r, setup)
     o = out.holds[at]
@@ -410,7 +410,7 @@ def hold(
     o["account"] = c["account"]
     o["symbol"] = c["symbol"]
     o["kind"] = ReportKind.HOLD
-    o["status"] = 0
+    o["status"] = c["apart"]
     o["order_id"] = c["order_id"]
     o["hold_quanta"] = hold_quanta
     o["change_quanta"] = change_quanta

@@ -162,8 +162,21 @@ def _flip(
                     return False
                 lots = min(p["close_lots"] - allowed, c["close_lots"])
                 held = c["hold_quanta"]
+                apart = c["apart"]
                 opened = claims.flip_to_open(r, setup, slot, lots)
                 reports.flip(r, out, setup, seq, slot, thief, lots, held, opened)
+                if c["apart"] != apart:
+                    reports.hold(
+                        r,
+                        out,
+                        setup,
+                        seq,
+                        slot,
+                        c["hold_quanta"],
+                        0,
+                        c["close_lots"],
+                        c["open_lots"],
+                    )
             slot = older
     return True
 
@@ -365,6 +378,7 @@ def settle_match(
         slot = x["slot"]
         held = r.claims[slot]["hold_quanta"]
         close = r.claims[slot]["close_lots"]
+        apart = r.claims[slot]["apart"]
         amend_claim(r, setup, slot, x["price_ticks"], x["lots"], x["open_lots"])
         reports.order(
             r,
@@ -380,7 +394,7 @@ def settle_match(
             reports.origin(r, out, setup, c, cs.words, at * WORDS, c["decided_order_id"], False)
         v["answered"] = 1
         o = r.claims[slot]
-        if o["hold_quanta"] != held or o["close_lots"] != close:
+        if o["hold_quanta"] != held or o["close_lots"] != close or o["apart"] != apart:
             reports.hold(
                 r,
                 out,
@@ -542,12 +556,15 @@ def _settle_position_margin(r: Risk, out: Out, setup: Cells, cs: Commands, at: i
         reason = Reason.NO_POSITION
     elif p["isolated"] == 0:
         reason = Reason.CROSS_MARGIN
-    elif amount < 0 and -amount > removable(r.symbols, r.brackets, p):
-        reason = Reason.INSUFFICIENT_MARGIN
+    elif amount < 0:
+        due = min(funding.due_of(r, position), 0)
+        if -amount > removable(r.symbols, r.brackets, p) + due:
+            reason = Reason.INSUFFICIENT_MARGIN
     reports.answer(r, out, setup, c, reason, amount, 0)
     if c["lines"] > 1:
         reports.origin(r, out, setup, c, cs.words, at * WORDS, 0, False)
     if reason == Reason.NONE:
+        funding.settle_due(r, out, setup, c["seq"], position)
         move_isolated(r, out, setup, c["seq"], position, amount, 0)
         reports.margin(r, out, setup, c["seq"], position)
 

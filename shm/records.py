@@ -689,7 +689,8 @@ MARGIN_REPORT = record(
 
 HOLD_REPORT = record(
     "HOLD_REPORT",
-    "HOLD: what an order holds and claims, after it changed without a trade or a flip",
+    "HOLD: what an order holds and claims, after it changed without a trade or a flip; `status` 1: "
+    "its hold stands apart, and is not netted",
     size_bytes=64,
     fields=(
         *_REPORT,

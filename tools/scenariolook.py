@@ -245,7 +245,7 @@ class Eye:
         row = account * v.limits.assets + asset.number
         w = v.arrays["wallets"][row]
         tables = (r.accounts, r.wallets, r.symbols, r.positions)
-        free = int(available(*tables, account, row, True))
+        free = int(available(*tables, account, row))
         equity, needed, _ = cross_health(*tables, r.brackets, account, row, NO_SYMBOL)
         positions = v.arrays["positions"][: v.venue["positions_used"]]
         mine = positions[(positions["wallet"] == row) & (positions["lots"] != 0)]

@@ -1075,11 +1075,11 @@ class Twin:
             self.end(o)
         elif kind == MatchKind.AMENDED:
             o = self.orders[slot]
-            before = o.hold, o.close
+            before = o.hold, o.close, o.apart
             self.amended(o, price, lots, open_lots)
             self.say_order(d, o, Status.AMENDED, d.end if d["kind"] == Kind.EXPIRE else 0, True)
             self.say_origin(d, o.id, False)
-            if (o.hold, o.close) != before:
+            if (o.hold, o.close, o.apart) != before:
                 self.say_hold(d, o, o.hold - before[0])
         elif kind == MatchKind.REFUSED:
             self.say_refused(d, slot, Status.REFUSED, Reason.UNKNOWN_ORDER)
@@ -1200,7 +1200,7 @@ class Twin:
             seq=d["seq"],
             account=o.account,
             symbol=o.symbol,
-            status=0,
+            status=int(o.apart),
             order_id=o.id,
             hold_quanta=o.hold if close is None else 0,
             change_quanta=change,
@@ -1223,7 +1223,7 @@ class Twin:
             if lots <= 0:
                 continue
             self.claim(p, o, o.close - lots)
-            how, taken = Flip.TRIMMED, 0
+            how, taken, was_apart = Flip.TRIMMED, 0, o.apart
             if o.reduce_only:
                 o.pending = o.pending or Reason.REDUCE_ONLY
             else:
@@ -1247,6 +1247,8 @@ class Twin:
                 hold_quanta=o.hold,
                 hold_change_quanta=taken,
             )
+            if o.apart != was_apart:
+                self.say_hold(d, o, 0)
 
     def amended(self, o: Order, price: int, total: int, left: int) -> None:
         """An AMEND, REDUCE or trim has come through matching."""
