@@ -402,7 +402,7 @@ def hold(
     close_lots: int,
     open_lots: int,
 ) -> None:
-    """What an order holds and claims, after that changed without a trade, or more than a flip says."""
+    """What an order holds and claims, after it changed in a way that nothing else tells."""
     c = r.claims[slot]
     at = _slot(r, setup)
     o = out.holds[at]
