@@ -223,6 +223,13 @@ class Http(_Table, frozen=True):
     pong_s: int = 600
 
 
+class Alert(_Table, frozen=True):
+    """Whom to tell when a unit has failed."""
+
+    command: tuple[str, ...] = ()  # a program and its arguments; the message comes last
+    seconds: float = 20.0  # how long it may take
+
+
 PRODUCERS: Final = (
     Producer(name="clock", id=1, kinds=("clock",)),
     Producer(name="admin", id=2, kinds=("admin", "order")),
@@ -250,6 +257,7 @@ class Config(_Table, frozen=True):
     producers: tuple[Producer, ...] = PRODUCERS
     publisher: Publisher = Publisher()
     clock: Clock = Clock()
+    alert: Alert = Alert()
     view: View = View()
     marketdata: MarketData = MarketData()
     history: History = History()

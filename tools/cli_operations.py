@@ -244,3 +244,123 @@ def metrics(instance: str | None, config_path: Path | None, listen: str, once: b
     if not host or not port.isdecimal() or int(port) > 65535:
         raise click.BadParameter(f"{listen!r}, must be HOST:PORT", param_hint="--listen")
     module.serve(config, host, int(port))
+
+
+@COMMANDS.append
+@click.command(
+    cls=Examples,
+    epilog="""
+    perpcore backup --to /var/backups/perpcore
+    perpcore backup --data /srv/perpcore --to /mnt/backups --keep 14
+    perpcore backup --tar --to /tmp
+    """,
+)
+@configured
+@click.option(
+    "--to",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of backups; this one goes into a new folder there.",
+)
+@click.option("--keep", type=click.IntRange(1), help="Remove the oldest beyond so many.")
+@click.option("--tar", is_flag=True, help="Write it to standard output as a tar stream instead.")
+@as_json
+def backup(
+    config_path: Path | None,
+    settings: tuple[str, ...],
+    instance: str | None,
+    data_dir: str | None,
+    to: Path,
+    keep: int | None,
+    tar: bool,
+    as_json: bool,
+) -> None:
+    """Back up a venue, running or not, and verify the copy.
+
+    One cut of log, snapshots and stores. It counts only once its log was replayed and equals its
+    recorded digests.
+    """
+    from tools import backup as module
+
+    config = config_of(config_path, settings, instance=instance, data_dir=data_dir)
+    data = Path(config.data_dir)
+    if tar:
+        module.stream(data, sys.stdout.buffer, to)
+        return
+    made = module.backup(data, to)
+    removed = module.prune(to, keep) if keep else []
+    if as_json:
+        print_json({**made._asdict(), "removed": [str(path) for path in removed]})
+    else:
+        click.echo(
+            f"{made.path}: commands up to {made.seq}, {made.files} files, "
+            f"{made.size_bytes:,} bytes, verified, {made.seconds:.1f} s"
+        )
+        for path in removed:
+            click.echo(f"removed {path}")
+
+
+@COMMANDS.append
+@click.command(
+    cls=Examples,
+    epilog="""
+    perpcore restore /var/backups/perpcore/20261127T031500Z --data /srv/perpcore
+    perpcore restore BACKUP --data DIR --to-seq 123456
+    perpcore restore BACKUP --data DIR --to-time 2026-11-27T09:30:00Z
+    """,
+)
+@click.argument("folder", metavar="BACKUP", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--data",
+    "data_dir",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to; must be empty or not there.",
+)
+@click.option("--to-seq", type=click.IntRange(1), help="Only up to this command.")
+@click.option("--to-time", type=str, metavar="TIME", help="Only up to this time (ISO 8601, UTC).")
+@as_json
+def restore(
+    folder: Path, data_dir: Path, to_seq: int | None, to_time: str | None, as_json: bool
+) -> None:
+    """Restore a backup into an empty directory, and verify it.
+
+    With --to-seq or --to-time the venue is as it was after that command, and goes on from there.
+    """
+    from datetime import UTC, datetime
+
+    from tools import backup as module
+
+    to_ns = None
+    if to_time is not None:
+        try:
+            at = datetime.fromisoformat(to_time)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--to-time") from None
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        to_ns = int(at.timestamp()) * 1_000_000_000 + at.microsecond * 1000
+    if to_seq is not None and to_ns is not None:
+        raise click.UsageError("--to-seq and --to-time exclude each other")
+    found = module.restore(folder, data_dir, to_seq=to_seq, to_ns=to_ns)
+    if as_json:
+        print_json({"data": str(data_dir), **found._asdict()})
+    else:
+        click.echo(
+            f"{data_dir}: commands up to {found.seq}, state digest "
+            f"{found.state_digest & (1 << 64) - 1:016x}, verified. Start it: perpcore up --data "
+            f"{data_dir}"
+        )
+
+
+@COMMANDS.append
+@click.command(cls=Examples, epilog="perpcore alert perpcore-engine.service")
+@click.argument("unit")
+@named
+def alert(unit: str, instance: str | None, config_path: Path | None) -> None:
+    """Say that a unit has failed; systemd calls this.
+
+    Runs the command of [alert] in the configuration with one JSON object as its last argument.
+    """
+    from tools.alert import send
+
+    click.echo(send(config_of(config_path, instance=instance), unit))

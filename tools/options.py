@@ -36,6 +36,7 @@ def operator_errors() -> tuple[type[Exception], ...]:
         "gateways.http.adminclient": "AdminError",
         "gateways.users.seal": "SealError",
         "gateways.users.store": "StoreError",
+        "tools.backup": "BackupError",
     }
     loaded = ((sys.modules.get(module), name) for module, name in known.items())
     return (OSError, *(getattr(module, name) for module, name in loaded if module))
