@@ -12,6 +12,7 @@ search by sequence or time is binary, over columns that only grow.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -62,6 +63,12 @@ def read_names(folder: Path) -> dict[str, Any]:
     return json.loads(text)
 
 
+def _unique(names: dict[int, str]) -> dict[int, str]:
+    """Names by number; one that several have is followed by the number."""
+    count = Counter(names.values())
+    return {k: name if count[name] == 1 else f"{name}-{k}" for k, name in names.items()}
+
+
 class Books:
     """The books as they stood when this was made, or at the last `refresh`."""
 
@@ -80,6 +87,15 @@ class Books:
         names = read_names(self.folder)
         self.assets: dict[int, dict[str, Any]] = {int(k): v for k, v in names["assets"].items()}
         self.symbols: dict[int, dict[str, Any]] = {int(k): v for k, v in names["symbols"].items()}
+        self._names = {
+            **_unique({k: str(v["name"]) or f"ASSET{k}" for k, v in self.assets.items()}),
+            **{
+                LOTS | k: name
+                for k, name in _unique(
+                    {k: str(v["name"]) or f"SYMBOL{k}" for k, v in self.symbols.items()}
+                ).items()
+            },
+        }
         self._mapped.clear()
 
     # ------------------------------------------------------------ columns
@@ -93,7 +109,7 @@ class Books:
             if path.stat().st_size < dtype.itemsize:
                 found = np.zeros(0, dtype)
             else:
-                found = np.asarray(np.memmap(path, dtype, "r"))
+                found = np.asarray(np.memmap(path, dtype, "c"))
             self._mapped[segment.path, name] = found
         return found
 
@@ -253,12 +269,13 @@ class Books:
         return int(found[0]) if len(found) else None
 
     def commodity_name(self, commodity: int) -> str:
+        """Name of an asset, or of the contracts of a symbol; unique."""
         if commodity & LOTS:
             return f"{self.symbol_name(commodity & 0xFFFF)}.LOT"
-        return str(self.assets.get(commodity, {}).get("name") or f"ASSET{commodity}")
+        return self._names.get(commodity, f"ASSET{commodity}")
 
     def symbol_name(self, symbol: int) -> str:
-        return str(self.symbols.get(symbol, {}).get("name") or f"SYMBOL{symbol}")
+        return self._names.get(LOTS | symbol, f"SYMBOL{symbol}")
 
     def scale(self, commodity: int) -> int:
         """Decimals of a commodity."""

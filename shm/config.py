@@ -230,6 +230,13 @@ class Alert(_Table, frozen=True):
     seconds: float = 20.0  # how long it may take
 
 
+class Books(_Table, frozen=True):
+    """The ledger, and what a break between it and the engine leads to."""
+
+    cancel_only: bool = False  # a break turns the venue cancel-only
+    producer: str = "admin"  # as whom: an [[producers]] entry that may send VENUE_STATE
+
+
 PRODUCERS: Final = (
     Producer(name="clock", id=1, kinds=("clock",)),
     Producer(name="admin", id=2, kinds=("admin", "order")),
@@ -262,6 +269,7 @@ class Config(_Table, frozen=True):
     marketdata: MarketData = MarketData()
     history: History = History()
     http: Http = Http()
+    ledger: Books = Books()
 
     @property
     def publisher_endpoints(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from typing import Any
 
 import click
 
-from tools import cli_gateways, cli_operations
+from tools import cli_gateways, cli_ledger, cli_operations
 from tools.options import (
     FILE,
     FOLDER,
@@ -671,7 +671,7 @@ def bench(subjects: tuple[str, ...], smoke: bool, out: Path | None) -> None:
     sys.exit(run.run(subjects, smoke=smoke, out=out))
 
 
-for commands in (cli_operations, cli_gateways):
+for commands in (cli_operations, cli_gateways, cli_ledger):
     commands.register(main)
 
 if __name__ == "__main__":

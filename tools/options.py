@@ -37,6 +37,7 @@ def operator_errors() -> tuple[type[Exception], ...]:
         "gateways.users.seal": "SealError",
         "gateways.users.store": "StoreError",
         "tools.backup": "BackupError",
+        "ledger.files": "LedgerError",
     }
     loaded = ((sys.modules.get(module), name) for module, name in known.items())
     return (OSError, *(getattr(module, name) for module, name in loaded if module))

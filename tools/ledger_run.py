@@ -1,0 +1,122 @@
+"""`perpcore ledger run` and `rebuild`: reports into the books, from the engine or from the WAL.
+
+Reads   the reports ring and the report log (gateways/follow.py); rebuild: the WAL, replayed.
+Writes  <data>/ledger, through ledger/store.py.
+Never   holds the engine back.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import numpy as np
+
+from gateways.follow import Follower, say
+from ledger.files import LedgerError, ledger_folder
+from ledger.store import Ledger
+from shm.config import Config
+from shm.files import DataError, read_manifest
+
+Array = np.ndarray[Any, Any]
+
+NAME: Final = "ledger"
+_WAIT_S: Final = 0.1
+
+
+def wal_of(data: Path) -> tuple[int, int]:
+    """Which WAL a data directory holds."""
+    manifest = read_manifest(data)
+    return manifest.wal_hi, manifest.wal_lo
+
+
+class LedgerFollower(Follower):
+    """The ledger's process."""
+
+    name = NAME
+    checkpoint_seconds = 5.0
+
+    def __init__(self, config: Config) -> None:
+        data = Path(config.data_dir)
+        self.ledger = Ledger(ledger_folder(data), wal=wal_of(data))
+        self._told_breaks = self.ledger.flushed["breaks"]
+        super().__init__(config, self.ledger.next_report)
+
+    def apply(self, rows: Array) -> None:
+        self.ledger.feed(self.source.next - len(rows), rows)
+        self.ledger.commit()
+        breaks = self.ledger.flushed["breaks"]
+        if breaks != self._told_breaks:
+            say(NAME, f"{breaks - self._told_breaks} reports differ from the books, the last at "
+                f"command {self.ledger.seq}: perpcore ledger laws")  # fmt: skip
+            self._told_breaks = breaks
+
+    def save(self, index: int) -> None:
+        assert index == self.ledger.next_report
+        self.ledger.checkpoint()
+
+    def close(self) -> None:
+        super().close()
+        self.ledger.close()
+
+
+def run(config: Config) -> int:
+    """Follow the engine until SIGTERM; returns the exit code."""
+    data = Path(config.data_dir)
+    while True:
+        try:
+            read_manifest(data)
+            break
+        except DataError:
+            time.sleep(_WAIT_S)  # no engine was ever here: wait for the first one
+    try:
+        LedgerFollower(config).run()
+    except LedgerError as error:
+        raise click.ClickException(str(error)) from error
+    return 0
+
+
+class _Sink:
+    """Reports of a replay into a ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def __call__(self, index: int, rows: Array) -> None:
+        if index + len(rows) > self.ledger.next_report:
+            self.ledger.feed(index, rows)
+
+
+def rebuild(data: Path, into: Path) -> dict[str, Any]:
+    """Make the books from the WAL alone, into an empty folder; returns what came of it."""
+    from engine.recovery import fresh_arrays
+    from engine.replay import Replayer
+    from engine.wal import read_commands, scan_wal
+    from tools.datadir import limits_for
+
+    if into.exists() and any(into.iterdir()):
+        raise click.ClickException(
+            f"{into} is not empty. Move it away, or name another with --into"
+        )
+    limits = limits_for(data)
+    begun, cpu = time.monotonic(), time.process_time()
+    ledger = Ledger(into, wal=wal_of(data))
+    replayer = Replayer(fresh_arrays(limits), limits, sink=_Sink(ledger))
+    end = scan_wal(data)
+    for rows in read_commands(data, 0, end.seq):
+        replayer.feed(rows)
+        ledger.maybe_checkpoint()
+    replayer.feed(rows[:0] if end.seq else np.zeros(0, replayer.arrays["commands"].dtype), end=True)
+    ledger.close()
+    seconds = time.monotonic() - begun
+    return {
+        "seq": ledger.seq,
+        "entries": ledger.entries,
+        "legs": ledger.legs,
+        "chain": ledger.chain.hex(),
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(time.process_time() - cpu, 3),
+        "entries_per_second": round(ledger.entries / seconds) if seconds else 0,
+    }
