@@ -108,6 +108,7 @@ class Ledger:
         self.batch = np.zeros(BATCH, REPORT.dtype)
         self.reports = reports_of(self.batch)
         self.payload: list[int] = []
+        self.sound = True
         self.clerk = Clerk(self)
         self.blocks = 0
         self.chain = bytes(32)
@@ -169,10 +170,12 @@ class Ledger:
                 f"{self.folder}: report {self.next_report} is the next, got {index}: there is a gap"
             )
         fresh = rows[skip:]
+        self.sound = False  # until all of it is booked: half an entry must not become state
         for at in range(0, len(fresh), BATCH):
             part = fresh[at : at + BATCH]
             self.batch[: len(part)] = part
             self._post(len(part))
+        self.sound = True
         return len(fresh)
 
     def _post(self, count: int) -> None:
@@ -561,9 +564,13 @@ class Ledger:
         self.state_at = (self.next_report, self.legs, time.monotonic())
 
     def close(self) -> None:
-        """Leave: state is written, so that the next start has nothing to make again."""
+        """Leave: state is written, so that the next start has nothing to make again.
+
+        After a report that could not be booked nothing is written: the next start reads it again.
+        """
         if self._files:
-            self.checkpoint()
+            if self.sound:
+                self.checkpoint()
             self.abandon()
 
     def abandon(self) -> None:

@@ -7,6 +7,7 @@ Never   holds the engine back.
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -14,16 +15,18 @@ from typing import Any, Final
 import click
 import numpy as np
 
-from gateways.follow import Follower, say
+from gateways.follow import Follower
 from ledger.files import LedgerError, ledger_folder
 from ledger.store import Ledger
 from shm.config import Config
 from shm.files import DataError, read_manifest
+from shm.notify import Patience
 
 Array = np.ndarray[Any, Any]
 
 NAME: Final = "ledger"
 _WAIT_S: Final = 0.1
+_START_SECONDS: Final = 600.0
 
 
 def wal_of(data: Path) -> tuple[int, int]:
@@ -49,8 +52,12 @@ class LedgerFollower(Follower):
         self.ledger.commit()
         breaks = self.ledger.flushed["breaks"]
         if breaks != self._told_breaks:
-            say(NAME, f"{breaks - self._told_breaks} reports differ from the books, the last at "
-                f"command {self.ledger.seq}: perpcore ledger laws")  # fmt: skip
+            print(
+                f"perpcore ledger: {breaks - self._told_breaks} reports differ from the books, the "
+                f"last at command {self.ledger.seq} or before: perpcore ledger reconcile",
+                file=sys.stderr,
+                flush=True,
+            )
             self._told_breaks = breaks
 
     def save(self, index: int) -> None:
@@ -72,7 +79,11 @@ def run(config: Config) -> int:
         except DataError:
             time.sleep(_WAIT_S)  # no engine was ever here: wait for the first one
     try:
-        LedgerFollower(config).run()
+        with Patience(_START_SECONDS):
+            follower = LedgerFollower(config)
+        print(f"perpcore ledger ({config.instance}): from report {follower.source.next}",
+              file=sys.stderr, flush=True)  # fmt: skip
+        follower.run()
     except LedgerError as error:
         raise click.ClickException(str(error)) from error
     return 0
