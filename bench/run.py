@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-SUBJECTS: Final = ("rings", "orderbook", "pipeline", "wal", "recovery", "ledger")
+SUBJECTS: Final = ("rings", "orderbook", "pipeline", "wal", "recovery", "ledger", "funding")
 
 
 def run(subjects: tuple[str, ...], *, smoke: bool = False, out: Path | None = None) -> int:

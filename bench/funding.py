@@ -1,0 +1,245 @@
+"""Funding of very many positions, and what it does to the orders that come meanwhile.
+
+    python -m bench.funding [--smoke] [--json] [--out DIR] [--positions N]
+
+One thread runs sequence, risk, match and settle over private memory; nothing is written to disk, so
+what is measured is the engine's own work. N positions of one symbol are funded: slices alone, for
+the rate; then with orders coming in all the time, for how long one of them takes. A mark update
+with 100,000 positions in the symbol is timed the same way.
+
+Checked: everybody was paid once, and the money sums up with the dust.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import numpy as np
+
+from bench.harness import Report, parser
+from engine import pipeline
+from engine.pipeline import Engine, Stage, turn
+from engine.recovery import fresh_arrays
+from engine.sequencer import LAST_TS_NS
+from engine.state import Limits
+from shm import ingress
+from shm.atomics import CLOCK_MONOTONIC, clock_ns, store_release
+from shm.codes import Kind, Side, State, Tif
+from shm.config import Producer
+from shm.cursors import JOURNALED, REPORTS_READ, REPORTS_WRITTEN, RISKED
+from shm.jit import kernel
+from shm.kinds import command
+from shm.pointers import Cells, array_of, table
+from shm.units import DUST_ACCOUNT, NIL, SYSTEM_ACCOUNTS
+
+POSITIONS: Final = 1_000_000
+HOUR_NS: Final = 3_600_000_000_000
+SLOTS: Final = 1024
+ALL: Final = int(Stage.SEQUENCE | Stage.RISK | Stage.MATCH | Stage.SETTLE)
+
+
+@kernel
+def rounds(
+    e: Engine, ring: Cells, capacity: int, row: Cells, feed: int, most: int, times: Cells
+) -> int:
+    """`most` turns of all stages; without orders only until no funding is open.
+
+    row     one command to hand over before each turn when `feed` is 1
+    times   int64: how long each turn took, ns
+    returns how many turns there were
+    """
+    count = 0
+    while count < most:
+        if feed == 1:
+            row[2] += 1
+            ingress.push_many(ring, capacity, row, 0, 1)
+        begun = clock_ns(CLOCK_MONOTONIC)
+        turn(e, ALL, 1)
+        times[count] = clock_ns(CLOCK_MONOTONIC) - begun
+        count += 1
+        # The journal and whoever reads reports keep up at once.
+        store_release(e.cursors, JOURNALED, e.cursors[RISKED])
+        store_release(e.cursors, REPORTS_READ, e.cursors[REPORTS_WRITTEN])
+        if feed == 0 and e.risk.contracts[0]["funding_open"] == 0:
+            break
+    return count
+
+
+class Rig:
+    """An engine whose one symbol has `positions` positions, half of them long."""
+
+    def __init__(self, positions: int) -> None:
+        self.positions = positions
+        accounts = positions + SYSTEM_ACCOUNTS
+        limits = Limits(
+            accounts=accounts,
+            assets=1,
+            symbols=1,
+            positions=positions + 16,
+            orders=4096,
+            clients=16,
+        )
+        arrays = self.arrays = fresh_arrays(limits, commands=8192, reports=65536)
+        self.ring = np.zeros(ingress.SLOTS + SLOTS * ingress.SLOT_WORDS, np.int64)
+        ingress.format_ring(
+            self.ring, Producer(name="bench", id=1, kinds=("any",), privileged=True), SLOTS
+        )
+        self.engine = pipeline.engine_of(
+            arrays, limits, checkpoint_every=1 << 40, rings=(self.ring,)
+        )
+        self.number = 0
+        self.times = np.zeros(1 << 20, np.int64)
+        self.send(Kind.ASSET, asset=0, scale=6, name="USDT")
+        self.send(
+            Kind.SYMBOL,
+            symbol=0,
+            tick_lot_quanta=100,
+            qty_lots_min=1,
+            qty_lots_max=1_000_000,
+            price_ticks_min=1,
+            price_ticks_max=1_000_000,
+            leverage_max=100,
+            leverage_default=20,
+            orders_max=1_000_000,
+        )
+        self.send(
+            Kind.CONTRACT,
+            symbol=0,
+            funding_interval_ns=HOUR_NS,
+            interest_ppb=800_000,
+            funding_clamp_ppb=10**9,
+            funding_cap_ppb=10**9,
+            source_clamp_ppm=5_000,
+            breaker_ppm=900_000,
+            breaker_window_ns=10**9,
+            breaker_pause_ns=10**9,
+        )
+        self.send(Kind.MARK, symbol=0, mark_ticks=600_000)
+        self._fill()
+
+    def _fill(self) -> None:
+        """Positions as trades among neighbours would have made them."""
+        a, n = self.arrays, self.positions
+        rows = a["positions"][:n]
+        at = np.arange(n)
+        lots = (1 + at // 2 % 977) * np.where(at % 2 == 0, 1, -1)
+        rows["lots"], rows["entry_quanta"] = lots, lots * 600_000 * 100
+        rows["account"] = rows["wallet"] = SYSTEM_ACCOUNTS + at
+        rows["next_position"] = rows["first_closer"] = rows["last_closer"] = NIL
+        rows["countdown_heap"] = NIL
+        rows["leverage"] = 20
+        rows["next_in_symbol"] = np.where(at < n - 1, at + 1, NIL)
+        a["accounts"]["state"][SYSTEM_ACCOUNTS:] = State.TRADING
+        a["accounts"]["first_position"][SYSTEM_ACCOUNTS:] = at
+        a["wallets"]["wallet_quanta"][SYSTEM_ACCOUNTS:] = 10**15
+        a["symbols"][0]["first_position"], a["symbols"][0]["last_position"] = 0, n - 1
+        a["symbols"][0]["open_lots"] = lots[lots > 0].sum()
+        a["venue"]["positions_used"] = n
+
+    def row(self, kind: Kind, **fields: Any) -> np.ndarray[Any, Any]:
+        self.number += 1
+        return command(kind, request=self.number, **fields)
+
+    def send(self, kind: Kind, **fields: Any) -> None:
+        """One command, through."""
+        made = self.row(kind, **fields)
+        ingress.push_many(table(self.ring), SLOTS, table(made.view(np.int64)), 0, 1)
+        self.turns(0, 1)
+
+    def turns(self, feed: int, most: int, made: np.ndarray[Any, Any] | None = None) -> int:
+        made = command(Kind.TICK) if made is None else made
+        made["request"] = self.number
+        cells = table(made.view(np.int64))
+        count = int(
+            rounds(self.engine, table(self.ring), SLOTS, cells, feed, most, table(self.times))
+        )
+        self.number = int(made["request"][0])
+        return count
+
+    def due(self) -> None:
+        """The next command is sequenced at the next funding time."""
+        array = array_of(self.engine.sequencer)
+        array[LAST_TS_NS] = int(self.arrays["contracts"][0]["funding_next_ns"])
+        array[LAST_TS_NS] = max(array[LAST_TS_NS], time.time_ns() + 2 * HOUR_NS)
+
+    def fund(self) -> tuple[float, int]:
+        """One round, alone: ns of this thread a position, and how many turns it took."""
+        self.due()
+        made = self.row(Kind.TICK)
+        ingress.push_many(table(self.ring), SLOTS, table(made.view(np.int64)), 0, 1)
+        self.turns(0, 1)  # the TICK
+        begun = time.thread_time_ns()
+        count = self.turns(0, len(self.times))
+        return (time.thread_time_ns() - begun) / self.positions, count
+
+    def check(self, times: int) -> None:
+        """Everybody was paid in every round, and nothing is lost."""
+        a = self.arrays
+        assert (a["positions"]["funding_round"][: self.positions] == times).all()
+        assert a["wallets"]["funding_quanta"].sum() == 0
+        assert 0 <= a["wallets"]["wallet_quanta"][DUST_ACCOUNT] < times * self.positions
+        assert a["contracts"][0]["funding_round"] == times
+
+
+def _spread(times: np.ndarray[Any, Any]) -> dict[str, float]:
+    cuts = np.percentile(times, (50, 99, 99.9))
+    return {
+        "p50 us": cuts[0] / 1e3,
+        "p99 us": cuts[1] / 1e3,
+        "p99.9 us": cuts[2] / 1e3,
+        "max us": times.max() / 1e3,
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    made = parser("funding", __doc__)
+    made.add_argument("--positions", type=int, default=POSITIONS)
+    chosen = made.parse_args(argv)
+    report = Report("funding", chosen)
+    positions = 5_000 if chosen.smoke else chosen.positions
+    rig = Rig(positions)
+    runs = [rig.fund() for _ in range(2 if chosen.smoke else 5)]
+    per = sorted(ns for ns, _ in runs)[len(runs) // 2]
+    report.table(
+        f"funding of {positions:,} positions, one thread, nothing else to do",
+        [{"ns a position": per, "M positions/s": 1e3 / per, "slices": runs[-1][1]}],
+    )
+    # An order that finds nobody to trade with: what a turn with one command takes.
+    order = command(
+        Kind.PLACE,
+        account=SYSTEM_ACCOUNTS,
+        symbol=0,
+        side=Side.BUY,
+        price_ticks=1,
+        qty_lots=1,
+        tif=Tif.IOC,
+    )
+    most = min(len(rig.times), max(runs[-1][1], 2_000))
+    rig.turns(1, most, order)
+    rig.turns(1, most, order)
+    alone = rig.times[:most].copy()
+    rig.due()
+    tick = rig.row(Kind.TICK)
+    ingress.push_many(table(rig.ring), SLOTS, table(tick.view(np.int64)), 0, 1)
+    beside = rig.times[: rig.turns(1, most, order)].copy()
+    while rig.arrays["contracts"][0]["funding_open"] == 1:
+        rig.turns(0, 1)
+    report.table(
+        "an order's way through the stages, one at a time",
+        [{"case": "alone", **_spread(alone)}, {"case": "while funding is paid", **_spread(beside)}],
+    )
+    rig.check(len(runs) + 1)
+    marks = []
+    for k in range(200 if chosen.smoke else 5_000):
+        rig.send(Kind.MARK, symbol=0, mark_ticks=600_000 + k % 2)
+        marks.append(int(rig.times[0]))
+    report.table(
+        f"a new mark, with {positions:,} positions in the symbol",
+        [{"case": "one turn", **_spread(np.array(marks))}],
+    )
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
