@@ -54,9 +54,9 @@ from shm.units import (
     RATE_PPB_MAX,
 )
 
-SLICE: Final = 256  # rows of one FUNDING command: some 25 us, so that trading goes on in between
+SLICE: Final = 128  # rows of one FUNDING command: some 3 us, so that trading goes on in between
 EIGHT_HOURS_NS: Final = 28_800_000_000_000
-_WALLET_MAX: Final = 2 * EXPOSURE_QUANTA_MAX  # no payment takes a wallet beyond +- this
+_WALLET_MAX: Final = 2 * EXPOSURE_QUANTA_MAX - 1  # no payment takes a wallet beyond +- this
 
 
 # ---------------------------------------------------------------- premium and rate

@@ -1250,8 +1250,8 @@ VENUE = record(
         Field("requests_used", "<i8", "rows of the request table ever used"),
         Field("requests_free", "<i8", "head of the free list, or NIL"),
         Field("countdown_count", "<i8", "positions in the countdown heap"),
-        Field("slice_row", "<i8", "the position a sliced command goes on at; it is in mid-command"),
-        Field("slice_sum", "<i8", "what the slice has summed up so far"),
+        Field("slice_row", "<i8", "TICK: the symbol it goes on with; in mid-command"),
+        Field("slice_sum", "<i8", "FUNDING: rows this command has paid; in mid-command"),
         Field("reserved", "<i8", "zero"),
     ),
 )

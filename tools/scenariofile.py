@@ -39,6 +39,7 @@ from shm.units import (
     SHARDS_MAX,
     SOURCES_MAX,
     SYSTEM_ACCOUNTS,
+    WEIGHT_MAX,
 )
 from tools import scenariokeys as keys
 from tools.scenariomodel import (
@@ -373,7 +374,7 @@ class FileReader:
             self.problem(where, f"sources must be weights by name, at most {SOURCES_MAX}")
             return
         for number, (name, weight) in enumerate(data.items()):
-            read = self.count(f"{where}, sources", str(name), weight, 1, 1 << 20)
+            read = self.count(f"{where}, sources", str(name), weight, 1, WEIGHT_MAX)
             symbol.sources[str(name)] = (number, read)
 
     def account(self, name: str, data: Any) -> None:
