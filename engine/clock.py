@@ -83,6 +83,19 @@ def timer_due(arrays: Arrays, now_ns: int) -> bool:
     return bool((live & dead & (c["sources_count"] > 0)).any())
 
 
+def is_due(due_ns: int, every_ns: int, now_ns: int) -> bool:
+    """Whether a beat has come; one that is further ahead than a beat was made before a clock that
+    has been set back."""
+    return not 0 < due_ns - now_ns <= every_ns
+
+
+def next_beat(due_ns: int, every_ns: int, now_ns: int) -> int:
+    """The beat after this one: on time, unless it is too far off for that."""
+    if abs(now_ns - due_ns) > LATE_NS:
+        return now_ns + every_ns
+    return due_ns + ((now_ns - due_ns) // every_ns + 1) * every_ns
+
+
 class Clock:
     """One start of the engine, told the time until it ends."""
 
@@ -131,28 +144,20 @@ class Clock:
     def due(self, now_ns: int) -> list[np.ndarray[Any, Any]]:
         """What is to be said now, prices before ticks, and remember that it was said."""
         rows = [self._quote(q) for source in self._sources for q in source.poll(now_ns)]
-        if now_ns >= self._next_sample_ns:
-            self._next_sample_ns = self._after(
-                self._next_sample_ns, self._config.clock.sample_ms * 1_000_000, now_ns
-            )
+        every_ns = self._config.clock.sample_ms * 1_000_000
+        if is_due(self._next_sample_ns, every_ns, now_ns):
+            self._next_sample_ns = next_beat(self._next_sample_ns, every_ns, now_ns)
             there = self.arrays["symbols"]["state"] != State.ABSENT
             for symbol in np.flatnonzero((self.arrays["contracts"]["declared"] == 1) & there):
                 rows.append(command(Kind.SAMPLE, symbol=int(symbol)))
-        if now_ns >= self._next_look_ns:
-            self._next_look_ns = self._after(
-                self._next_look_ns, self._config.clock.tick_ms * 1_000_000, now_ns
-            )
-            if now_ns - self._last_tick_ns >= SECOND_NS or timer_due(self.arrays, now_ns):
+        every_ns = self._config.clock.tick_ms * 1_000_000
+        if is_due(self._next_look_ns, every_ns, now_ns):
+            self._next_look_ns = next_beat(self._next_look_ns, every_ns, now_ns)
+            idle = not 0 <= now_ns - self._last_tick_ns < SECOND_NS
+            if idle or timer_due(self.arrays, now_ns):
                 self._last_tick_ns = now_ns
                 rows.append(command(Kind.TICK))
         return rows
-
-    @staticmethod
-    def _after(due_ns: int, every_ns: int, now_ns: int) -> int:
-        """The next time of a schedule: on its beat, unless it is too late for that."""
-        if abs(now_ns - due_ns) > LATE_NS:
-            return now_ns + every_ns
-        return due_ns + ((now_ns - due_ns) // every_ns + 1) * every_ns
 
     @staticmethod
     def _quote(q: Quote) -> np.ndarray[Any, Any]:

@@ -109,7 +109,7 @@ class Walk:
 
     def poll(self, now_ns: int) -> list[Quote]:
         symbol = self._names.symbol(self._name)
-        if symbol is None or now_ns < self._next_ns:
+        if symbol is None or 0 < self._next_ns - now_ns <= self._every_ns:
             return []
         self._next_ns = now_ns + self._every_ns
         if self._at == 0:
@@ -147,7 +147,7 @@ class Klines:
     def poll(self, now_ns: int) -> list[Quote]:
         symbol = self._names.symbol(self._name)
         row = (now_ns - self._began_ns) // self._every_ns
-        if symbol is None or row <= self._told or row < 0:
+        if symbol is None or row == self._told or row < 0:
             return []
         self._told = row
         if row >= len(self._prices) and not self._loop:
