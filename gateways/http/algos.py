@@ -63,7 +63,7 @@ CLASSIC: Final = Terms("newClientOrderId", "stopPrice", "activationPrice", CALLB
 
 async def place(call: Call) -> Json:
     """POST /fapi/v1/algoOrder."""
-    state = await call.gate.state(call.account)
+    state = await call.gate.trading_state(call.account)
     symbol = call.symbol()
     algo = await _place(call, state, symbol, await _ask(call, state, symbol, ALGO_TERMS))
     return algo_json(algo, symbol)
@@ -71,7 +71,7 @@ async def place(call: Call) -> Json:
 
 async def place_classic(call: Call) -> Json:
     """The same through POST /fapi/v1/order, answered as an order."""
-    state = await call.gate.state(call.account)
+    state = await call.gate.trading_state(call.account)
     symbol = call.symbol()
     algo = await _place(call, state, symbol, await _ask(call, state, symbol, CLASSIC))
     return algo_as_order_json(algo, symbol)

@@ -118,6 +118,13 @@ class Gate:
         except ViewError:
             raise ApiError(-1001) from None
 
+    async def trading_state(self, account: int) -> AccountState:
+        """The same for commands, which go on without a view: with nothing known of the account."""
+        try:
+            return await self.accounts.get(account)
+        except ViewError:
+            return AccountState(account)
+
     async def ask_market(self, what: str, **parameters: Any) -> bytes:
         """A snapshot of market data, as final JSON."""
         try:

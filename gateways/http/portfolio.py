@@ -4,8 +4,11 @@ Reads   the account view at one sequence: wallets, positions and marks of the sa
 Never   rounds in the client's favour: margins up, available down, as risk does.
 
     margin of a position    its notional at mark (at cost before the first) / leverage, up
-    available               cross wallet + unrealised of cross positions - their margins - holds
-    can be withdrawn        the same without unrealised profit
+    need of a position      max(margin + holds that increase it, holds of the other side) + apart
+    available               cross wallet - set aside + unrealised of cross positions - needs
+    can be withdrawn        no more than that, and than leaves maintenance margin without profit
+
+The formulas are those of shm/margin.py; tests/unit/test_http_figures.py compares the two.
 """
 
 from __future__ import annotations
@@ -75,6 +78,27 @@ def notional_allowed(brackets: list[Row], leverage: int) -> int:
     return allowed
 
 
+def need_of(position: Row, figures: Figures) -> int:
+    """What a position and its orders need of the cross wallet at worst."""
+    lots, hold = position["lots"], position["hold_quanta"]
+    sells, apart = position["hold_sell_quanta"], position["hold_apart_quanta"]
+    buys = hold - sells - apart
+    margin = own_margin(position, figures)
+    if lots > 0:
+        buys += margin
+    else:
+        sells += margin
+    need = max(buys, sells) + apart
+    return need - margin if position["isolated"] else need
+
+
+def own_margin(position: Row, figures: Figures) -> int:
+    """Margin that stands behind a position; of an isolated one no more than its wallet has."""
+    if not position["isolated"]:
+        return figures.initial
+    return max(min(figures.initial, position["isolated_quanta"] + figures.unrealised), 0)
+
+
 class Wallet:
     """One asset of an account: its wallets, and the sums over its positions."""
 
@@ -82,21 +106,26 @@ class Wallet:
         self.row = row
         self.cross: int = row["wallet_quanta"]
         self.isolated = self.unrealised = self.cross_unrealised = 0
-        self.initial = self.maintenance = self.cross_initial = 0
-        self.cross_losses = 0
-        self.held: int = row["held_quanta"]
-        self.pending: int = row["pending_quanta"]
+        self.initial = self.maintenance = 0
+        self.orders = 0  # what orders need beyond the margin of positions
+        self.available: int = self.cross - row["pending_quanta"]
+        self.floor: int = self.available
 
     def add(self, position: Row, figures: Figures) -> None:
+        need = need_of(position, figures)
         self.unrealised += figures.unrealised
         self.initial += figures.initial
         self.maintenance += figures.maintenance
+        self.available -= need
         if position["isolated"]:
             self.isolated += position["isolated_quanta"]
+            self.orders += need
+            self.floor -= need
         else:
             self.cross_unrealised += figures.unrealised
-            self.cross_losses += min(figures.unrealised, 0)
-            self.cross_initial += figures.initial
+            self.orders += need - figures.initial
+            self.available += figures.unrealised
+            self.floor -= figures.maintenance
 
     @property
     def wallet(self) -> int:
@@ -107,14 +136,13 @@ class Wallet:
         return self.wallet + self.unrealised
 
     @property
-    def available(self) -> int:
-        free = self.cross - self.pending + self.cross_unrealised - self.cross_initial - self.held
-        return max(free, 0)
+    def free(self) -> int:
+        """What new orders may hold."""
+        return max(self.available, 0)
 
     @property
     def withdrawable(self) -> int:
-        free = self.cross - self.pending + self.cross_losses - self.cross_initial - self.held
-        return max(free, 0)
+        return max(min(self.available, self.floor), 0)
 
 
 class Portfolio:
@@ -173,7 +201,7 @@ async def balance(call: Call) -> list[Json]:
                 "balance": decimal_text(wallet.wallet, scale),
                 "crossWalletBalance": decimal_text(wallet.cross, scale),
                 "crossUnPnl": decimal_text(wallet.cross_unrealised, scale),
-                "availableBalance": decimal_text(wallet.available, scale),
+                "availableBalance": decimal_text(wallet.free, scale),
                 "maxWithdrawAmount": decimal_text(wallet.withdrawable, scale),
                 "marginAvailable": True,
                 "updateTime": held.updated_ms(wallet.row),
@@ -193,12 +221,12 @@ def _assets(held: Portfolio) -> list[Json]:
                 "unrealizedProfit": decimal_text(wallet.unrealised, scale),
                 "marginBalance": decimal_text(wallet.margin, scale),
                 "maintMargin": decimal_text(wallet.maintenance, scale),
-                "initialMargin": decimal_text(wallet.initial + wallet.held, scale),
+                "initialMargin": decimal_text(wallet.initial + wallet.orders, scale),
                 "positionInitialMargin": decimal_text(wallet.initial, scale),
-                "openOrderInitialMargin": decimal_text(wallet.held, scale),
+                "openOrderInitialMargin": decimal_text(wallet.orders, scale),
                 "crossWalletBalance": decimal_text(wallet.cross, scale),
                 "crossUnPnl": decimal_text(wallet.cross_unrealised, scale),
-                "availableBalance": decimal_text(wallet.available, scale),
+                "availableBalance": decimal_text(wallet.free, scale),
                 "maxWithdrawAmount": decimal_text(wallet.withdrawable, scale),
                 "updateTime": held.updated_ms(wallet.row),
             }
@@ -214,16 +242,16 @@ def _totals(held: Portfolio) -> Json:
     asset, wallet = shown[0]
     scale = asset["scale"]
     return {
-        "totalInitialMargin": decimal_text(wallet.initial + wallet.held, scale),
+        "totalInitialMargin": decimal_text(wallet.initial + wallet.orders, scale),
         "totalMaintMargin": decimal_text(wallet.maintenance, scale),
         "totalWalletBalance": decimal_text(wallet.wallet, scale),
         "totalUnrealizedProfit": decimal_text(wallet.unrealised, scale),
         "totalMarginBalance": decimal_text(wallet.margin, scale),
         "totalPositionInitialMargin": decimal_text(wallet.initial, scale),
-        "totalOpenOrderInitialMargin": decimal_text(wallet.held, scale),
+        "totalOpenOrderInitialMargin": decimal_text(wallet.orders, scale),
         "totalCrossWalletBalance": decimal_text(wallet.cross, scale),
         "totalCrossUnPnl": decimal_text(wallet.cross_unrealised, scale),
-        "availableBalance": decimal_text(wallet.available, scale),
+        "availableBalance": decimal_text(wallet.free, scale),
         "maxWithdrawAmount": decimal_text(wallet.withdrawable, scale),
     }
 
@@ -327,6 +355,8 @@ def _nothing(index: int, leg: int, symbol: Symbol, like: Row | None) -> Row:
         "entry_quanta": 0,
         "fees_quanta": 0,
         "hold_quanta": 0,
+        "hold_sell_quanta": 0,
+        "hold_apart_quanta": 0,
         "open_orders": 0,
         "isolated": like["isolated"] if like else 0,
         "isolated_quanta": 0,

@@ -44,7 +44,7 @@ async def place(call: Call) -> Json:
     v = call.values
     if v["type"] in algos.TYPES:
         return await algos.place_classic(call)
-    state = await call.gate.state(call.account)
+    state = await call.gate.trading_state(call.account)
     return await _place(call, v, state, 0, "EXPIRE_MAKER")
 
 
@@ -215,7 +215,7 @@ def _named(v: Mapping[str, Any], state: AccountState) -> Order | None:
 
 async def cancel(call: Call) -> Json:
     """DELETE /fapi/v1/order."""
-    state = await call.gate.state(call.account)
+    state = await call.gate.trading_state(call.account)
     return await _cancel(call, call.values, state, 0)
 
 
@@ -288,7 +288,7 @@ def _each_order(
 
 async def place_batch(call: Call) -> list[Json]:
     """POST /fapi/v1/batchOrders."""
-    state = await call.gate.state(call.account)
+    state = await call.gate.trading_state(call.account)
 
     async def run(v: Values, part: int) -> Json:
         if v["type"] in algos.TYPES:
@@ -322,7 +322,7 @@ async def cancel_batch(call: Call) -> list[Json]:
     )
     if len(wanted) > 10:
         raise ApiError(-4082)
-    state = await call.gate.state(call.account)
+    state = await call.gate.trading_state(call.account)
 
     def one(part: int, sent: dict[str, Raw]) -> Callable[[], Awaitable[Json]]:
         async def work() -> Json:
