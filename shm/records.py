@@ -1394,7 +1394,8 @@ VIEW_ORDER = record(
         Field("reason", "u1", "codes.Reason why it ended"),
         Field("open", "u1", "1 while it lives"),
         Field("algo_flags", "u1", "codes.Flag of the conditional order"),
-        Field("reserved", "<u2", "zero"),
+        Field("apart", "u1", "1: its hold is not netted"),
+        Field("reserved", "u1", "zero"),
         Field("reserved2", "3i8", "zero"),
     ),
 )

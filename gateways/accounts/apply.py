@@ -61,6 +61,7 @@ from shm.codes import (
     Reason,
     ReportKind,
     RequestStatus,
+    Side,
     Status,
 )
 from shm.jit import PLAIN, inlined, kernel
@@ -368,10 +369,23 @@ def set_hold(t: Tables, row: int, hold: int) -> None:
     p = find_position(t, o["account"], o["symbol"], o["position_side"])
     if p != NIL:
         t.positions[p]["hold_quanta"] += change
-        if o["side"] == 1:
+        if o["apart"] != 0:
+            t.positions[p]["hold_apart_quanta"] += change
+        elif o["side"] == Side.SELL:
             t.positions[p]["hold_sell_quanta"] += change
     w = o["account"] * t.head[ASSETS] + t.symbols[o["symbol"]]["asset"]
     t.wallets[w]["held_quanta"] += change
+
+
+@kernel
+def set_apart(t: Tables, row: int, apart: int) -> None:
+    """Whether an order's hold is netted with those of the other side (shm/margin.py)."""
+    o = t.orders[row]
+    if o["apart"] != apart:
+        hold = o["hold_quanta"]
+        set_hold(t, row, 0)
+        o["apart"] = apart
+        set_hold(t, row, hold)
 
 
 @kernel
@@ -381,6 +395,8 @@ def set_open(t: Tables, row: int, lots: int) -> None:
     p = find_position(t, o["account"], o["symbol"], o["position_side"])
     if p != NIL:
         t.positions[p]["order_lots"] += lots - o["open_lots"]
+        if o["side"] == Side.SELL:
+            t.positions[p]["sell_lots"] += lots - o["open_lots"]
     o["open_lots"] = lots
 
 
@@ -393,6 +409,8 @@ def close_order(t: Tables, row: int, status: int, reason: int) -> None:
     if p != NIL:
         t.positions[p]["open_orders"] -= 1
         t.positions[p]["order_lots"] -= o["open_lots"]
+        if o["side"] == Side.SELL:
+            t.positions[p]["sell_lots"] -= o["open_lots"]
     o["close_lots"] = 0
     o["status"] = status
     o["reason"] = reason
@@ -419,6 +437,7 @@ def open_order(t: Tables, r: Rows) -> int:
     o["open_lots"] = 0
     o["quote_ticks_lots"] = 0
     o["hold_quanta"] = 0
+    o["apart"] = 0
     o["close_lots"] = 0
     o["expire_ns"] = 0
     o["created_ns"] = r["ts_ns"]
@@ -1010,6 +1029,7 @@ def apply_reports(t: Tables, b: Batch, count: int) -> None:
         elif kind == ReportKind.HOLD:
             row = find_order(t, b.hold[n]["order_id"])
             if row != NIL and t.orders[row]["open"] == 1:
+                set_apart(t, row, b.hold[n]["status"])
                 set_hold(t, row, b.hold[n]["hold_quanta"])
                 t.orders[row]["close_lots"] = b.hold[n]["close_lots"]
         elif kind == ReportKind.FLIP:

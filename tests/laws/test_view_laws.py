@@ -14,6 +14,13 @@ from tests.venue import LIMITS, Venue
 
 SIZES = Sizes(LIMITS.accounts, LIMITS.assets, LIMITS.symbols, LIMITS.positions, 700, 300, 64)
 
+FIELDS = (
+    *("lots", "entry_quanta", "open_orders", "order_lots", "sell_lots"),
+    *("hold_quanta", "hold_sell_quanta", "hold_apart_quanta", "leverage", "isolated"),
+    *("isolated_quanta", "fees_quanta"),
+)
+MONEY = ("wallet_quanta", "held_quanta", "isolated_quanta", "realised_quanta", "fees_quanta")
+
 
 def fresh_view(sizes: Sizes = SIZES) -> ViewState:
     return ViewState({p.name: np.zeros(p.rows, p.dtype) for p in view_parts(sizes)}, sizes)
@@ -27,17 +34,15 @@ def engine_says(v: Venue) -> dict[str, Any]:
             claim[name]
             for name in (
                 *("account", "symbol", "side", "type", "tif", "flags", "stp", "position_side"),
-                *("open_lots", "qty_lots"),
+                *("open_lots", "qty_lots", "hold_quanta", "apart"),
             )
         )
     positions = {}
     for row in v.arrays["positions"][: v.venue["positions_used"]]:
         key = (int(row["account"]), int(row["symbol"]), int(row["position_side"]))
         if row["lots"] or row["open_orders"]:
-            positions[key] = tuple(
-                int(row[n]) for n in ("lots", "entry_quanta", "open_orders", "order_lots")
-            )
-    wallets = [int(row["wallet_quanta"]) for row in v.arrays["wallets"]]
+            positions[key] = tuple(int(row[n]) for n in FIELDS)
+    wallets = [tuple(int(row[n]) for n in MONEY) for row in v.arrays["wallets"]]
     return {"orders": orders, "positions": positions, "wallets": wallets}
 
 
@@ -50,17 +55,15 @@ def view_says(state: ViewState) -> dict[str, Any]:
                 int(row[name])
                 for name in (
                     *("account", "symbol", "side", "type", "tif", "flags", "stp", "position_side"),
-                    *("open_lots", "qty_lots"),
+                    *("open_lots", "qty_lots", "hold_quanta", "apart"),
                 )
             )
     positions = {}
     for row in a["positions"]:
         if row["lots"] or row["open_orders"]:
             key = (int(row["account"]), int(row["symbol"]), int(row["position_side"]))
-            positions[key] = tuple(
-                int(row[n]) for n in ("lots", "entry_quanta", "open_orders", "order_lots")
-            )
-    wallets = [int(row["wallet_quanta"]) for row in a["wallets"]]
+            positions[key] = tuple(int(row[n]) for n in FIELDS)
+    wallets = [tuple(int(row[n]) for n in MONEY) for row in a["wallets"]]
     return {"orders": orders, "positions": positions, "wallets": wallets}
 
 

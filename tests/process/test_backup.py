@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tools.backup import BackupError
 
 from engine import recovery, wal
 from engine.files import DataError
@@ -21,7 +22,6 @@ from shm.cursors import JOURNALED
 from tests.process.conftest import Venues
 from tests.process.helpers import wait_until
 from tools import backup
-from tools.backup import BackupError
 from tools.cli import main
 from tools.datadir import limits_for
 
