@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tools.backup import BackupError
 
 from engine import recovery, wal
 from engine.files import DataError
@@ -22,6 +21,7 @@ from shm.cursors import JOURNALED
 from tests.process.conftest import Venues
 from tests.process.helpers import wait_until
 from tools import backup
+from tools.backup import BackupError
 from tools.cli import main
 from tools.datadir import limits_for
 
