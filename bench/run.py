@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-SUBJECTS: Final = ("rings", "orderbook", "pipeline", "wal", "recovery", "ledger", "funding")
+SUBJECTS: Final = (
+    *("rings", "orderbook", "pipeline", "wal", "recovery", "ledger", "funding", "followers"),
+)
 
 
 def run(subjects: tuple[str, ...], *, smoke: bool = False, out: Path | None = None) -> int:

@@ -10,18 +10,15 @@ checkpoint and the log comes to the same bytes (versions aside).
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from gateways.accounts.layout import (
-    ACCOUNT,
     ACCOUNTS,
     ALGO_BITS,
-    ALGOS,
     ALGOS_CLOSED_FIRST,
     ALGOS_CLOSED_LAST,
-    ALGOS_USED,
     ASSETS,
     BATCH,
     COMMAND_NS,
@@ -29,16 +26,11 @@ from gateways.accounts.layout import (
     DROPPED,
     INDEX,
     INDEXES,
-    LOCKED,
     OPEN_ALGOS,
     OPEN_ORDERS,
     ORDER_BITS,
-    ORDERS,
     ORDERS_CLOSED_FIRST,
     ORDERS_CLOSED_LAST,
-    ORDERS_USED,
-    POSITIONS,
-    POSITIONS_USED,
     REQUESTS,
     REQUESTS_USED,
     SCRATCH,
@@ -49,13 +41,28 @@ from gateways.accounts.layout import (
     TS_NS,
     VENUE_STATE,
 )
+from gateways.accounts.rows import (
+    Batch,
+    Tables,
+    find_algo,
+    find_order,
+    find_position,
+    join,
+    keep_closed,
+    leave,
+    lock,
+    name_key,
+    position_row,
+    take_algo_row,
+    take_order_row,
+    unlock,
+)
 from shm import hashmap
 from shm.atomics import store_release
 from shm.codes import (
     AlgoStatus,
     Kind,
     LiquidationStep,
-    MarginType,
     Move,
     PositionSide,
     Reason,
@@ -64,353 +71,73 @@ from shm.codes import (
     Side,
     Status,
 )
-from shm.jit import PLAIN, inlined, kernel
-from shm.kinds import REPORT_RECORDS
+from shm.jit import inlined, kernel
 from shm.maintenance import bracket_amount
-from shm.pointers import Cells, Rows, table
-from shm.records import NO_SYMBOL, REPORT
+from shm.pointers import Cells, Rows
+from shm.records import NO_SYMBOL
 from shm.seqlock import write_begin, write_end
 from shm.units import BRACKETS_MAX, FEE_ACCOUNT, NIL
 
 _WORDS: Final = 8
 
 
-class Tables(NamedTuple):
-    """The segment's parts as kernels take them, in the order of `view_parts`."""
-
-    head: Cells
-    versions: Cells
-    accounts: Rows
-    account_times: Cells
-    account_orders: Cells
-    account_algos: Cells
-    assets: Rows
-    wallets: Rows
-    wallet_times: Cells
-    symbols: Rows
-    contracts: Rows
-    brackets: Rows
-    rates: Cells
-    positions: Rows
-    position_times: Cells
-    orders: Rows
-    algos: Rows
-    requests: Rows
-    order_index: Cells
-    name_index: Cells
-    algo_index: Cells
-    algo_name_index: Cells
-
-
-class Batch(NamedTuple):
-    """One batch of reports, seen as every kind of record."""
-
-    order: Rows
-    answer: Rows
-    client_id: Rows
-    exec: Rows
-    position: Rows
-    wallet: Rows
-    flip: Rows
-    symbol: Rows
-    margin: Rows
-    hold: Rows
-    funding: Rows
-    funding_round: Rows
-    price: Rows
-    expiry: Rows
-    algo: Rows
-    trail: Rows
-    move: Rows
-    liquidation: Rows
-    request: Rows
-    words: Cells
-
-
-def tables_of(arrays: dict[str, np.ndarray[Any, Any]]) -> Tables:
-    """Arrays of a segment, or of a test, as the kernel takes them."""
-    return Tables(**{name: table(arrays[name]) for name in Tables._fields})
-
-
-def batch_of(rows: np.ndarray[Any, Any]) -> Batch:
-    """Reports (contiguous REPORT rows) in all their views."""
-    views: dict[str, Any] = {"order": table(rows.view(REPORT.dtype))}
-    for kind, layout in REPORT_RECORDS.items():
-        name = ReportKind(kind).name.lower()
-        if name in Batch._fields:
-            views[name] = table(rows.view(layout.dtype))
-    views["words"] = table(rows.view(np.int64).reshape(-1))
-    return Batch(**views)
-
-
-# ---------------------------------------------------------------- locks
-
-
-@inlined
-def _lock(t: Tables, account: int) -> None:
-    """Make the account's version odd until another account's turn comes, or the batch ends."""
-    held = t.head[LOCKED]
-    if held != account + 1:
-        if held != 0:
-            write_end(t.versions, ACCOUNT + held - 1)
-        write_begin(t.versions, ACCOUNT + account)
-        t.head[LOCKED] = account + 1
-
-
-@inlined
-def _unlock(t: Tables) -> None:
-    held = t.head[LOCKED]
-    if held != 0:
-        write_end(t.versions, ACCOUNT + held - 1)
-        t.head[LOCKED] = 0
-
-
-# ---------------------------------------------------------------- names
-
-
-if PLAIN:
-
-    def name_key(account: int, rows: Rows, at: int) -> int:
-        from gateways.accounts.layout import name_key as key_of
-
-        return key_of(int(account), [int(word) for word in rows[at]["client_id"]])
-
-else:
-    _U = np.uint64
-
-    @kernel
-    def name_key(account: int, rows: Rows, at: int) -> int:
-        """Key of the name indexes; gateways/accounts/layout.py has the same for readers."""
-        key = _U(account + 1)
-        for k in range(5):
-            word = _U(rows[at]["client_id"][k])
-            turn = _U(13 * k)
-            if k > 0:
-                word = (word << turn) | (word >> (_U(64) - turn))
-            key ^= word
-        key &= _U((1 << 63) - 1)
-        return np.int64(key) if key != _U(0) else np.int64(1)
-
-
-# ---------------------------------------------------------------- rows
-
-
-@kernel
-def find_position(t: Tables, account: int, symbol: int, side: int) -> int:
-    """Row of (account, symbol, leg), or NIL."""
-    at = np.int64(t.accounts[account]["first_position"])
-    while at != NIL:
-        p = t.positions[at]
-        if p["symbol"] == symbol and p["position_side"] == side:
-            return at
-        at = np.int64(p["next_position"])
-    return NIL
-
-
-@kernel
-def position_row(t: Tables, account: int, symbol: int, side: int) -> int:
-    """The same, made where there is none; NIL when the table is full."""
-    found = find_position(t, account, symbol, side)
-    if found != NIL:
-        return found
-    row = t.head[POSITIONS_USED]
-    if row == t.head[POSITIONS]:
-        t.head[DROPPED] = t.head[DROPPED] + 1
-        return NIL
-    t.head[POSITIONS_USED] = row + 1
-    s = t.symbols[symbol]
-    p = t.positions[row]
-    p["account"] = account
-    p["symbol"] = symbol
-    p["position_side"] = side
-    p["wallet"] = account * t.head[ASSETS] + s["asset"]
-    p["leverage"] = max(s["leverage_default"], 1)
-    p["isolated"] = MarginType.CROSS
-    p["first_closer"] = NIL
-    p["last_closer"] = NIL
-    p["countdown_heap"] = NIL
-    p["next_in_symbol"] = NIL
-    other = NIL  # leverage and margin type are of the symbol, whatever the leg
-    before = NIL
-    at = np.int64(t.accounts[account]["first_position"])
-    while at != NIL and (
-        t.positions[at]["symbol"] < symbol
-        or (t.positions[at]["symbol"] == symbol and t.positions[at]["position_side"] < side)
-    ):
-        if t.positions[at]["symbol"] == symbol:
-            other = at
-        before = at
-        at = np.int64(t.positions[at]["next_position"])
-    if at != NIL and t.positions[at]["symbol"] == symbol:
-        other = at
-    if other != NIL:
-        p["leverage"] = t.positions[other]["leverage"]
-        p["isolated"] = t.positions[other]["isolated"]
-    p["next_position"] = at
-    if before == NIL:
-        t.accounts[account]["first_position"] = row
-    else:
-        t.positions[before]["next_position"] = row
-    if s["last_position"] == NIL:
-        s["first_position"] = row
-    else:
-        t.positions[s["last_position"]]["next_in_symbol"] = row
-    s["last_position"] = row
-    return row
-
-
-@inlined
-def find_order(t: Tables, order_id: int) -> int:
-    return hashmap.get(t.order_index, t.head[ORDER_BITS], order_id) if order_id > 0 else NIL
-
-
-@inlined
-def find_algo(t: Tables, algo_id: int) -> int:
-    return hashmap.get(t.algo_index, t.head[ALGO_BITS], algo_id) if algo_id > 0 else NIL
-
-
-@kernel
-def take_order_row(t: Tables) -> int:
-    """A row never used, else that of the order which closed first; NIL: all are open."""
-    h = t.head
-    if h[ORDERS_USED] < h[ORDERS]:
-        h[ORDERS_USED] = h[ORDERS_USED] + 1
-        return h[ORDERS_USED] - 1
-    row = h[ORDERS_CLOSED_FIRST]
-    if row == NIL:
-        h[DROPPED] = h[DROPPED] + 1
-        return NIL
-    o = t.orders[row]
-    h[ORDERS_CLOSED_FIRST] = o["next"]
-    if o["next"] == NIL:
-        h[ORDERS_CLOSED_LAST] = NIL
-    write_begin(t.versions, INDEXES)
-    hashmap.remove(t.order_index, h[ORDER_BITS], o["order_id"], row)
-    if o["client_id"][0] != 0:
-        hashmap.remove(t.name_index, h[ORDER_BITS], name_key(o["account"], t.orders, row), row)
-    write_end(t.versions, INDEXES)
-    return row
-
-
-@kernel
-def take_algo_row(t: Tables) -> int:
-    """As `take_order_row`."""
-    h = t.head
-    if h[ALGOS_USED] < h[ALGOS]:
-        h[ALGOS_USED] = h[ALGOS_USED] + 1
-        return h[ALGOS_USED] - 1
-    row = h[ALGOS_CLOSED_FIRST]
-    if row == NIL:
-        h[DROPPED] = h[DROPPED] + 1
-        return NIL
-    o = t.algos[row]
-    h[ALGOS_CLOSED_FIRST] = o["next"]
-    if o["next"] == NIL:
-        h[ALGOS_CLOSED_LAST] = NIL
-    write_begin(t.versions, INDEXES)
-    hashmap.remove(t.algo_index, h[ALGO_BITS], o["algo_id"], row)
-    if o["client_id"][0] != 0:
-        hashmap.remove(t.algo_name_index, h[ALGO_BITS], name_key(o["account"], t.algos, row), row)
-    write_end(t.versions, INDEXES)
-    return row
-
-
-@inlined
-def _join(rows: Rows, ends: Cells, account: int, row: int) -> None:
-    """Put a row at the end of its account's list."""
-    last = ends[2 * account + 1]
-    rows[row]["next"] = NIL
-    rows[row]["prev"] = last
-    if last == NIL:
-        ends[2 * account] = row
-    else:
-        rows[last]["next"] = row
-    ends[2 * account + 1] = row
-
-
-@inlined
-def _leave(rows: Rows, ends: Cells, account: int, row: int) -> None:
-    """Take a row out of its account's list."""
-    before = np.int64(rows[row]["prev"])
-    after = np.int64(rows[row]["next"])
-    if before == NIL:
-        ends[2 * account] = after
-    else:
-        rows[before]["next"] = after
-    if after == NIL:
-        ends[2 * account + 1] = before
-    else:
-        rows[after]["prev"] = before
-
-
-@inlined
-def _keep_closed(rows: Rows, head: Cells, first: int, last: int, row: int) -> None:
-    """Put a row at the end of the list of what has closed."""
-    rows[row]["next"] = NIL
-    rows[row]["prev"] = NIL
-    if head[last] == NIL:
-        head[first] = row
-    else:
-        rows[head[last]]["next"] = row
-    head[last] = row
-
-
 # ---------------------------------------------------------------- orders
 
 
 @kernel
-def set_hold(t: Tables, row: int, hold: int) -> None:
-    """An order holds `hold` now: its position and wallet follow."""
+def set_hold(t: Tables, row: int, hold: int, apart: int) -> None:
+    """An order holds `hold` now, netted or (apart) not: its position and wallet follow."""
     o = t.orders[row]
-    change = hold - o["hold_quanta"]
-    if change == 0:
+    held = o["hold_quanta"]
+    was_apart = o["apart"]
+    if hold == held and apart == was_apart:
         return
     o["hold_quanta"] = hold
-    p = find_position(t, o["account"], o["symbol"], o["position_side"])
-    if p != NIL:
-        t.positions[p]["hold_quanta"] += change
-        if o["apart"] != 0:
-            t.positions[p]["hold_apart_quanta"] += change
+    o["apart"] = apart
+    at = find_position(t, o["account"], o["symbol"], o["position_side"])
+    if at != NIL:
+        p = t.positions[at]
+        p["hold_quanta"] += hold - held
+        if was_apart != 0:
+            p["hold_apart_quanta"] -= held
         elif o["side"] == Side.SELL:
-            t.positions[p]["hold_sell_quanta"] += change
+            p["hold_sell_quanta"] -= held
+        if apart != 0:
+            p["hold_apart_quanta"] += hold
+        elif o["side"] == Side.SELL:
+            p["hold_sell_quanta"] += hold
     w = o["account"] * t.head[ASSETS] + t.symbols[o["symbol"]]["asset"]
-    t.wallets[w]["held_quanta"] += change
-
-
-@kernel
-def set_apart(t: Tables, row: int, apart: int) -> None:
-    """Whether an order's hold is netted with those of the other side (shm/margin.py)."""
-    o = t.orders[row]
-    if o["apart"] != apart:
-        hold = o["hold_quanta"]
-        set_hold(t, row, 0)
-        o["apart"] = apart
-        set_hold(t, row, hold)
+    t.wallets[w]["held_quanta"] += hold - held
 
 
 @kernel
 def set_open(t: Tables, row: int, lots: int) -> None:
     """What is left of an open order."""
     o = t.orders[row]
-    p = find_position(t, o["account"], o["symbol"], o["position_side"])
-    if p != NIL:
-        t.positions[p]["order_lots"] += lots - o["open_lots"]
-        if o["side"] == Side.SELL:
-            t.positions[p]["sell_lots"] += lots - o["open_lots"]
+    change_lots(t, row, lots - o["open_lots"])
     o["open_lots"] = lots
+
+
+@kernel
+def change_lots(t: Tables, row: int, change: int) -> None:
+    """Add to what the orders of a position have left."""
+    o = t.orders[row]
+    at = find_position(t, o["account"], o["symbol"], o["position_side"])
+    if at != NIL:
+        t.positions[at]["order_lots"] += change
+        if o["side"] == Side.SELL:
+            t.positions[at]["sell_lots"] += change
 
 
 @kernel
 def close_order(t: Tables, row: int, status: int, reason: int) -> None:
     """An order has ended; its row stays a while."""
     o = t.orders[row]
-    set_hold(t, row, 0)
+    set_hold(t, row, 0, 0)
+    change_lots(t, row, -o["open_lots"])
     p = find_position(t, o["account"], o["symbol"], o["position_side"])
     if p != NIL:
         t.positions[p]["open_orders"] -= 1
-        t.positions[p]["order_lots"] -= o["open_lots"]
-        if o["side"] == Side.SELL:
-            t.positions[p]["sell_lots"] -= o["open_lots"]
     o["close_lots"] = 0
     o["status"] = status
     o["reason"] = reason
@@ -418,8 +145,8 @@ def close_order(t: Tables, row: int, status: int, reason: int) -> None:
     o["updated_ns"] = t.head[COMMAND_NS]
     t.accounts[o["account"]]["open_orders"] -= 1
     t.head[OPEN_ORDERS] = t.head[OPEN_ORDERS] - 1
-    _leave(t.orders, t.account_orders, np.int64(o["account"]), row)
-    _keep_closed(t.orders, t.head, ORDERS_CLOSED_FIRST, ORDERS_CLOSED_LAST, row)
+    leave(t.orders, t.account_orders, np.int64(o["account"]), row)
+    keep_closed(t.orders, t.head, ORDERS_CLOSED_FIRST, ORDERS_CLOSED_LAST, row)
 
 
 @kernel
@@ -437,7 +164,6 @@ def open_order(t: Tables, r: Rows) -> int:
     o["open_lots"] = 0
     o["quote_ticks_lots"] = 0
     o["hold_quanta"] = 0
-    o["apart"] = 0
     o["close_lots"] = 0
     o["expire_ns"] = 0
     o["created_ns"] = r["ts_ns"]
@@ -456,13 +182,14 @@ def open_order(t: Tables, r: Rows) -> int:
     o["algo_type"] = 0
     o["working"] = 0
     o["algo_flags"] = 0
+    o["apart"] = 0
     o["status"] = Status.NEW
     o["reason"] = Reason.NONE
     o["open"] = 1
     write_begin(t.versions, INDEXES)
     hashmap.put(t.order_index, t.head[ORDER_BITS], r["order_id"], row)
     write_end(t.versions, INDEXES)
-    _join(t.orders, t.account_orders, np.int64(r["account"]), row)
+    join(t.orders, t.account_orders, np.int64(r["account"]), row)
     t.accounts[r["account"]]["open_orders"] += 1
     t.head[OPEN_ORDERS] = t.head[OPEN_ORDERS] + 1
     p = position_row(t, r["account"], r["symbol"], r["position_side"])
@@ -545,7 +272,7 @@ def reopen(t: Tables, row: int, r: Rows) -> None:
     o["reason"] = Reason.NONE
     o["open"] = 1
     o["updated_ns"] = r["ts_ns"]
-    _join(t.orders, t.account_orders, np.int64(o["account"]), row)
+    join(t.orders, t.account_orders, np.int64(o["account"]), row)
     t.accounts[o["account"]]["open_orders"] += 1
     h[OPEN_ORDERS] = h[OPEN_ORDERS] + 1
     p = position_row(t, o["account"], o["symbol"], o["position_side"])
@@ -617,7 +344,7 @@ def apply_position(t: Tables, r: Rows, order_id: int) -> None:
     t.wallet_times[w] = t.head[COMMAND_NS]
     order = find_order(t, order_id)
     if order != NIL and t.orders[order]["open"] == 1:
-        set_hold(t, order, r["hold_quanta"])
+        set_hold(t, order, r["hold_quanta"], t.orders[order]["apart"])
     if row == NIL:
         return
     p = t.positions[row]
@@ -666,10 +393,13 @@ def apply_move(t: Tables, r: Rows) -> None:
         return
     if move == Move.WITHDRAW_HOLD or move == Move.WITHDRAW_RETURN or move == Move.WITHDRAW_SETTLE:
         return  # what is set aside follows from REQUEST
+    if move == Move.DUST:
+        t.wallets[w]["funding_quanta"] += r["amount_quanta"]
+        return
     t.wallets[w]["adjusted_quanta"] += r["amount_quanta"]
     other = r["other_account"]
     if other != account and other >= 0 and other < t.head[ACCOUNTS]:
-        _lock(t, other)
+        lock(t, other)
         set_wallet(t, other, asset, r["other_quanta"])
         v = other * t.head[ASSETS] + asset
         t.wallets[v]["adjusted_quanta"] -= r["amount_quanta"]
@@ -850,7 +580,7 @@ def apply_algo(t: Tables, r: Rows) -> None:
         write_begin(t.versions, INDEXES)
         hashmap.put(t.algo_index, t.head[ALGO_BITS], r["algo_id"], row)
         write_end(t.versions, INDEXES)
-        _join(t.algos, t.account_algos, np.int64(r["account"]), row)
+        join(t.algos, t.account_algos, np.int64(r["account"]), row)
         t.accounts[r["account"]]["algo_count"] += 1
         t.head[OPEN_ALGOS] = t.head[OPEN_ALGOS] + 1
     a = t.algos[row]
@@ -866,8 +596,8 @@ def apply_algo(t: Tables, r: Rows) -> None:
     a["open"] = 0
     t.accounts[a["account"]]["algo_count"] -= 1
     t.head[OPEN_ALGOS] = t.head[OPEN_ALGOS] - 1
-    _leave(t.algos, t.account_algos, np.int64(a["account"]), row)
-    _keep_closed(t.algos, t.head, ALGOS_CLOSED_FIRST, ALGOS_CLOSED_LAST, row)
+    leave(t.algos, t.account_algos, np.int64(a["account"]), row)
+    keep_closed(t.algos, t.head, ALGOS_CLOSED_FIRST, ALGOS_CLOSED_LAST, row)
     if status == AlgoStatus.TRIGGERED and r["order_id"] > 0:
         order = find_order(t, r["order_id"])
         if order != NIL:
@@ -970,14 +700,19 @@ def apply_parameters(t: Tables, words: Cells, at: int, symbol: int, account: int
         t.account_times[account] = h[COMMAND_NS]
 
 
+@inlined
+def set_next_funding(t: Tables, symbol: int, next_ns: int) -> None:
+    t.contracts[symbol]["funding_next_ns"] = next_ns
+    t.rates[2 * symbol + 1] = next_ns
+
+
 @kernel
 def apply_price(t: Tables, r: Rows) -> None:
     """PRICE: mark, index and the funding rate if it were due now."""
     t.symbols[r["symbol"]]["mark_ticks"] = r["mark_ticks"]
     t.contracts[r["symbol"]]["index_ticks"] = r["index_ticks"]
-    t.contracts[r["symbol"]]["funding_next_ns"] = r["next_ns"]
+    set_next_funding(t, np.int64(r["symbol"]), r["next_ns"])
     t.rates[2 * np.int64(r["symbol"])] = r["rate_ppb"]
-    t.rates[2 * np.int64(r["symbol"]) + 1] = r["next_ns"]
 
 
 @kernel
@@ -1018,7 +753,7 @@ def apply_reports(t: Tables, b: Batch, count: int) -> None:
             continue  # a refusal of somebody who doesn't exist
         if r["symbol"] >= h[SYMBOLS] and r["symbol"] != NO_SYMBOL:
             continue
-        _lock(t, account)
+        lock(t, account)
         if kind == ReportKind.ORDER:
             apply_order(t, r)
         elif kind == ReportKind.EXEC:
@@ -1029,13 +764,12 @@ def apply_reports(t: Tables, b: Batch, count: int) -> None:
         elif kind == ReportKind.HOLD:
             row = find_order(t, b.hold[n]["order_id"])
             if row != NIL and t.orders[row]["open"] == 1:
-                set_apart(t, row, b.hold[n]["status"])
-                set_hold(t, row, b.hold[n]["hold_quanta"])
+                set_hold(t, row, b.hold[n]["hold_quanta"], b.hold[n]["status"])
                 t.orders[row]["close_lots"] = b.hold[n]["close_lots"]
         elif kind == ReportKind.FLIP:
             row = find_order(t, b.flip[n]["order_id"])
             if row != NIL and t.orders[row]["open"] == 1:
-                set_hold(t, row, b.flip[n]["hold_quanta"])
+                set_hold(t, row, b.flip[n]["hold_quanta"], t.orders[row]["apart"])
                 t.orders[row]["close_lots"] = b.flip[n]["close_lots"]
         elif kind == ReportKind.MARGIN:
             apply_margin(t, b.margin[n])
@@ -1051,6 +785,8 @@ def apply_reports(t: Tables, b: Batch, count: int) -> None:
             apply_funding(t, b.funding[n])
         elif kind == ReportKind.PRICE:
             apply_price(t, b.price[n])
+        elif kind == ReportKind.FUNDING_ROUND:
+            set_next_funding(t, np.int64(r["symbol"]), b.funding_round[n]["next_ns"])
         elif kind == ReportKind.SYMBOL:
             s = t.symbols[r["symbol"]]
             s["state"] = b.symbol[n]["state"]
@@ -1073,7 +809,7 @@ def apply_reports(t: Tables, b: Batch, count: int) -> None:
             apply_request(t, b.request[n])
         elif kind == ReportKind.LIQUIDATION:
             apply_liquidation(t, b.liquidation[n])
-    _unlock(t)
+    unlock(t)
     h[INDEX] = h[INDEX] + count
     h[TS_NS] = h[COMMAND_NS]
     store_release(h, SEQ, h[COMMAND_SEQ])

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from gateways.accounts import layout
-from gateways.accounts.layout import name_key, sizes_of, view_parts
+from gateways.accounts.layout import Sizes, name_key, sizes_of, view_parts
 from gateways.scales import Scale, scale_of
 from shm.config import Config
 from shm.segment import Segment, SegmentError
@@ -40,6 +40,19 @@ class ViewError(RuntimeError):
 
 
 Row = dict[str, Any]
+
+
+class Copy(NamedTuple):
+    """One account's tables for the margin kernels (gateways/accounts/figures.py), rows anew:
+    account 0, the wallet of asset k in row k, positions in their order."""
+
+    seq: int
+    exact: bool
+    accounts: np.ndarray[Any, Any]  # ACCOUNT[1]
+    wallets: np.ndarray[Any, Any]  # WALLET[assets]
+    positions: np.ndarray[Any, Any]  # POSITION, by symbol and leg
+    symbols: np.ndarray[Any, Any]  # SYMBOL by index; zeros where it has no position row
+    brackets: np.ndarray[Any, Any]  # BRACKET, the same
 
 
 class Account(NamedTuple):
@@ -60,6 +73,7 @@ class Account(NamedTuple):
     algos: list[Row]  # VIEW_ALGO
     requests: list[Row]  # REQUEST
     symbols: dict[int, Row]  # SYMBOL of every symbol it has a position row in
+    tables: Copy  # the same for kernels
 
 
 def _text(raw: bytes) -> str:
@@ -102,13 +116,22 @@ class AccountView:
 
     def __init__(self, config: Config) -> None:
         """Raises ViewError when the view process isn't running."""
-        self.config = config
+        self.config: Config | None = config
         self.sizes = sizes_of(config)
         self._segment: Segment | None = None
         self.attach()
 
+    @classmethod
+    def over(cls, arrays: dict[str, np.ndarray[Any, Any]], sizes: Sizes) -> AccountView:
+        """A view of tables in this process: for tests and tools."""
+        view = cls.__new__(cls)
+        view.config, view.sizes, view._segment = None, sizes, None
+        view._take(arrays)
+        return view
+
     def attach(self) -> None:
         """Map the view that runs now."""
+        assert self.config is not None
         self.close()
         try:
             segment = Segment.attach(
@@ -117,7 +140,9 @@ class AccountView:
         except SegmentError as error:
             raise ViewError(str(error)) from None
         self._segment = segment
-        a = segment.arrays
+        self._take(segment.arrays)
+
+    def _take(self, a: dict[str, np.ndarray[Any, Any]]) -> None:
         self._head, self._versions = a["head"], a["versions"]
         self._arrays = a
         self._tables = {name: _Table(a[name]) for name in _TABLES}
@@ -193,12 +218,43 @@ class AccountView:
             time.sleep(_PAUSE_S)
         raise ViewError(f"account view: account {account} is changing, or the view is gone")
 
+    def _copy_tables(self, account: int, exact: bool) -> Copy | None:
+        """None where the list of positions is torn."""
+        a = self._arrays
+        seq = self.seq
+        accounts = a["accounts"][account : account + 1].copy()
+        assets = self.sizes.assets
+        wallets = a["wallets"][account * assets : (account + 1) * assets].copy()
+        rows: list[int] = []
+        at = int(accounts[0]["first_position"])
+        while at != NIL:
+            if len(rows) > self.sizes.symbols * 3 or not 0 <= at < self.sizes.positions:
+                return None
+            rows.append(at)
+            at = int(a["positions"][at]["next_position"])
+        positions = a["positions"][rows].copy() if rows else a["positions"][:0].copy()
+        positions["wallet"] -= account * assets
+        positions["account"] = 0
+        positions["next_position"] = np.arange(1, len(rows) + 1)
+        if rows:
+            positions["next_position"][-1] = NIL
+        accounts["first_position"] = 0 if rows else NIL
+        symbols, brackets = np.zeros_like(a["symbols"]), np.zeros_like(a["brackets"])
+        for symbol in set(positions["symbol"].tolist()):
+            symbols[symbol] = a["symbols"][symbol]
+            first = symbol * BRACKETS_MAX
+            brackets[first : first + BRACKETS_MAX] = a["brackets"][first : first + BRACKETS_MAX]
+        return Copy(seq, exact, accounts, wallets, positions, symbols, brackets)
+
     def _copy_account(self, account: int, exact: bool) -> Any:
         t, a = self._tables, self._arrays
         row = t["accounts"].row(account)
         if row["opened_ns"] == 0 and account >= 16:
             return None
         seq, ts_ns = self.seq, self.ts_ns
+        tables = self._copy_tables(account, exact)
+        if tables is None:
+            return _BROKEN
         wallets = {}
         for asset in range(self.sizes.assets):
             at = account * self.sizes.assets + asset
@@ -234,6 +290,7 @@ class AccountView:
             algos,
             self._requests(account),
             symbols,
+            tables,
         )
 
     def _list(self, name: str, at: int) -> list[Row] | None:

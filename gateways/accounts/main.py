@@ -14,8 +14,9 @@ import numpy as np
 
 from gateways import checkpoint
 from gateways.accounts import layout
-from gateways.accounts.apply import Tables, apply_reports, batch_of, tables_of
+from gateways.accounts.apply import apply_reports
 from gateways.accounts.layout import Sizes, sizes_of, view_parts
+from gateways.accounts.rows import Tables, batch_of, tables_of
 from gateways.follow import Follower
 from shm.config import Config
 from shm.records import REPORT

@@ -23,7 +23,7 @@ Array = np.ndarray[Any, Any]
 
 NAME: Final = "history"
 _WAITING_MAX: Final = 50_000  # rows: then they are written, whatever the time
-_REGISTER_S: Final = 5.0
+_REGISTER_S: Final = 1.0
 
 
 class HistoryFollower(Follower):

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from gateways.accounts.client import Account, AccountView, Row
+from gateways.accounts.figures import figures_of as figures_of_tables
 from gateways.http.decimals import rounded
 from gateways.http.errors import ApiError
 from gateways.http.gate import Call
@@ -162,6 +163,7 @@ class Portfolio:
             figures = figures_of(position, row, self.brackets[index])
             self.positions.append((position, venue.at(index), figures))
             self.wallets[row["asset"]].add(position, figures)
+        self.reckoned = figures_of_tables(account.tables).positions
 
     def shown_wallets(self) -> list[tuple[Row, Wallet]]:
         """Assets that exist, with their wallets."""
@@ -170,6 +172,10 @@ class Portfolio:
             for asset, row in sorted(self.venue.assets.items())
             if asset in self.wallets
         ]
+
+    def liquidation(self, position: Row) -> int:
+        """Liquidation price in ticks at the marks of this sequence; 0: none."""
+        return self.reckoned[position["symbol"], position["position_side"]].liquidation_ticks
 
     def mark(self, position: Row) -> int:
         return int(self.account.symbols[position["symbol"]]["mark_ticks"])
@@ -419,7 +425,7 @@ async def position_risk_v3(call: Call) -> list[Json]:
                 "breakEvenPrice": break_even_price(p, symbol),
                 "markPrice": scale.price(held.mark(p)),
                 "unRealizedProfit": scale.money(f.unrealised),
-                "liquidationPrice": scale.price(p["liquidation_ticks"]),
+                "liquidationPrice": scale.price(held.liquidation(p)),
                 "isolatedMargin": scale.money(_isolated_margin(p, f)),
                 "notional": scale.money(f.notional),
                 "marginAsset": symbol.asset,
@@ -454,7 +460,7 @@ async def position_risk_v2(call: Call) -> list[Json]:
                 "breakEvenPrice": break_even_price(p, symbol),
                 "markPrice": scale.price(symbol.row["mark_ticks"]),
                 "unRealizedProfit": scale.money(f.unrealised),
-                "liquidationPrice": scale.price(p["liquidation_ticks"]),
+                "liquidationPrice": scale.price(held.liquidation(p)),
                 "leverage": str(p["leverage"]),
                 "maxNotionalValue": _max_notional(call, symbol, p["leverage"]),
                 "marginType": "isolated" if p["isolated"] else "cross",

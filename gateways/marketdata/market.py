@@ -364,6 +364,9 @@ class Markets:
         m.next_funding_ms = w[6] // MS
         self._mark(m, w[3], w[4])
 
+    def _round(self, w: list[int], head: int) -> None:
+        self.market((head >> 32) & 0xFFFF).next_funding_ms = w[7] // MS
+
     def _mark(self, m: Market, mark: int, index: int) -> None:
         """New prices. Candles take every change; premium is (mark - index) / index, 8 decimals."""
         minute = self._minute
@@ -665,6 +668,7 @@ _HANDLERS: Final[dict[int, Callable[[Markets, list[int], int], None]]] = {
     ReportKind.CHECKPOINT: Markets._checkpoint,
     ReportKind.SYMBOL: Markets._symbol,
     ReportKind.PRICE: Markets._price,
+    ReportKind.FUNDING_ROUND: Markets._round,
     ReportKind.PARAMETERS: Markets._parameters,
 }
 

@@ -7,9 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gateways.accounts.client import AccountView
+from gateways.accounts.figures import figures_of
 from gateways.accounts.layout import INDEX, SEQ, Sizes, view_parts
 from gateways.accounts.main import ViewState
-from tests.model.random_flow import Flow, open_venue
+from shm.margin import available, withdrawable
+from shm.pointers import table
+from tests.laws.test_funding_laws import SYMBOLS, Run
+from tests.model.random_flow import ACCOUNTS, Flow, open_venue
 from tests.venue import LIMITS, Venue
 
 SIZES = Sizes(LIMITS.accounts, LIMITS.assets, LIMITS.symbols, LIMITS.positions, 700, 300, 64)
@@ -80,3 +85,67 @@ def test_view_is_the_engine(seed: int) -> None:
         state.apply(rows[int(state.arrays["head"][INDEX]) :])
         assert int(state.arrays["head"][SEQ]) == int(v.venue["settled_seq"])
         assert view_says(state) == engine_says(v)
+
+
+@pytest.mark.parametrize("seed", (1, 2))
+def test_prices_and_funding_too(seed: int) -> None:
+    """Marks, indexes and what funding moved, through random sources, clocks and rounds."""
+    run = Run(seed)
+    v = run.until(250)
+    state = fresh_view()
+    state.apply(v.all_reports())
+    assert view_says(state) == engine_says(v)
+    a, e = state.arrays, v.arrays
+    for name in (
+        "mark_ticks",
+        "state",
+        "last_ticks",
+        "open_lots",
+        "trade_count",
+        "tick_lot_quanta",
+    ):
+        assert (a["symbols"][name] == e["symbols"][name])[:SYMBOLS].all(), name
+    for name in ("index_ticks", "funding_next_ns", "funding_interval_ns", "interest_ppb"):
+        assert (a["contracts"][name] == e["contracts"][name])[:SYMBOLS].all(), name
+    funded = [int(x) for x in a["wallets"]["funding_quanta"]]
+    assert funded == [int(x) for x in e["wallets"]["funding_quanta"]]
+    assert any(funded)
+
+
+def engine_figures(v: Venue) -> dict[tuple[int, int], tuple[int, int]]:
+    """(available, withdrawable) of every account and asset by the engine's own tables."""
+    a = v.arrays
+    tables = [table(a[n]) for n in ("accounts", "wallets", "symbols", "positions")]
+    brackets = table(a["brackets"])
+    found = {}
+    for account in ACCOUNTS:
+        for asset in range(v.limits.assets):
+            wallet = account * v.limits.assets + asset
+            found[account, asset] = (
+                int(available(*tables, account, wallet)),
+                int(withdrawable(*tables, brackets, account, wallet)),
+            )
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_available_is_the_engines(seed: int) -> None:
+    """Holds, margins and marks: what risk would find free is what the view's figures say."""
+    v = open_venue(Venue(seed=seed))
+    state = fresh_view()
+    view = AccountView.over(state.arrays, SIZES)
+    flow = Flow(seed)
+    for _ in range(8):
+        for kind, fields in flow.commands(v, 40):
+            v.send(kind, **fields)
+        v.work()
+        state.apply(v.all_reports()[int(state.arrays["head"][INDEX]) :])
+        wanted = engine_figures(v)
+        for account in ACCOUNTS:
+            account_state = view.account(account)
+            assert account_state is not None
+            got = figures_of(account_state.tables)
+            assert got.exact and got.seq == int(v.venue["settled_seq"])
+            for asset in range(v.limits.assets):
+                w = got.wallets[asset]
+                assert (w.available, w.withdrawable) == wanted[account, asset], (account, asset)

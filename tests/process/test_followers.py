@@ -19,6 +19,8 @@ import msgpack
 import numpy as np
 import pytest
 
+from engine.reportlog import GROUP, ReportLog
+from engine.wal import create_wal
 from gateways import checkpoint
 from gateways.accounts import layout
 from gateways.accounts.client import AccountView, ViewError
@@ -32,9 +34,12 @@ from gateways.marketdata.market import Hub, Markets
 from shm.config import Config, load
 from shm.cursors import JOURNALED
 from shm.files import read_manifest
-from shm.reportlog import ReportLogReader
+from shm.reportlog import ReportLogReader, follower_positions
+from shm.segment import parts_digest
 from tests.model.depth_client import DepthClient
+from tests.model.random_flow import Flow, open_venue
 from tests.process.helpers import ROOT, SMALL, Venue, die_with_pytest, wait_until
+from tests.venue import Venue as InProcess
 
 NAMES = ("accounts", "marketdata", "history")
 
@@ -117,36 +122,12 @@ def history_rows(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     return rows
 
 
-def test_killed_followers_come_to_the_same_state(followed: Followed, tmp_path: Path) -> None:
-    dice = random.Random(7)
-    followed.venue.start()
-    view = followed.venue.until_running()
-    for name in NAMES:
-        followed.start(name)
-    wait_until(followed.view, 120, "no account view")
-    for _ in range(3):
-        for name in dice.sample(NAMES, 3):
-            time.sleep(dice.uniform(0.2, 0.9))
-            followed.kill(name)
-            followed.start(name)
-    client = wait_until(followed.view, 120, "no account view after kills")
-    wait_until(lambda: client.seq > view.cursor(JOURNALED) - 2000, 60, "the view lags")
-    history = wait_until(lambda: _history(followed.config), 60, "no history")
-    wait_until(lambda: history.seq() > client.seq, 60, "history lags")
-    time.sleep(0.5)
-    # The engine is killed too, and comes back: followers go on with its next start.
-    os.kill(followed.venue.worker("engine"), signal.SIGKILL)
-    again = followed.venue.until_running(epoch=2)
-    wait_until(lambda: client.seq > int(again.engine["recovered_seq"]) + 500, 60, "no second start")
-    wait_until(lambda: history.seq() > int(again.engine["recovered_seq"]) + 500, 60, "history")
-    assert followed.venue.stop() == 0
-    for name in NAMES:
-        followed.stop(name)
+def check_states(followed: Followed, other: Path) -> int:
+    """What each follower kept is what its code makes of the log's reports in one go; how many."""
     rows = followed.reports()
     data = followed.venue.data
-
     kept = checkpoint.load(data, "view", _view_layout(followed.config))
-    assert kept is not None and kept.at > 5000
+    assert kept is not None
     state = ViewState(_arrays(followed.config), sizes_of(followed.config))
     state.apply(rows[: kept.at])
     wanted = state.dump()
@@ -159,28 +140,103 @@ def test_killed_followers_come_to_the_same_state(followed: Followed, tmp_path: P
     assert head[layout.DROPPED] == 0
 
     market = checkpoint.load(data, "marketdata", LAYOUT)
-    assert market is not None and market.at > 5000
+    assert market is not None
     markets = Markets(Hub())
     markets.apply(rows[: market.at])
-    assert msgpack.unpackb(market.blobs["state"]) == msgpack.unpackb(msgpack.packb(markets.dump()))
+    wanted = msgpack.unpackb(msgpack.packb(markets.dump()), strict_map_key=False)
+    assert msgpack.unpackb(market.blobs["state"], strict_map_key=False) == wanted
 
     found = history_rows(followed.config.history_path)
     index = dict(found["meta"])["index"]
-    assert index > 5000
-    writer = Writer(connect(tmp_path / "other.db"), followed.config.history)
+    writer = Writer(connect(other), followed.config.history)
     writer.apply(rows[:index])
     writer.commit()
     writer.db.close()
-    assert found == history_rows(tmp_path / "other.db")
+    assert found == history_rows(other)
+    return min(kept.at, market.at, index)
 
 
-def _history(config: Config) -> History | None:
-    return History(config) if config.history_path.exists() else None
+def test_killed_followers_come_to_the_same_state(followed: Followed, tmp_path: Path) -> None:
+    """The log grows while they are killed again and again, without any engine."""
+    dice = random.Random(7)
+    v = open_venue(InProcess(seed=3))
+    for kind, fields in Flow(3).commands(v, 600):
+        v.send(kind, **fields)
+        v.work()
+    rows = v.all_reports()
+    data = followed.venue.data
+    log = ReportLog(data, create_wal(data, 1 << 16), 0, GROUP)
+    parts = np.array_split(rows, 4)
+    for part in parts:
+        for name in NAMES:
+            followed.start(name)
+        at = 0
+        while at < len(part):
+            stop = min(len(part), at + dice.randint(1, 60))
+            log.append(part[at:stop])
+            at = stop
+            time.sleep(0.01)
+        positions = follower_positions(data)
+        wait_until(lambda p=positions: _moved(data, p), 120, "a follower doesn't get on")
+        time.sleep(dice.uniform(0, 0.3))
+        for name in NAMES if part is not parts[-1] else ():
+            followed.kill(name)
+    log.close()
+
+    def caught_up() -> bool:
+        positions = follower_positions(data)
+        return len(positions) == 3 and min(positions.values()) > len(rows) - 50
+
+    wait_until(caught_up, 120, "followers have not read it all")
+    for name in NAMES:
+        followed.stop(name)
+    assert check_states(followed, tmp_path / "other.db") > len(rows) - 50
+
+
+def test_followers_outlive_their_engine(followed: Followed, tmp_path: Path) -> None:
+    """A live venue: its followers are killed, then its engine; all go on."""
+    dice = random.Random(11)
+    followed.venue.start()
+    view = followed.venue.until_running()
+    for name in NAMES:
+        followed.start(name)
+    wait_until(followed.view, 120, "no account view")
+    for name in dice.sample(NAMES, 3):
+        time.sleep(dice.uniform(0.2, 0.9))
+        followed.kill(name)
+        followed.start(name)
+    client = wait_until(followed.view, 120, "no account view after kills")
+    wait_until(lambda: client.seq > view.cursor(JOURNALED) - 2000, 60, "the view lags")
+    assert client.account(16).orders is not None
+    os.kill(followed.venue.worker("engine"), signal.SIGKILL)
+    again = followed.venue.until_running(epoch=2)
+    history = History(followed.config)
+    goal = int(again.engine["recovered_seq"]) + 500
+    wait_until(lambda: client.seq > goal, 60, "the view follows no second start")
+    wait_until(lambda: history.seq() > goal, 60, "history follows no second start")
+    # Stopped followers hold nobody back.
+    for process in followed.processes.values():
+        process.send_signal(signal.SIGSTOP)
+    before = again.cursor(JOURNALED)
+    wait_until(
+        lambda: again.cursor(JOURNALED) > before + 2000, 30, "the engine waits for followers"
+    )
+    for process in followed.processes.values():
+        process.send_signal(signal.SIGCONT)
+    wait_until(lambda: client.seq > before + 2000, 60, "the view doesn't catch up")
+    assert followed.venue.stop() == 0
+    for name in NAMES:
+        followed.stop(name)
+    assert check_states(followed, tmp_path / "other.db") > 5000
+
+
+def _moved(data: Path, before: dict[str, int]) -> bool:
+    """Whether every follower has kept something since."""
+    now = follower_positions(data)
+    return len(now) == 3 and all(index > before.get(name, 0) for name, index in now.items())
 
 
 def _view_layout(config: Config) -> str:
-    from shm.segment import parts_digest
-
     return parts_digest(view_parts(sizes_of(config)))
 
 
