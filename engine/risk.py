@@ -159,7 +159,8 @@ def _beyond_bracket(
 ) -> bool:
     """Whether `lots` more on a side could take a position beyond what its leverage may have.
 
-    Counts the position and every open order of its side, at the mark (before one, at `price`).
+    Counts the position and every open order of its side, at the mark; before one, at the last
+    trade or at `price`, whichever is higher.
     """
     most = notional_allowed(r.brackets, r.symbols, symbol, leverage)
     limit = r.contracts[symbol]["position_quanta_max"]
@@ -175,7 +176,7 @@ def _beyond_bracket(
             size += p["sell_lots"] - p["lots"]
         else:
             size += p["order_lots"] - p["sell_lots"] + p["lots"]
-    reference = s["mark_ticks"] if s["mark_ticks"] > 0 else price
+    reference = s["mark_ticks"] if s["mark_ticks"] > 0 else max(s["last_ticks"], price)
     if size <= 0 or reference <= 0:
         return False
     # Sizes of orders are below 2^46 lots each; more than int64 lots is more than any cap.

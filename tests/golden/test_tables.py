@@ -11,7 +11,8 @@ Left     Ann, Bob, Cat, Dan, Eve have 10,000 each unless `given` says otherwise;
          settled when risk looked at the other. Empty: nothing is sent.
          Settings: Ann mode HEDGE; Ann margin ISOLATED ETH; Ann moves 50 LONG (into the isolated
          position, -50 out of it); Ann fees -100 400 (maker, taker ppm), Ann fees own=0; orders of
-         a leg carry LONG or SHORT.
+         a leg carry LONG or SHORT. Brackets: bracket BTC 1 5000 60000 20000 20 (index, floor,
+         cap, maintenance ppm, largest leverage).
 Middle   every report, in order, but those of positions, wallets and holds; complete. Commands that
          the engine gives itself stand on the line that caused them. `isolate 50` and `release 50`:
          money goes into an isolated position and comes back.
@@ -238,6 +239,11 @@ class Table:
             from tests.venue import SYMBOL_DEFAULTS
 
             return Kind.SYMBOL, {**SYMBOL_DEFAULTS, **fields, "symbol": SYMBOLS[who]}
+        if who == "bracket":
+            index, floor, cap, ppm, leverage = map(int, words[2:])
+            bracket = {"index": index, "floor_quanta": floor, "cap_quanta": cap}
+            rates = {"maintenance_ppm": ppm, "bracket_leverage_max": leverage}
+            return Kind.BRACKET, {"symbol": SYMBOLS[verb], **bracket, **rates}
         if who == "tick":
             if verb:
                 self.venue.wait(int(verb.strip("+s")) * SECOND)
@@ -363,6 +369,7 @@ class Table:
         return {
             "isolated": p["isolated_quanta"],
             "paid": p["fees_quanta"],
+            "liquidation": p["liquidation_ticks"],
             "most": int(withdrawable(*tables, r.brackets, account, row)),
             "spare": int(spare),
             "lots": p["lots"],
