@@ -63,14 +63,12 @@ CHECK_LOTS: Final = 2
 CHECK_COST: Final = 3
 CHECK_FUNDING: Final = 4
 CHECK_ISOLATED: Final = 5
-CHECK_PENDING: Final = 6
 CHECKS: Final = {
     CHECK_WALLET: "R2 wallet",
     CHECK_LOTS: "R1 fills to position",
     CHECK_COST: "R3 entry value",
     CHECK_FUNDING: "R3 funding clearing",
     CHECK_ISOLATED: "R2 isolated wallet",
-    CHECK_PENDING: "R2 pending withdrawal",
 }
 
 _AVAILABLE: Final = int(Code.AVAILABLE)
@@ -592,9 +590,11 @@ def post_move(b: Book, r: Reports, i: int) -> None:
         pair(b, pending, own, asset, abs(amount))
         end_entry(b)
     elif move == Move.WITHDRAW_SETTLE:
-        fee = c_fee(b, x["seq"])
+        settled = b.cells[t.REQUEST_SEQ] == x["seq"]
+        fee = b.cells[t.REQUEST_FEE] if settled else 0
+        where = b.cells[t.REQUEST_WHERE] if settled else 0
         leg(b, pending, asset, abs(amount))
-        leg(b, custody_key(x["reference"], asset), asset, fee - abs(amount))
+        leg(b, custody_key(where, asset), asset, fee - abs(amount))
         leg(b, key_of(_WITHDRAWAL_FEE, FEE_ACCOUNT, asset, 0), asset, -fee)
         end_entry(b)
     else:
@@ -604,19 +604,15 @@ def post_move(b: Book, r: Reports, i: int) -> None:
     check_wallet(b, account, symbol, asset, x["wallet_quanta"])
 
 
-@inlined
-def c_fee(b: Book, seq: int) -> int:
-    """The fee of the withdrawal that this command settles."""
-    return b.cells[t.REQUEST_FEE] if b.cells[t.REQUEST_SEQ] == seq else 0
-
-
 @kernel
 def post_request(b: Book, r: Reports, i: int) -> None:
-    """REQUEST: the money of one is told by MOVE; a settled one says here what its fee is."""
+    """REQUEST: the money of one is told by MOVE; a settled one says here what its fee is, and where
+    the rest of it went."""
     x = r.requests[i]
     if x["status"] == RequestStatus.SETTLED:
         b.cells[t.REQUEST_SEQ] = x["seq"]
         b.cells[t.REQUEST_FEE] = x["what"] >> 8
+        b.cells[t.REQUEST_WHERE] = x["reference"]
 
 
 # ---------------------------------------------------------------- the stream

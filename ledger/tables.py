@@ -66,6 +66,7 @@ TRACE_SEQ: Final = 34  # of the TRACE that came last
 TRACE_HI: Final = 35
 TRACE_LO: Final = 36
 TRACE_ORDER: Final = 37
+REQUEST_WHERE: Final = 39  # where its money goes
 LEG_ENTRY: Final = 38  # legs there were when the entry began
 CELLS: Final = 64
 
