@@ -444,7 +444,8 @@ def account_path(key: Key, books: Books) -> str:
     else:
         parts.append(books.symbol_name(key.sub))
     if key.leg:
-        parts.append(LEGS[key.leg])
+        # No account below the one-way position's: beancount's assertions count those below.
+        parts[-1] += f"-{LEGS[key.leg]}"
     return ":".join(parts)
 
 
