@@ -332,7 +332,7 @@ def post_hold(b: Book, r: Reports, i: int) -> None:
     if b.orders[at]["order_id"] == 0:
         if x["hold_quanta"] == 0 and x["close_lots"] == 0:
             return
-        open_order(b, at, x["order_id"], x["account"], x["symbol"], x["status"] & 3)
+        open_order(b, at, x["order_id"], x["account"], x["symbol"], 0)
     event = Event.HOLD if x["hold_quanta"] >= b.orders[at]["hold_quanta"] else Event.RELEASE
     begin_entry(b, event, x["account"], x["symbol"], x["order_id"], 0)
     move_hold(b, at, x["hold_quanta"])
