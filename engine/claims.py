@@ -289,6 +289,7 @@ def open_order(r: Risk, setup: Cells, slot: int) -> None:
     change_lots(r, c, c["open_lots"])
     r.wallets[p["wallet"]]["exposure_quanta"] += c["exposure_quanta"]
     r.accounts[c["account"]]["open_orders"] += 1
+    r.symbols[c["symbol"]]["open_orders"] += 1
     r.venue[0]["live_orders"] += 1
     if c["expire_ns"] != 0:
         expiry.push(r.venue, r.claims, r.heap, slot)
@@ -307,6 +308,7 @@ def end_order(r: Risk, setup: Cells, slot: int) -> None:
     change_exposure(r, slot, 0)
     p["open_orders"] -= 1
     r.accounts[c["account"]]["open_orders"] -= 1
+    r.symbols[c["symbol"]]["open_orders"] -= 1
     r.venue[0]["live_orders"] -= 1
     c["open_lots"] = 0
     if c["heap"] != NIL:

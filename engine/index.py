@@ -24,13 +24,13 @@ from typing import Final
 
 import numpy as np
 
-from engine import funding, reports
+from engine import funding, reports, triggers
 from engine.commands import Commands, symbol_of
 from engine.reports import Out
 from engine.setup import SYMBOLS
 from engine.state import Risk
 from shm.arithmetic import muldiv_down, muldiv_nearest
-from shm.codes import Halt, Kind, MatchKind, State
+from shm.codes import Halt, Kind, MatchKind, State, Working
 from shm.jit import inlined, kernel
 from shm.pointers import Cells, Rows
 from shm.units import (
@@ -241,7 +241,10 @@ def refresh_mark(r: Risk, out: Out, setup: Cells, command: Rows, symbol: int) ->
 @kernel
 def mark_changed(r: Risk, out: Out, setup: Cells, command: Rows, symbol: int) -> None:
     """What follows from a mark that may be another one; cheap when it is not."""
-    if r.contracts[symbol]["breaker_seen_ticks"] != r.symbols[symbol]["mark_ticks"]:
+    mark = r.symbols[symbol]["mark_ticks"]
+    if mark > 0:
+        triggers.on_price(r, setup, symbol, Working.MARK, mark)
+    if r.contracts[symbol]["breaker_seen_ticks"] != mark:
         _watch(r, out, setup, command, symbol)
 
 

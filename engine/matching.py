@@ -517,7 +517,7 @@ def match_commands(
             enter = True
             resumed = True
             joined = matcher[TAKING_JOINED] == 1
-        elif kind == Kind.PLACE:
+        elif kind == Kind.PLACE or kind == Kind.TRIGGER:
             _place(nodes, c, slot)
             enter = True
         elif kind == Kind.CANCEL_ALL:
@@ -732,7 +732,7 @@ def match_commands(
             limit = c["limit_ticks"]
             tif = c["order_tif"]
             no_match = c["flags"] & _NO_MATCH != 0
-            market = kind == Kind.PLACE and c["type"] == Type.MARKET
+            market = (kind == Kind.PLACE or kind == Kind.TRIGGER) and c["type"] == Type.MARKET
             ended = np.int64(Reason.NONE)
             outcome = _LEFT
             if not no_match and crosses(best_against(books, symbol, side), side, limit):

@@ -2,18 +2,20 @@
 
 BOOKKEEPING (reversal, period close, custody correction: the ledger's) and AUDIT (what the user
 store changed, without secrets) become facts of the one order of everything this way: durable,
-replayed, and told to followers word for word as PARAMETERS.
+replayed, and told to followers word for word as PARAMETERS. UPGRADE names, in the first word of its
+note, the release that goes on from here (engine/releases.py).
 """
 
 from __future__ import annotations
 
 from engine.checks import account_reason, symbol_reason
-from engine.commands import Commands
+from engine.commands import WORDS, Commands
 from engine.state import Risk
-from shm.codes import Reason
+from shm.codes import Kind, Reason
 from shm.jit import kernel
 from shm.pointers import Cells
 from shm.records import NO_SYMBOL
+from shm.units import RELEASE_MAX
 
 
 @kernel
@@ -26,4 +28,8 @@ def decide_note(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     reason = account_reason(r, setup, c["account"])
     if reason == Reason.NONE and c["symbol"] != NO_SYMBOL:
         reason = symbol_reason(r, setup, c["symbol"])
+    if reason == Reason.NONE and c["kind"] == Kind.UPGRADE:
+        release = cs.words[at * WORDS + 3]
+        if release < 1 or release > RELEASE_MAX:
+            reason = Reason.BAD_PARAMETER
     return reason

@@ -46,6 +46,7 @@ from engine.state import (
     shard_tables,
     shared_book_tables,
 )
+from engine.triggers import empty_heads
 from shm import records
 from shm.atomics import CLOCK_MONOTONIC, clock_ns
 from shm.codes import ReportKind, State
@@ -306,6 +307,7 @@ def initialise(arrays: Arrays, limits: Limits, shards: int = 1) -> None:
     arrays["accounts"]["first_position"] = NIL
     arrays["accounts"]["state"][:SYSTEM_ACCOUNTS] = State.TRADING
     arrays["accounts"]["first_algo"] = NIL
+    arrays["algo_heaps"][:] = empty_heads(limits.symbols)
     arrays["symbols"]["state"] = State.ABSENT
     arrays["symbols"]["first_position"] = NIL
     arrays["symbols"]["last_position"] = NIL

@@ -23,12 +23,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine import book, hashmap, proposals
+from engine import book, countdown, delisting, digests, hashmap, proposals, triggers
 from engine.clients import client_key
 from engine.files import DataError, Manifest, lock_data, read_manifest, read_watermark, replace_file
 from engine.memory import limits_of
 from engine.pipeline import Arrays, allocate_rings, initialise, shard_arrays
 from engine.positions import position_key
+from engine.releases import Releases
 from engine.replay import Diverged, Replayer
 from engine.reportlog import ReportLog, ReportLogReader, sync_reports, truncate_after
 from engine.setup import CLIENT_BITS, ORDER_BITS, POSITION_BITS, setup_cells
@@ -41,6 +42,7 @@ from engine.snapshotfile import (
     write_snapshot,
 )
 from engine.state import (
+    ALGO_LINKS,
     Limits,
     Risk,
     allocate,
@@ -97,6 +99,8 @@ def _used(arrays: Arrays, limits: Limits) -> dict[str, int]:
         "algos": int(v["algos_used"]),
         "requests": int(v["requests_used"]),
         "clients": int(v["clients_used"]),
+        "algo_links": ALGO_LINKS * int(v["algos_used"]),
+        "digests": min(int(v["digests_first"] + v["digests_count"]), limits.digests),
         "heap": int(v["heap_count"]),
         "countdowns": int(v["countdown_count"]),
         "nodes": claims,
@@ -138,6 +142,7 @@ def restore(
                 f"{len(rows)}. Limits may grow but not shrink below what is in use"
             )
         arrays[name][: len(rows)] = rows
+    _straighten(arrays)
     setup = setup_cells(limits, commands=1, matches=1, reports=1)
     _reindex(risk_of(arrays), table(setup))
     shared = books_of(shard_arrays(arrays, limits, 0, shards))
@@ -145,6 +150,20 @@ def restore(
     for shard in range(shards):
         cut = books_of(shard_arrays(arrays, limits, shard, shards))
         book.rebuild_shard(cut, limits, shard, shards)
+
+
+def _straighten(arrays: Arrays) -> None:
+    """A ring of digests that had wrapped begins anew where there is more room for it now."""
+    v, rows = arrays["venue"][0], arrays["digests"]
+    first, count = int(v["digests_first"]), int(v["digests_count"])
+    used = int(np.count_nonzero(rows["seq"]))
+    assert used == count
+    at = np.flatnonzero(rows["seq"])
+    if count and len(rows) > int(at[-1]) + 1 and first + count > int(at[-1]) + 1:
+        kept = rows[at][np.argsort(rows["seq"][at], kind="stable")]
+        rows[:] = np.zeros(1, rows.dtype)
+        rows[:count] = kept
+        v["digests_first"] = 0
 
 
 @kernel
@@ -163,12 +182,17 @@ def _reindex(r: Risk, setup: Cells) -> None:
         if r.clients[row]["order_id"] != 0:
             key = client_key(r.clients[row]["account"], r.client_words, row * 8)
             hashmap.put(r.client_index, setup[CLIENT_BITS], key, row)
+    triggers.reindex(r, setup)
+    digests.reindex(r, setup)
 
 
 @kernel
 def refill(r: Risk, setup: Cells) -> None:
     """Propose again all that is marked pending in a recovered state."""
     proposals.refill(r, setup)
+    triggers.refill(r, setup)
+    countdown.refill(r, setup)
+    delisting.refill(r, setup)
 
 
 def fresh_arrays(limits: Limits, *, commands: int = 32768, reports: int = 65536) -> Arrays:
@@ -272,7 +296,9 @@ def recover(config: Config, arrays: Arrays) -> Recovered:
     sink = _Overlap(data, manifest, int(arrays["venue"]["reports_count"][0]))
     replayer = Replayer(arrays, limits, shards, sink)
     if end.seq > snapshot_seq:
+        releases = Releases(data)
         for rows in read_commands(data, snapshot_seq, end.seq):
+            releases.check(rows)
             replayer.feed(rows)
     replayer.feed(_NOTHING, end=True)
     sink.finish()
@@ -330,7 +356,9 @@ def take(data: Path, limits: Limits, keep: int = 2) -> Taken:
     if meta:
         restore(arrays, limits, sections, 1)
     replayer = Replayer(arrays, limits)
+    releases = Releases(data)
     for rows in read_commands(data, first, target):
+        releases.check(rows)
         replayer.feed(rows[rows["seq"] < target])
         if int(rows["seq"][-1]) == target:
             checkpoint = rows[-1:].view(CHECKPOINT_COMMAND.dtype)[0].copy()
@@ -417,7 +445,9 @@ def verify(data: Path, limits: Limits) -> Verified:
             meta, sections = load_snapshot(path)
             snapshots[int(meta["seq"])] = (path, meta, sections)
         checkpoints = 0
+        releases = Releases(data)
         for rows in read_commands(data, 0, end.seq):
+            releases.check(rows)
             start = 0
             for at in np.flatnonzero(rows["kind"] == Kind.CHECKPOINT):
                 checkpoints += 1

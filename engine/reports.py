@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from engine.commands import Commands
 from engine.setup import REPORT_MASK
 from engine.state import Risk
 from shm.atomics import fence, load_acquire, store_release
@@ -17,7 +18,7 @@ from shm.codes import Flag, Flip, Kind, MarginType, Move, Reason, ReportKind, St
 from shm.cursors import REPORTS_CLAIMED, REPORTS_READ, REPORTS_WRITTEN
 from shm.hashing import fold_line
 from shm.jit import inlined, kernel
-from shm.kinds import COMMAND_RECORDS, PARAMETER_REPORTS, PAYLOAD_WORDS, WORDS_A_REPORT
+from shm.kinds import HAS_ORIGIN, PARAMETER_REPORTS, PAYLOAD_WORDS, WORDS_A_REPORT
 from shm.maintenance import (
     cross_liquidation_ticks,
     isolated_liquidation_ticks,
@@ -32,11 +33,6 @@ _CLAIM_AHEAD: Final = 256
 _WORDS: Final = 8
 _TO_BACK: Final = int(Flag.TO_BACK)
 _COMMAND_WORDS: Final = 32
-_LINE_2_IS_OWN: Final = sum(
-    1 << kind
-    for kind, record in COMMAND_RECORDS.items()
-    if all(field.name != "trace_hi" for field in record.fields)
-)
 
 
 class Out(NamedTuple):
@@ -231,7 +227,7 @@ def origin(
             out.words[at * _WORDS + 4 + k] = 0
         _done(r, out, at)
     # Parameters of these reach into line 2, where others carry their origin.
-    if (_LINE_2_IS_OWN >> np.int64(command["kind"])) & 1:
+    if (HAS_ORIGIN >> np.int64(command["kind"])) & 1 == 0:
         return
     if command["lines"] == 3 and (words[first + 16] != 0 or words[first + 17] != 0):
         at = _slot(r, setup)
@@ -604,6 +600,85 @@ def checkpoint(r: Risk, out: Out, setup: Cells, command: Rows, digest: int, coun
     o["reports_count"] = count
     for k in range(2):
         out.words[at * _WORDS + 6 + k] = 0
+    _done(r, out, at)
+
+
+@kernel
+def algo(
+    r: Risk,
+    out: Out,
+    setup: Cells,
+    command: Rows,
+    row: int,
+    status: int,
+    order_id: int,
+    reason: int,
+) -> None:
+    """A conditional order after an event of `command`; `order_id`: what it became, or 0."""
+    at = _slot(r, setup)
+    o = out.algos[at]
+    a = r.algos[row]
+    o["seq"] = command["seq"]
+    o["account"] = a["account"]
+    o["symbol"] = a["symbol"]
+    o["kind"] = ReportKind.ALGO
+    o["status"] = status
+    o["algo_id"] = a["algo_id"]
+    o["order_id"] = order_id
+    o["trigger_ticks"] = a["trigger_ticks"]
+    o["price_ticks"] = a["price_ticks"]
+    o["qty_lots"] = a["qty_lots"]
+    o["side"] = a["side"]
+    o["type"] = a["type"]
+    o["tif"] = a["tif"]
+    o["flags"] = a["flags"]
+    o["reason"] = reason
+    o["position_side"] = a["position_side"]
+    o["stp"] = a["stp"]
+    o["working"] = a["working"] | (a["protect"] << 1)
+    _done(r, out, at)
+
+
+@kernel
+def trail(r: Risk, out: Out, setup: Cells, command: Rows, row: int) -> None:
+    """What a conditional order has besides."""
+    at = _slot(r, setup)
+    o = out.trails[at]
+    a = r.algos[row]
+    o["seq"] = command["seq"]
+    o["account"] = a["account"]
+    o["symbol"] = a["symbol"]
+    o["kind"] = ReportKind.TRAIL
+    o["status"] = 0
+    o["algo_id"] = a["algo_id"]
+    o["activate_ticks"] = a["activate_ticks"]
+    o["callback_ppm"] = a["callback_ppm"]
+    o["expire_ns"] = a["expire_ns"]
+    o["ts_ns"] = command["ts_ns"]
+    o["reserved"] = 0
+    _done(r, out, at)
+
+
+@kernel
+def request(
+    r: Risk, out: Out, setup: Cells, cs: Commands, slot: int, row: int, status: int
+) -> None:
+    """A withdrawal or adjustment after the command in `slot`."""
+    at = _slot(r, setup)
+    o = out.requests[at]
+    c = cs.requests[slot]
+    q = r.requests[row]
+    o["seq"] = c["seq"]
+    o["account"] = q["account"]
+    o["symbol"] = NO_SYMBOL
+    o["kind"] = ReportKind.REQUEST
+    o["status"] = status
+    o["request_id"] = q["request_id"]
+    o["amount_quanta"] = q["amount_quanta"]
+    o["asset"] = q["asset"]
+    o["principal"] = c["principal"]
+    o["reference"] = q["reference"]
+    o["what"] = q["kind"] | (c["fee_quanta"] << 8)
     _done(r, out, at)
 
 

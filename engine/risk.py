@@ -14,7 +14,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine import claims, clients, contracts, funding, hashmap, index, notes, settings
+from engine import (
+    algos,
+    claims,
+    clients,
+    contracts,
+    countdown,
+    delisting,
+    digests,
+    funding,
+    hashmap,
+    index,
+    notes,
+    requests,
+    settings,
+)
 from engine.checks import (
     account_reason,
     band_reason,
@@ -79,6 +93,7 @@ from shm.units import (
     SCALE_MAX,
 )
 
+_CLOSE_POSITION: Final = int(Flag.CLOSE_POSITION)
 _KEEP_QTY: Final = int(Flag.KEEP_QTY)
 _NO_MATCH: Final = int(Flag.NO_MATCH)
 _REDUCE_ONLY: Final = int(Flag.REDUCE_ONLY)
@@ -193,14 +208,16 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     flags = c["flags"]
     market = c["type"] == Type.MARKET
     tif = c["tif"]
+    triggered = c["kind"] == Kind.TRIGGER  # its client id is its own already
     if (
         side > Side.SELL
         or c["type"] > Type.MARKET
         or tif > Tif.GTD
         or c["stp"] > Stp.EXPIRE_BOTH
         or c["position_side"] > PositionSide.SHORT
-        or c["order_id"] != 0
+        or (c["order_id"] != 0 and not triggered)
         or (flags & (_TO_BACK | _UPSERT | _REMAINING | _KEEP_QTY)) != 0
+        or ((flags & _CLOSE_POSITION) != 0 and not triggered)
         or (market and (tif > Tif.IOC or (flags & _NO_MATCH) != 0))
         or not line_1_is_clean(cs.words, at)
     ):
@@ -229,7 +246,11 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         if client != NIL and clients.is_over(r.venue, r.clients, setup, client):
             past = client
             client = NIL
-        if client != NIL and ((flags & _TAKE_NAME) == 0 or not _names_order(r, setup, client)):
+        if (
+            client != NIL
+            and not triggered
+            and ((flags & _TAKE_NAME) == 0 or not _names_order(r, setup, client))
+        ):
             c["risk_note"] = r.clients[client]["order_id"]
             return Reason.DUPLICATE_CLIENT_ID
     price = c["price_ticks"]
@@ -239,7 +260,8 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     elif price_reason(s, price) != Reason.NONE:
         return Reason.BAD_PRICE
     lots = c["qty_lots"]
-    if lots < s["qty_lots_min"] or lots > s["qty_lots_max"]:
+    closes_all = (flags & _CLOSE_POSITION) != 0
+    if (lots < s["qty_lots_min"] or lots > s["qty_lots_max"]) and not closes_all:
         return Reason.BAD_QTY
     if (tif == Tif.GTD) != (c["expire_ns"] != 0) or (
         tif == Tif.GTD and c["expire_ns"] <= c["ts_ns"]
@@ -299,7 +321,7 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         if p["open_orders"] >= s["orders_max"]:
             return Reason.TOO_MANY_ORDERS
         leverage = p["leverage"]
-        claimable = claims.closable(r, position, side, reduce_only)
+        claimable = lots if closes_all else claims.closable(r, position, side, reduce_only)
     elif not market and band_reason(s, price) != Reason.NONE:
         return Reason.PRICE_BAND
     if reduce_only:
@@ -331,7 +353,9 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
             return Reason.BRACKET_NOTIONAL
     order_id = c["seq"]
     if named:
-        if client != NIL:
+        if triggered:
+            r.clients[client]["order_id"] = order_id
+        elif client != NIL:
             _pass_name(r, setup, client, order_id)
         else:
             if past != NIL:
@@ -551,9 +575,16 @@ def decide_cancel_all(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         if reason != Reason.NONE:
             return reason
         c["end_reason"] = Reason.CANCEL_ALL
-        if own and r.accounts[c["account"]]["pending"] != 0:
-            c["end_reason"] = r.accounts[c["account"]]["pending"]
-            r.accounts[c["account"]]["pending"] = 0
+        if own:
+            # Whatever the engine ends for an account, what waits there ends as well.
+            if c["symbol"] != NO_SYMBOL:
+                c["end_reason"] = countdown.take_mark(r, setup, c["account"], c["symbol"])
+                if c["end_reason"] == Reason.NONE:
+                    return Reason.NO_CHANGE
+            elif r.accounts[c["account"]]["pending"] != 0:
+                c["end_reason"] = r.accounts[c["account"]]["pending"]
+                r.accounts[c["account"]]["pending"] = 0
+            c["decided_lots"] = algos.end_all(r, setup, c["account"], c["symbol"])
         if c["symbol"] == NO_SYMBOL:
             c["route"] = Route.ALL_SHARDS
             return Reason.NONE
@@ -569,6 +600,7 @@ def decide_cancel_all(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     if r.symbols[c["symbol"]]["pending"] != 0 and (c["request"] >> PRODUCER_SHIFT) == 0:
         c["end_reason"] = r.symbols[c["symbol"]]["pending"]
         r.symbols[c["symbol"]]["pending"] = 0
+    c["decided_lots"] = algos.end_symbol(r, setup, c["symbol"])
     c["route"] = Route.SHARD
     return Reason.NONE
 
@@ -766,7 +798,12 @@ def decide_symbol(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         s["asset"] = asset
         s["price_ticks_max"] = high
         s["ticks_lots_max"] = NOTIONAL_QUANTA_MAX // unit
-    elif s["tick_lot_quanta"] != unit or s["asset"] != asset or s["price_ticks_max"] != high:
+    elif (
+        s["tick_lot_quanta"] != unit
+        or s["asset"] != asset
+        or s["price_ticks_max"] != high
+        or s["settle_ticks"] != 0
+    ):
         return Reason.IN_USE
     s["state"] = d["state"]
     index.release_breaker(r, symbol)
@@ -802,6 +839,8 @@ def decide_state(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     if state < 0 or state > State.CLOSED or cancel < 0 or cancel > 1:
         return Reason.BAD_PARAMETER
     if c["kind"] == Kind.SYMBOL_STATE:
+        if r.symbols[c["symbol"]]["settle_ticks"] != 0:
+            return Reason.IN_USE  # its positions are being closed
         r.symbols[c["symbol"]]["state"] = state
         index.release_breaker(r, c["symbol"])
     elif (c["request"] >> PRODUCER_SHIFT) == 0:
@@ -867,10 +906,21 @@ def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
     c["risk_held_quanta"] = 0
     c["risk_note"] = 0
     kind = c["kind"]
+    if algos.ends_some(kind):
+        c["decided_lots"] = NIL
     reason = _take_number(r, cs, at)
+    if reason == Reason.NONE and digests.is_signed(cs.words, at, c):
+        c["risk_note"] = digests.take(r, setup, cs.words, at, c)
+        if c["risk_note"] != 0:
+            reason = Reason.REPLAYED
     if reason == Reason.NONE:
         if kind == Kind.PLACE:
             reason = decide_place(r, setup, cs, at)
+        elif kind == Kind.TRIGGER:
+            reason = algos.open_trigger(r, setup, cs, at)
+            if reason == Reason.NONE:
+                reason = decide_place(r, setup, cs, at)
+            algos.close_trigger(r, setup, cs, at, reason)
         elif kind == Kind.AMEND:
             reason = decide_amend(r, setup, cs, at)
         elif kind == Kind.CANCEL or kind == Kind.REDUCE:
@@ -907,7 +957,23 @@ def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
             reason = decide_state(r, setup, cs, at)
         elif kind == Kind.MARK:
             reason = decide_mark(r, setup, cs, at)
-        elif kind == Kind.BOOKKEEPING or kind == Kind.AUDIT:
+        elif kind == Kind.PLACE_ALGO:
+            reason = algos.decide_place_algo(r, setup, cs, at)
+        elif kind == Kind.CANCEL_ALGO:
+            reason = algos.decide_cancel_algo(r, setup, cs, at)
+        elif kind == Kind.CANCEL_ALGOS:
+            reason = algos.decide_cancel_algos(r, setup, cs, at)
+        elif kind == Kind.COUNTDOWN:
+            reason = countdown.decide_countdown(r, setup, cs, at)
+        elif kind == Kind.REQUEST_WITHDRAW or kind == Kind.REQUEST_ADJUST or kind == Kind.TRANSFER:
+            reason = requests.decide_request(r, setup, cs, at)
+        elif kind >= Kind.APPROVE and kind <= Kind.SETTLE_WITHDRAW:
+            reason = requests.decide_verdict(r, setup, cs, at)
+        elif kind == Kind.SETTLE_SYMBOL:
+            reason = delisting.decide_settle(r, setup, cs, at)
+        elif kind == Kind.DELIST:
+            reason = delisting.decide_delist(r, setup, cs, at)
+        elif kind == Kind.BOOKKEEPING or kind == Kind.AUDIT or kind == Kind.UPGRADE:
             reason = notes.decide_note(r, setup, cs, at)
         elif kind == Kind.CONTRACT:
             reason = contracts.decide_contract(r, setup, cs, at)

@@ -76,7 +76,7 @@ def _room(cursors: Cells, setup: Cells, own: Cells, seq: int) -> bool:
 
 @inlined
 def _crowded(cursors: Cells, setup: Cells) -> bool:
-    """Whether the reports ring is over half full: a slice of funding would stop settlement in its
+    """Whether the reports ring is over half full: a slice of positions would stop settlement in its
     middle, and with it whatever comes after."""
     waiting = load_acquire(cursors, REPORTS_WRITTEN) - load_acquire(cursors, REPORTS_READ)
     return 2 * waiting > setup[REPORT_MASK] + 1
@@ -180,17 +180,29 @@ def sequence_commands(
             seq += 1
             continue
         code = r.proposals[proposals.FIRST + (taken & setup[PROPOSAL_MASK])]
-        if code & proposals.KIND_MASK == proposals.FUNDING and _crowded(cursors, setup):
+        kind = code & proposals.KIND_MASK
+        if (kind == proposals.FUNDING or kind == proposals.DELIST) and _crowded(cursors, setup):
             break
         row = code & ~proposals.KIND_MASK
         taken += 1
-        if code & proposals.KIND_MASK == proposals.ACCOUNT:
+        if kind == proposals.ACCOUNT:
             at = _blank(commands, words, setup, own, seq, Kind.CANCEL_ALL, now)
             commands[at]["account"] = row
-        elif code & proposals.KIND_MASK == proposals.SYMBOL:
+        elif kind == proposals.SYMBOL:
             at = _blank(commands, words, setup, own, seq, Kind.CANCEL_SYMBOL, now)
             commands[at]["symbol"] = row
-        elif code & proposals.KIND_MASK == proposals.FUNDING:
+        elif kind == proposals.ALGO:
+            # Risk fills in the order: the row may change while it is looked at here.
+            at = _blank(commands, words, setup, own, seq, Kind.TRIGGER, now)
+            commands[at]["order_id"] = r.algos[row]["algo_id"]
+        elif kind == proposals.POSITION:
+            at = _blank(commands, words, setup, own, seq, Kind.CANCEL_ALL, now)
+            commands[at]["account"] = r.positions[row]["account"]
+            commands[at]["symbol"] = r.positions[row]["symbol"]
+        elif kind == proposals.DELIST:
+            at = _blank(commands, words, setup, own, seq, Kind.DELIST, now)
+            commands[at]["symbol"] = row
+        elif kind == proposals.FUNDING:
             at = _blank(commands, words, setup, own, seq, Kind.FUNDING, now)
             commands[at]["symbol"] = row
         else:

@@ -15,7 +15,19 @@ from typing import Final
 
 import numpy as np
 
-from engine import claims, expiry, funding, index, proposals, reports
+from engine import (
+    algos,
+    claims,
+    countdown,
+    delisting,
+    expiry,
+    funding,
+    index,
+    proposals,
+    reports,
+    requests,
+    triggers,
+)
 from engine.clients import close_client
 from engine.commands import WORDS, Commands
 from engine.fills import move_isolated, settle_trade, trade_position
@@ -24,7 +36,7 @@ from engine.setup import ASSETS, COMMAND_MASK, MATCH_MASK, SHARDS, SYMBOLS
 from engine.state import Risk
 from shm.arithmetic import fee_of, muldiv_down
 from shm.atomics import load_acquire, store_release
-from shm.codes import Flag, Kind, MatchKind, Reason, Route, State, Status
+from shm.codes import Flag, Kind, MatchKind, Reason, Route, State, Status, Working
 from shm.cursors import SETTLED
 from shm.jit import inlined, kernel
 from shm.kinds import PARAMETER_KINDS
@@ -251,6 +263,12 @@ def _ended_status(reason: int) -> int:
 
 
 @inlined
+def _places(kind: int) -> bool:
+    """Whether a command of this kind opens an order."""
+    return kind == Kind.PLACE or kind == Kind.TRIGGER
+
+
+@inlined
 def _born(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
     """PLACE: the order exists; its answer, client id and trace, and what it holds and claims.
 
@@ -289,7 +307,9 @@ def settle_match(
     kind = x["kind"]
     assert x["seq"] == c["seq"]
     if v["answered"] == 0:
-        if c["kind"] == Kind.PLACE:
+        if _places(c["kind"]):
+            if c["kind"] == Kind.TRIGGER:
+                algos.settle_trigger(r, out, setup, cs, at)
             reason = x["reason"]
             if not (
                 kind == MatchKind.ENDED
@@ -308,6 +328,10 @@ def settle_match(
             reports.answer(r, out, setup, c, Reason.NONE, 0, 0)
             reports.origin(r, out, setup, c, cs.words, at * WORDS, 0, False)
             v["answered"] = 1
+    if (c["kind"] == Kind.CANCEL_ALL or c["kind"] == Kind.CANCEL_SYMBOL) and not algos.settle_ended(
+        r, out, cursors, setup, c
+    ):
+        return False
     if kind == MatchKind.BOOK or kind == MatchKind.IMPACT:
         index.settle_sample(r, out, setup, c, x)
     elif kind == MatchKind.FILL:
@@ -323,6 +347,7 @@ def settle_match(
             fill_side(r, out, setup, c["seq"], taker, 1, x["trade_id"], price, lots)
             assert r.claims[maker]["open_lots"] == x["maker_open_lots"]
             assert r.claims[taker]["open_lots"] == x["open_lots"]
+            triggers.on_price(r, setup, x["symbol"], Working.LAST, price)
         makers = r.claims[maker]["position"]
         takers = r.claims[taker]["position"]
         if (
@@ -363,13 +388,13 @@ def settle_match(
                     cs.words,
                     at * WORDS,
                     c["decided_order_id"],
-                    c["kind"] == Kind.PLACE,
+                    _places(c["kind"]),
                 )
             v["answered"] = 1
         # Of an order that never was, nobody has heard what it held but by its flips.
         o = r.claims[slot]
         told = o["hold_quanta"]
-        if first and c["kind"] == Kind.PLACE:
+        if first and _places(c["kind"]):
             told -= c["risk_held_quanta"]
         if told != 0 or (o["close_lots"] != 0 and told == o["hold_quanta"]):
             reports.hold(r, out, setup, c["seq"], slot, 0, -told, 0, 0)
@@ -429,7 +454,11 @@ def settle_nowhere(r: Risk, out: Out, cursors: Cells, setup: Cells, cs: Commands
     if (kind >= Kind.PLACE and kind <= Kind.REDUCE) or kind == Kind.EXPIRE:
         assert reason != Reason.NONE
         order_id = c["order_id"]
-        if reason == Reason.DUPLICATE_CLIENT_ID or reason == Reason.DUPLICATE_REQUEST:
+        if (
+            reason == Reason.DUPLICATE_CLIENT_ID
+            or reason == Reason.DUPLICATE_REQUEST
+            or reason == Reason.REPLAYED
+        ):
             order_id = c["risk_note"]
         status = Status.REJECTED if kind == Kind.PLACE else Status.REFUSED
         reports.refused(r, out, setup, c, order_id, status, reason)
@@ -443,6 +472,9 @@ def settle_nowhere(r: Risk, out: Out, cursors: Cells, setup: Cells, cs: Commands
     if kind == Kind.POSITION_MARGIN and reason == Reason.NONE:
         _settle_position_margin(r, out, setup, cs, at)
         return True
+    if kind == Kind.TRIGGER:
+        algos.settle_trigger(r, out, setup, cs, at)
+        return True
     if r.venue[0]["answered"] == 0:
         _answer(r, out, setup, cs, at)
         r.venue[0]["answered"] = 1
@@ -455,6 +487,10 @@ def settle_nowhere(r: Risk, out: Out, cursors: Cells, setup: Cells, cs: Commands
         return index.settle_timers(r, out, cursors, setup, c)
     if kind == Kind.FUNDING:
         return funding.settle_slice(r, out, cursors, setup, cs, at)
+    if kind == Kind.DELIST:
+        return delisting.settle_slice(r, out, cursors, setup, c)
+    if algos.ends_some(kind):
+        return algos.settle_ended(r, out, cursors, setup, c)
     return True
 
 
@@ -463,6 +499,7 @@ def _answer(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
     """The answer to a command that is not about an order, and its trace."""
     c = cs.base[at]
     kind = c["kind"]
+    reason = c["reason"]
     value = 0
     if kind == Kind.DEPOSIT or kind == Kind.WITHDRAW:
         value = cs.transfers[at]["amount_quanta"]
@@ -472,15 +509,26 @@ def _answer(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
         value = cs.leverages[at]["leverage"]
     elif kind == Kind.MARK:
         value = cs.marks[at]["mark_ticks"]
-    elif kind >= Kind.MARGIN_TYPE and kind <= Kind.POSITION_MARGIN:
+    elif kind >= Kind.COUNTDOWN and kind <= Kind.POSITION_MARGIN:
         value = cs.settings[at]["value"]
     elif kind == Kind.SOURCE:
         value = cs.sources[at]["weight"]
     elif kind == Kind.SOURCE_PRICE:
         value = cs.sources[at]["source_ticks"]
-    reports.answer(r, out, setup, c, c["reason"], value, c["risk_note"])
+    elif kind == Kind.PLACE_ALGO or kind == Kind.CANCEL_ALGO:
+        value = c["decided_order_id"]
+    elif kind == Kind.REQUEST_WITHDRAW or kind == Kind.REQUEST_ADJUST or kind == Kind.TRANSFER:
+        value = cs.requests[at]["amount_quanta"]
+    elif kind >= Kind.APPROVE and kind <= Kind.SETTLE_WITHDRAW:
+        value = cs.requests[at]["reference"]
+    elif kind == Kind.SETTLE_SYMBOL or kind == Kind.DELIST:
+        value = cs.settles[at]["settle_ticks"]
+    reports.answer(r, out, setup, c, reason, value, c["risk_note"])
+    placed = kind == Kind.PLACE_ALGO and reason == Reason.NONE
+    if placed:
+        algos.settle_placed(r, out, setup, cs, at)
     if c["lines"] > 1:
-        reports.origin(r, out, setup, c, cs.words, at * WORDS, 0, False)
+        reports.origin(r, out, setup, c, cs.words, at * WORDS, value if placed else 0, placed)
 
 
 @kernel
@@ -494,14 +542,25 @@ def _settle_once(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None
         _settle_transfer(r, out, setup, cs, at)
     elif kind == Kind.TICK:
         _settle_tick(r, setup, c["ts_ns"])
+        countdown.settle_due(r, setup, c["ts_ns"])
     elif kind == Kind.ACCOUNT:
         a = r.accounts[c["account"]]
-        if cs.states[at]["cancel"] == 1 and a["pending"] == 0 and a["open_orders"] > 0:
+        if (
+            cs.states[at]["cancel"] == 1
+            and a["pending"] == 0
+            and (a["open_orders"] > 0 or a["algo_count"] > 0)
+        ):
             a["pending"] = Reason.KILL_SWITCH
             proposals.put(r.proposals, setup, proposals.ACCOUNT | np.int64(c["account"]))
+    elif kind == Kind.TRANSFER or (kind >= Kind.REQUEST_WITHDRAW and kind <= Kind.SETTLE_WITHDRAW):
+        requests.settle_request(r, out, setup, cs, at)
+    elif kind == Kind.SETTLE_SYMBOL:
+        delisting.propose(r, setup, c["symbol"])
     elif kind == Kind.SYMBOL_STATE or kind == Kind.SYMBOL or kind == Kind.MARK:
         reports.symbol(r, out, setup, c, c["symbol"])
         if kind == Kind.MARK:
+            ticks = cs.marks[at]["mark_ticks"]
+            triggers.on_price(r, setup, c["symbol"], Working.MARK, ticks)
             index.settle_mark(r, out, setup, cs, at)
         if kind == Kind.SYMBOL_STATE and cs.states[at]["cancel"] == 1:
             _propose_symbol(r, setup, c["symbol"], Reason.SYMBOL_CLOSED)

@@ -32,6 +32,10 @@ TRIE: Final = 19
 MATCHER: Final = 20
 ALGOS: Final = 21
 REQUESTS: Final = 22
+ALGO_BITS: Final = 23
+DIGESTS: Final = 24
+DIGEST_BITS: Final = 25
+DIGEST_WINDOW_NS: Final = 26
 SETUP_CELLS: Final = 32
 
 
@@ -69,6 +73,10 @@ def setup_cells(
     cells[CHECKPOINT_EVERY] = checkpoint_every
     cells[ALGOS] = limits.algos
     cells[REQUESTS] = limits.requests
+    cells[ALGO_BITS] = bits_of(limits.algos)
+    cells[DIGESTS] = limits.digests
+    cells[DIGEST_BITS] = bits_of(limits.digests)
+    cells[DIGEST_WINDOW_NS] = limits.digest_window_ns
     cells[LEAVES] = limits.leaves
     cells[TRIE] = limits.trie
     cells[MATCHER] = next(t.rows for t in shard_tables(limits) if t.name == "matcher")

@@ -16,6 +16,8 @@ from shm.pointers import Cells, Rows, table
 from shm.units import BRACKETS_MAX, PRODUCERS_MAX, SOURCES_MAX
 
 COMMANDS_MAX: Final = 32768  # slots of the commands ring, at most
+ALGO_CELLS: Final = 24  # of a symbol, for conditional orders (engine/triggers.py)
+ALGO_LINKS: Final = 16  # cells of a conditional order (engine/leftist.py)
 MATCHER_CELLS: Final = 64  # scalars of a shard; behind them its finger cache, roots and links
 FINGERS: Final = 1024  # (key, leaf) pairs: the price leaves a shard has touched lately
 
@@ -32,13 +34,15 @@ class Limits(NamedTuple):
     requests: int = 4096  # withdrawals and adjustments under way
     clients: int = 131072  # client ids, live and remembered
     client_window_ns: int = 600_000_000_000
+    digests: int = 65536  # of signed requests, remembered
+    digest_window_ns: int = 61_000_000_000
     leaves: int = 8192  # 64-tick price leaves, per shard
     trie: int = 8192  # inner nodes of price tries, per shard
 
     def check(self) -> None:
         """Raise ValueError where a limit is outside what the record layouts can number."""
         for name, value in self._asdict().items():
-            if not 1 <= value <= (1 << 31) - 1 and name != "client_window_ns":
+            if not 1 <= value <= (1 << 31) - 1 and not name.endswith("_ns"):
                 raise ValueError(f"limits.{name} = {value}, must be 1 to {(1 << 31) - 1}")
         if self.symbols > 65534:
             raise ValueError(f"limits.symbols = {self.symbols}, must be at most 65534")
@@ -80,7 +84,11 @@ class Risk(NamedTuple):
     producers: Rows  # PRODUCER[PRODUCERS_MAX]
     heap: Cells  # claim rows, a binary heap by (expire_ns, order_id)
     countdowns: Cells  # position rows, a binary heap by (countdown_ns, row)
-    algo_heaps: Cells  # algo rows, heaps by trigger price (engine/triggers.py)
+    algo_heaps: Cells  # ALGO_CELLS a symbol: heads of what waits there (engine/triggers.py)
+    algo_links: Cells  # links of algo rows in heaps (engine/leftist.py)
+    algo_index: Cells  # hash of algo id -> algo row
+    digests: Rows  # DIGEST[digests], a ring
+    digest_index: Cells  # hash of a digest -> its row
     order_index: Cells  # hash of order id -> claim row
     position_index: Cells  # hash of (account, symbol) -> position row
     client_index: Cells  # hash of (account, client id) -> client row
@@ -138,7 +146,11 @@ def risk_tables(limits: Limits) -> tuple[TableSpec, ...]:
         TableSpec("producers", "PRODUCER", PRODUCERS_MAX, True),
         TableSpec("heap", "<i8", limits.orders, True),
         TableSpec("countdowns", "<i8", limits.positions, True),
-        TableSpec("algo_heaps", "<i8", 4 * limits.algos + 8 * limits.symbols, True),
+        TableSpec("algo_heaps", "<i8", ALGO_CELLS * limits.symbols, True),
+        TableSpec("algo_links", "<i8", ALGO_LINKS * limits.algos, True),
+        TableSpec("algo_index", "<i8", 4 * power_of_two(limits.algos), False),
+        TableSpec("digests", "DIGEST", limits.digests, True),
+        TableSpec("digest_index", "<i8", 4 * power_of_two(limits.digests), False),
         # A hash entry is a (key, row) pair of cells; half empty, so that probes stay short.
         TableSpec("order_index", "<i8", 4 * power_of_two(limits.orders), False),
         TableSpec("position_index", "<i8", 4 * power_of_two(limits.positions), False),

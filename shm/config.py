@@ -109,6 +109,8 @@ class Limits(_Table, frozen=True):
     algos: int = 16384
     requests: int = 4096
     client_window_ns: int = 600_000_000_000
+    digests: int = 65536
+    digest_window_ns: int = 61_000_000_000
     leaves: int = 8192
     trie: int = 8192
 
@@ -418,8 +420,10 @@ def _problems(config: Config) -> Iterator[Problem]:
     yield from _power_of_two("rings.reports", config.rings.reports, 256, 1 << 26)
     yield from _power_of_two("rings.ingress", config.rings.ingress, 16, 1 << 20)
     for name in config.limits.__struct_fields__:
-        least = {"accounts": 17, "client_window_ns": 0}.get(name, 1)
-        most = {"symbols": 65534, "client_window_ns": 1 << 60}.get(name, (1 << 31) - 1)
+        least = {"accounts": 17, "client_window_ns": 0, "digest_window_ns": 0}.get(name, 1)
+        most = {"symbols": 65534, "client_window_ns": 1 << 60, "digest_window_ns": 1 << 60}.get(
+            name, (1 << 31) - 1
+        )
         yield from _range(f"limits.{name}", getattr(config.limits, name), least, most)
     yield from _wal_problems(config.wal)
     yield from _producer_problems(config.producers)

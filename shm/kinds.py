@@ -69,6 +69,14 @@ PAYLOAD_WORDS: Final = len(PAYLOAD)
 WORDS_A_REPORT: Final = 6
 PARAMETER_REPORTS: Final = -(-PAYLOAD_WORDS // WORDS_A_REPORT)
 
+# Bit k: line 2 of kind k says where the command comes from (trace, digest, key).
+HAS_ORIGIN: Final = sum(
+    1 << kind
+    for kind in Kind
+    if kind
+    and any(f.name == "digest_hi" for f in COMMAND_RECORDS.get(kind, records.COMMAND).fields)
+)
+
 
 def text_words(text: str, words: int) -> np.ndarray[Any, Any]:
     """Text as the words of a record."""

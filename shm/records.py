@@ -110,7 +110,12 @@ _RISK = (
         "decided_order_id", "<i8", "the order this is about: new, or resolved from the client id"
     ),
     Field("limit_ticks", "<i8", "the worst price matching may trade at"),
-    Field("decided_lots", "<i8", "the quantity matching shall use"),
+    Field(
+        "decided_lots",
+        "<i8",
+        "the quantity matching shall use; CANCEL_*: first row of the conditional orders that it "
+        "has ended and settlement has not told yet, or NIL",
+    ),
     Field("slot", "<i4", "row of the order in the claim and node tables, or NIL"),
     Field("position", "<i4", "row of (account, symbol) in the position table, or NIL"),
     Field("reason", "u1", "codes.Reason; NONE lets it through"),
@@ -124,7 +129,11 @@ _RISK = (
         "<i8",
         "what risk has set aside (WITHDRAW, POSITION_MARGIN) or held (PLACE) for it",
     ),
-    Field("risk_note", "<i8", "DUPLICATE_*: the order or request that was first"),
+    Field(
+        "risk_note",
+        "<i8",
+        "DUPLICATE_*, REPLAYED: what was first; TRIGGER: row of the conditional order, or NIL",
+    ),
 )
 
 COMMAND = record(
@@ -970,8 +979,12 @@ SYMBOL = record(
         Field("first_position", "<i4", "head of the list of its positions, or NIL"),
         Field("last_position", "<i4", "its tail, or NIL"),
         Field("outside_count", "<i8", "trades outside the book so far (TAKEOVER, ADL, DELIST)"),
+        Field("settle_ticks", "<i8", "delisting: the price positions are closed at; 0: it is not"),
+        Field("settle_row", "<i4", "delisting: the position the next slice begins with, or NIL"),
+        Field("algo_count", "<i4", "conditional orders that wait here"),
+        Field("open_orders", "<i8", "live orders here"),
         Field("tick_quanta", "<i8", "quanta a unit of the base that one tick is; 0: not said"),
-        Field("reserved", "4i8", "zero"),
+        Field("reserved", "<i8", "zero"),
     ),
 )
 
@@ -1161,8 +1174,8 @@ ALGO = record(
         Field("pending", "u1", "1: reached, and proposed"),
         Field("active", "u1", "TRAILING: 1 once it follows"),
         Field("client", "<i4", "row of the client-id table, or NIL"),
-        Field("heap", "<i4", "place in its heap, or NIL"),
-        Field("next", "<i4", "next of the same account, or free list"),
+        Field("heap", "<i4", "which of its symbol's heaps by price it is in, or NIL"),
+        Field("next", "<i4", "next of the same account, of what a command has ended, or free"),
         Field("prev", "<i4", "previous one of the same account, or NIL"),
         Field("client_id", "5i8", "its name"),
         Field("trace_hi", "<i8", "trace id, first 8 bytes"),
@@ -1204,6 +1217,18 @@ CLIENT = record(
     ),
 )
 
+DIGEST = record(
+    "DIGEST",
+    "a signed request in its window",
+    size_bytes=32,
+    fields=(
+        Field("digest_hi", "<i8", "first 8 bytes"),
+        Field("digest_lo", "<i8", "last 8 bytes"),
+        Field("seq", "<i8", "the command that carried it; 0: the row is free"),
+        Field("ts_ns", "<i8", "when that was taken"),
+    ),
+)
+
 PRODUCER = record(
     "PRODUCER",
     "what the engine remembers of whoever sends commands",
@@ -1217,7 +1242,7 @@ PRODUCER = record(
 VENUE = record(
     "VENUE",
     "scalars of the risk and settle state; one row",
-    size_bytes=256,
+    size_bytes=320,
     fields=(
         Field("risked_seq", "<i8", "last command risk decided"),
         Field("settled_seq", "<i8", "last command settled"),
@@ -1251,8 +1276,14 @@ VENUE = record(
         Field("requests_free", "<i8", "head of the free list, or NIL"),
         Field("countdown_count", "<i8", "positions in the countdown heap"),
         Field("slice_row", "<i8", "TICK: the symbol it goes on with; in mid-command"),
-        Field("slice_sum", "<i8", "FUNDING: rows this command has paid; in mid-command"),
-        Field("reserved", "<i8", "zero"),
+        Field(
+            "slice_sum",
+            "<i8",
+            "FUNDING, DELIST: rows this command has paid or closed; in mid-command",
+        ),
+        Field("digests_first", "<i8", "oldest row of the digest ring"),
+        Field("digests_count", "<i8", "digests in it"),
+        Field("reserved", "7i8", "zero"),
     ),
 )
 

@@ -14,9 +14,22 @@ from typing import Any
 import numpy as np
 
 from engine.hashmap import home
+from engine.leftist import KEY, LEFT, NEWER, OLDER, PRICE, RIGHT, STRIDE, TRAIL, UP
 from engine.positions import position_key
 from engine.setup import bits_of
-from shm.codes import Flag, PositionMode, PositionSide, ReportKind, Side, Type
+from engine.state import ALGO_CELLS
+from engine.triggers import HEAPS, TRAILS
+from shm.codes import (
+    AlgoType,
+    Flag,
+    Kind,
+    PositionMode,
+    PositionSide,
+    ReportKind,
+    RequestStatus,
+    Side,
+    Type,
+)
 from shm.records import MATCH, WALLET
 from shm.units import FEE_ACCOUNT, NIL
 from tools.inprocess import Venue
@@ -32,6 +45,9 @@ def check_laws(v: Venue) -> None:
     _heap(v)
     _books(v)
     _funding(v)
+    _algos(v)
+    _countdowns(v)
+    _requests(v)
 
 
 def check_reports(v: Venue) -> None:
@@ -69,9 +85,15 @@ def _money(v: Venue) -> None:
         assert v.arrays["assets"][asset]["total_quanta"] == deposits
         told = own["deposited_quanta"] - own["withdrawn_quanta"]
         told = told + own["realised_quanta"] - own["fees_quanta"] + own["funding_quanta"]
+        told = told + own["adjusted_quanta"]
         told[FEE_ACCOUNT] += own["fees_quanta"].sum()
+        assert own["adjusted_quanta"].sum() == 0, "moved from or to nobody"
         assert (whole == told).all(), "a wallet is not the sum of what moved"
-        assert not own["pending_quanta"].any(), "set aside for nothing"
+        asked = v.arrays["requests"]
+        asked = asked[(asked["request_id"] != 0) & (asked["kind"] == Kind.REQUEST_WITHDRAW)]
+        asked = asked[asked["asset"] == asset]
+        aside = sums(asked["account"], asked["amount_quanta"], v.limits.accounts)
+        assert (aside == own["pending_quanta"]).all(), "set aside for nothing"
 
 
 def leg_of(p: Any) -> tuple[int, int, int]:
@@ -204,6 +226,9 @@ def _free_rows(v: Venue) -> None:
         free.add(at)
         at = int(claims[at]["next_free"])
     assert len(free) + v.venue["live_orders"] == used, "a claim row is lost"
+    live = (claims["order_id"] != 0) & (claims["done"] == 0)
+    here = sums(claims["symbol"][live], np.ones(live.sum(), np.int64), v.limits.symbols)
+    assert (here == v.arrays["symbols"]["open_orders"]).all()
     assert not claims["order_id"][used:].any()
 
 
@@ -225,12 +250,116 @@ def _clients(v: Venue) -> None:
     live = claims[(claims["order_id"] != 0) & (claims["done"] == 0) & (claims["client"] != NIL)]
     named = set(live["client"].tolist())
     assert len(named) == len(live)
+    for table, id_ in (("algos", "algo_id"), ("requests", "request_id")):
+        others = v.arrays[table]
+        others = others[(others[id_] != 0) & (others["client"] != NIL)]
+        assert (rows["order_id"][others["client"]] == others[id_]).all()
+        assert (rows["closed_ns"][others["client"]] == 0).all()
+        assert not named & set(others["client"].tolist())
+        named |= set(others["client"].tolist())
     assert (rows["order_id"][live["client"]] == live["order_id"]).all()
     assert (rows["closed_ns"][live["client"]] == 0).all()
     assert not named & set(closed) and not named & free and not free & set(closed)
     assert len(named) + len(closed) + len(free) == used, "a client row is lost"
     index = index_of(v.arrays["client_index"], bits_of(v.limits.clients))
     assert sorted(row for _, row in index) == sorted(named | set(closed))
+
+
+def _algos(v: Venue) -> None:
+    """Each conditional order waits once, where its terms say, and nothing due is left waiting."""
+    a, links = v.arrays["algos"], v.arrays["algo_links"].reshape(-1, STRIDE)
+    cells = v.arrays["algo_heaps"].reshape(-1, ALGO_CELLS)
+    live = np.flatnonzero(a["algo_id"] != 0)
+    assert not a["pending"][live].any()
+    for of, table in (("account", "accounts"), ("symbol", "symbols")):
+        counts = sums(a[of][live], np.ones(len(live), np.int64), len(v.arrays[table]))
+        assert (counts == v.arrays[table]["algo_count"]).all()
+    index = index_of(v.arrays["algo_index"], bits_of(v.limits.algos))
+    assert index == sorted(zip(a["algo_id"][live].tolist(), live.tolist(), strict=True))
+    listed = []
+    for account in range(v.limits.accounts):
+        before, at = NIL, int(v.arrays["accounts"][account]["first_algo"])
+        while at != NIL:
+            assert a[at]["account"] == account and a[at]["prev"] == before
+            listed.append(at)
+            before, at = at, int(a[at]["next"])
+    assert sorted(listed) == live.tolist()
+    waiting: list[int] = []
+    for symbol, own in enumerate(cells):
+        heads = {}
+        for heap in range(8):
+            for row in rows_of_heap(links, PRICE, int(own[HEAPS + heap])):
+                assert a[row]["symbol"] == symbol and a[row]["heap"] == heap
+                assert a[row]["working"] == heap >> 2
+                follows = a[row]["type"] == AlgoType.TRAILING_STOP_MARKET and a[row]["active"]
+                asleep = a[row]["type"] == AlgoType.TRAILING_STOP_MARKET and not a[row]["active"]
+                ticks = a[row]["activate_ticks"] if asleep else a[row]["trigger_ticks"]
+                assert links[row, PRICE + KEY] == (-ticks if heap & 1 else ticks)
+                assert asleep or a[row]["protect"] == heap >> 1 & 1
+                if follows:
+                    heads[row] = heap
+                else:
+                    waiting.append(row)
+        for trail in range(8):
+            newer, row = NIL, int(own[TRAILS + trail])
+            while row != NIL:
+                group = rows_of_heap(links, TRAIL, row)
+                assert row in heads and links[row, NEWER] == newer
+                assert {
+                    int(a[m]["working"]) * 4 + int(a[m]["protect"]) * 2 + int(a[m]["side"])
+                    for m in group
+                } == {trail}
+                if newer != NIL:
+                    older_is_better = a[row]["extreme_ticks"] - a[newer]["extreme_ticks"]
+                    assert older_is_better < 0 if trail & 1 == Side.BUY else older_is_better > 0
+                waiting += group
+                heads.pop(row)
+                newer, row = row, int(links[row, OLDER])
+        assert not heads
+    assert sorted(waiting) == live.tolist()
+    free, at = set(), int(v.venue["algos_free"])
+    while at != NIL:
+        assert a[at]["algo_id"] == 0 and at not in free
+        free.add(at)
+        at = int(a[at]["next"])
+    assert len(free) + len(live) == v.venue["algos_used"], "a conditional order's row is lost"
+
+
+def rows_of_heap(links: Any, set_: int, root: int) -> list[int]:
+    """Rows of a leftist heap."""
+    found, todo = [], [root]
+    while todo:
+        row = todo.pop()
+        if row != NIL:
+            found.append(row)
+            for child in (int(links[row, set_ + LEFT]), int(links[row, set_ + RIGHT])):
+                assert child == NIL or links[child, set_ + UP] == row
+                todo.append(child)
+    return found
+
+
+def _countdowns(v: Venue) -> None:
+    p, count = v.arrays["positions"], int(v.venue["countdown_count"])
+    heap = v.arrays["countdowns"][:count]
+    used = int(v.venue["positions_used"])
+    assert sorted(heap.tolist()) == np.flatnonzero(p["countdown_ns"] != 0).tolist()
+    assert not v.arrays["countdowns"][count:].any() and not p["pending"][:used].any()
+    key = [(int(p[row]["countdown_ns"]), int(row)) for row in heap]
+    for at in range(count):
+        assert p[heap[at]]["countdown_heap"] == at
+        assert at == 0 or key[(at - 1) // 2] < key[at]
+
+
+def _requests(v: Venue) -> None:
+    rows = v.arrays["requests"]
+    live = rows["request_id"] != 0
+    assert (rows["status"][live] < RequestStatus.REJECTED).all()
+    free, at = set(), int(v.venue["requests_free"])
+    while at != NIL:
+        assert not live[at] and at not in free
+        free.add(at)
+        at = int(rows[at]["next_free"])
+    assert len(free) + int(live.sum()) == v.venue["requests_used"], "a request's row is lost"
 
 
 def _heap(v: Venue) -> None:

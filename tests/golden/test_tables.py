@@ -21,6 +21,10 @@ Right    whatever is worth a look: Ann +4 (long 4; short is -4), or Ann LONG +4 
          isolated position; of an order: open, close (what it claims of the position), hold; the
          book as `bids 99 a5 b3`.
 
+Conditional orders are orders with `stop=95`, `profit=110` or `trail=10000` (ppm; `from=110` is where it
+begins), `on-mark`, `protected`, `close-all`. `waits s`: it does. `triggered s; new s! 10@94`: the order
+it became is called s!. `Ann requests 500 by=7` is a withdrawal asked for by principal 7.
+
 Laws of the whole state (tests/venue.py) are checked after every line.
 """
 
@@ -34,6 +38,8 @@ from typing import Any
 import pytest
 
 from shm.codes import (
+    AlgoStatus,
+    AlgoType,
     Flag,
     Flip,
     Kind,
@@ -42,12 +48,14 @@ from shm.codes import (
     PositionMode,
     PositionSide,
     Reason,
+    RequestStatus,
     Side,
     State,
     Status,
     Stp,
     Tif,
     Type,
+    Working,
 )
 from shm.margin import available, removable, withdrawable
 from shm.units import PRODUCER_SHIFT
@@ -78,6 +86,7 @@ FLAGS = {
     "keep": Flag.KEEP_QTY,
     "remaining": Flag.REMAINING,
     "take-name": Flag.TAKE_NAME,
+    "close-all": Flag.CLOSE_POSITION,
 }
 PLAIN = {"tick_lot_quanta": 1, "price_ticks_max": 1_000_000, "qty_lots_max": 1_000_000}
 
@@ -170,7 +179,7 @@ class Table:
             ring = GATEWAY
         kind, fields = self.command(words)
         if colon:
-            self.where[name.strip()] = fields["account"], fields["symbol"]
+            self.where[name.strip()] = fields["account"], fields.get("symbol", 0)
         if "number" in fields:
             fields["request"] = fields.pop("number")
         number = v.send(kind, ring=ring, **fields)
@@ -181,7 +190,18 @@ class Table:
         if who in PEOPLE:
             account = {"account": PEOPLE[who]}
             if verb in ("buys", "sells"):
+                if any(word.startswith(CONDITIONS) for word in words):
+                    return Kind.PLACE_ALGO, account | self.conditional(verb, words[2:])
                 return Kind.PLACE, account | self.order(verb, words[2:])
+            if verb == "cancels-algo":
+                return Kind.CANCEL_ALGO, account | {"client_id": words[2].strip('"')}
+            if verb == "cancels-algos":
+                return Kind.CANCEL_ALGOS, account | more(words[2:])
+            if verb == "countdown":
+                value = {"symbol": 0, "value": int(words[2].removesuffix("s")) * SECOND}
+                return Kind.COUNTDOWN, account | value | more(words[3:])
+            if verb in MONEY_KINDS:
+                return MONEY_KINDS[verb], account | self.money(verb, words[2:])
             if verb in ("cancels", "amends", "reduces") and words[2] != "all":
                 # by client id
                 about = {**account, "symbol": 0, "client_id": words[2].strip('"')}
@@ -213,6 +233,15 @@ class Table:
                     return Kind.FEE_RATES, account | {"own": 0}
                 rates = {"maker_fee_ppm": int(words[2]), "taker_fee_ppm": int(words[3])}
                 return Kind.FEE_RATES, account | rates | {"own": 1}
+        if who == "cancel-algo":
+            owner, symbol = self.where.get(verb, (ANN, 0))
+            found = self.orders.get(verb, 0) or 999_999
+            return Kind.CANCEL_ALGO, {"account": owner, "symbol": symbol, "order_id": found}
+        if who in VERDICTS:
+            return VERDICTS[who], self.verdict(words[1:])
+        if who == "delist":
+            symbol = {"symbol": SYMBOLS[verb]}
+            return Kind.SETTLE_SYMBOL, symbol | {"settle_ticks": int(words[2].removeprefix("@"))}
         if who in ("cancel", "amend", "reduce"):
             account_, symbol = self.where.get(verb, (ANN, 0))
             about = {"account": account_, "symbol": symbol}
@@ -265,6 +294,50 @@ class Table:
                 fields |= {"tif": Tif.GTD, "expire_ns": self.venue.now + seconds * SECOND}
         return fields | more(rest)
 
+    def conditional(self, verb: str, words: list[str]) -> dict[str, Any]:
+        """`10 market stop=95`, `10 @94 profit=110 on-mark`, `0 market stop=95 close-all`,
+        `10 market trail=10000 from=110 protected`."""
+        words = list(words)
+        terms = 0
+        fields: dict[str, Any] = {}
+        for word in list(words):
+            name, _, value = word.partition("=")
+            if name in ("stop", "profit"):
+                fields["trigger_ticks"] = int(value)
+                fields["type"] = AlgoType.STOP_MARKET
+                if name == "profit":
+                    fields["type"] = AlgoType.TAKE_PROFIT_MARKET
+            elif name == "trail":
+                fields["type"] = AlgoType.TRAILING_STOP_MARKET
+                terms |= int(value)
+            elif name == "from":
+                fields["activate_ticks"] = int(value)
+            elif word == "on-mark":
+                terms |= Working.MARK << 32
+            elif word == "protected":
+                terms |= 1 << 40
+            else:
+                continue
+            words.remove(word)
+        order = self.order(verb, words)
+        if order.pop("type", Type.LIMIT) == Type.LIMIT:
+            fields["type"] -= 1  # STOP, TAKE_PROFIT
+        return order | fields | {"terms": terms}
+
+    def money(self, verb: str, words: list[str]) -> dict[str, Any]:
+        """`500 by=7 id=w1`, `500 to Bob id=t1`."""
+        fields = {"amount_quanta": int(words[0])}
+        if words[1:2] == ["to"]:
+            fields["reference"] = PEOPLE[words[2]]
+            words = words[2:]
+        return fields | by(words[1:])
+
+    def verdict(self, words: list[str]) -> dict[str, Any]:
+        """`w by=8 fee=2`"""
+        owner, _ = self.where.get(words[0], (ANN, 0))
+        found = self.orders.get(words[0], 999_999)
+        return {"account": owner, "reference": found} | by(words[1:])
+
     def amend(self, words: list[str]) -> dict[str, Any]:
         """`to 5 @100`, `@100 keep`."""
         fields: dict[str, Any] = {}
@@ -302,6 +375,14 @@ class Table:
         if kind == "ANSWER" and asked:
             twice = r["original"] if r["reason"].startswith("DUPLICATE") else 0
             return "ok" if r["reason"] == "NONE" else f"no {r['reason']}" + " again" * bool(twice)
+        if kind == "ALGO":
+            name, status = self.name(r["algo_id"]), AlgoStatus(r["status"]).name.lower()
+            why = f" {Reason(r['reason']).name}" if r["reason"] else ""
+            if r["order_id"]:
+                self.orders[f"{name}!"] = r["order_id"]
+            return f"{status.replace('new', 'waits')} {name}{why}"
+        if kind == "REQUEST":
+            return f"{RequestStatus(r['status']).name.lower()} {self.name(r['request_id'])}"
         if kind == "MOVE":
             return f"{Move(r['status']).name.lower()} {abs(r['amount_quanta'])}"
         if kind == "FLIP":
@@ -332,7 +413,12 @@ class Table:
             seen = self.person(PEOPLE[subject], words)
         elif subject in ("venue", *SYMBOLS):
             row = v.venue if subject == "venue" else v.arrays["symbols"][SYMBOLS[subject]]
-            names = {"deficits": "deficit_count", "interest": "open_lots", "trades": "trade_count"}
+            names = {
+                "state": "state",
+                "deficits": "deficit_count",
+                "interest": "open_lots",
+                "trades": "trade_count",
+            }
             seen = {word: int(row[names[word]]) for word in words[::2]}
         else:
             claim = v.claim(self.orders[subject]) or {}
@@ -379,11 +465,30 @@ class Table:
             "orders": p["open_orders"],
             "leverage": p["leverage"],
             "wallet": w["wallet_quanta"],
+            "aside": w["pending_quanta"],
+            "waiting": int(v.arrays["accounts"][account]["algo_count"]),
             "fees": w["fees_quanta"],
             "held": w["held_quanta"],
             "short": w["deficit_count"],
             "free": int(available(*tables, account, row)),
         }
+
+
+CONDITIONS = ("stop=", "profit=", "trail=")
+MONEY_KINDS = {
+    "requests": Kind.REQUEST_WITHDRAW,
+    "adjusts": Kind.REQUEST_ADJUST,
+    "sends": Kind.TRANSFER,
+}
+VERDICTS = {"approve": Kind.APPROVE, "reject": Kind.REJECT, "settle": Kind.SETTLE_WITHDRAW}
+
+
+def by(words: list[str]) -> dict[str, Any]:
+    """`by=7` says who asks or approves."""
+    short = {"by": "principal", "fee": "fee_quanta"}
+    return more(
+        [short.get(w.split("=")[0], w.split("=")[0]) + "=" + w.split("=")[1] for w in words]
+    )
 
 
 def parameters(words: list[str]) -> dict[str, int]:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shm.codes import Flag, Kind, Reason, ReportKind, Side, State, Status, Tif, Type
+from shm.codes import AlgoType, Flag, Kind, Reason, ReportKind, Side, State, Status, Tif, Type
 from shm.records import COMMAND, MARK_COMMAND, NO_SYMBOL, STATE_COMMAND
 from shm.units import (
     EXPOSURE_QUANTA_MAX,
@@ -115,6 +115,37 @@ def templates() -> np.ndarray[Any, Any]:
         command(Kind.SYMBOL_STATE, symbol=0, state=0),
         command(Kind.VENUE_STATE, state=0),
         command(Kind.MARK, symbol=0, mark_ticks=1000),
+        command(Kind.PLACE_ALGO, **order, type=AlgoType.STOP, trigger_ticks=990, side=Side.SELL),
+        command(
+            Kind.PLACE_ALGO,
+            **{**order, "price_ticks": 0},
+            type=AlgoType.TRAILING_STOP_MARKET,
+            terms=1000 | 1 << 32 | 1 << 40,
+            client_id="t",
+        ),
+        command(
+            Kind.PLACE_ALGO,
+            **somewhere,
+            type=AlgoType.TAKE_PROFIT_MARKET,
+            trigger_ticks=1005,
+            side=Side.SELL,
+            flags=Flag.CLOSE_POSITION,
+        ),
+        command(Kind.CANCEL_ALGO, **somewhere, order_id=40),
+        command(Kind.CANCEL_ALGO, account=ANN, client_id="t"),
+        command(Kind.CANCEL_ALGOS, account=ANN),
+        command(Kind.COUNTDOWN, **somewhere, value=SECOND),
+        command(Kind.REQUEST_WITHDRAW, account=ANN, amount_quanta=5, principal=1, client_id="w"),
+        command(Kind.REQUEST_ADJUST, account=ANN, amount_quanta=-5, principal=1),
+        command(Kind.APPROVE, account=ANN, reference=40, principal=2),
+        command(Kind.REJECT, account=ANN, reference=40),
+        command(Kind.SETTLE_WITHDRAW, account=ANN, reference=40, fee_quanta=1),
+        command(Kind.TRANSFER, account=ANN, reference=BOB, amount_quanta=5),
+        command(Kind.SETTLE_SYMBOL, symbol=0, settle_ticks=1000),
+        command(Kind.TRIGGER, order_id=40),
+        command(Kind.DELIST, symbol=0),
+        command(Kind.UPGRADE, note=(2, 0, 0)),
+        command(Kind.LEVERAGE, **somewhere, leverage=5, digest_hi=3, digest_lo=4),
         command(Kind.BOOKKEEPING, account=ANN, note=(1, 2, 3), note3=np.arange(8)),
         command(Kind.AUDIT, account=ANN, symbol=0, note2=np.arange(8)),
         command(Kind.TICK),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shm.codes import (
+    AlgoType,
     Flag,
     Kind,
     MarginType,
@@ -26,6 +27,12 @@ from shm.kinds import COMMAND_RECORDS
 from shm.records import COMMAND, NO_SYMBOL
 from tests.venue import ANN, BOB, CAT, DAN, EVE, SECOND, Venue
 
+WIDE = (
+    *(Kind.PLACE_ALGO, Kind.CANCEL_ALGO, Kind.CANCEL_ALGOS, Kind.COUNTDOWN, Kind.REQUEST_WITHDRAW),
+    *(Kind.REQUEST_ADJUST, Kind.TRANSFER, Kind.APPROVE, Kind.REJECT, Kind.SETTLE_WITHDRAW),
+    *(Kind.SETTLE_SYMBOL, Kind.UPGRADE),
+)
+SIGNED = (Kind.PLACE, Kind.PLACE_ALGO, Kind.CANCEL, Kind.AMEND, Kind.TRANSFER, Kind.LEVERAGE)
 ACCOUNTS = range(ANN, EVE + 1)
 SYMBOLS = (
     # fees and rebates, and nothing else
@@ -74,8 +81,11 @@ def open_venue(v: Venue, symbols: int = len(SYMBOLS)) -> Venue:
 
 
 class Flow:
-    def __init__(self, seed: int, symbols: int = len(SYMBOLS)) -> None:
+    def __init__(self, seed: int, symbols: int = len(SYMBOLS), *, wide: bool = False) -> None:
+        """`wide`: conditional orders, requests and signed commands too, which the twin of risk
+        doesn't know."""
         self.random = random.Random(seed)
+        self.wide = wide
         self.symbols = symbols
         self.closed: list[tuple[Kind, dict[str, Any]]] = []  # states to take back
 
@@ -87,7 +97,7 @@ class Flow:
         r = self.random
         if self.closed and r.random() < 0.4:
             return self.closed.pop()
-        makers = (
+        makers: tuple[tuple[float, Any], ...] = (
             (50, self.place),
             (8, self.market),
             (12, self.cancel),
@@ -108,10 +118,22 @@ class Flow:
             (0.5, self.note),
             (1, self.nonsense),
         )
+        if self.wide:
+            makers += (
+                (25, self.conditional),
+                (4, self.cancel_algo),
+                (1, self.cancel_algos),
+                (2, self.countdown),
+                (3, self.request),
+                (4, self.verdict),
+                (0.2, self.delist),
+            )
         make = r.choices([m for _, m in makers], [w for w, _ in makers])[0]
         kind, fields = make(v)
         if "trace_hi" in COMMAND_RECORDS.get(kind, COMMAND).dtype.names and r.random() < 0.05:
             fields |= {"trace_hi": r.getrandbits(40), "trace_lo": 5, "key_id": 9, "recv_ns": 77}
+            if self.wide and kind in SIGNED:
+                fields |= {"digest_hi": r.randrange(9), "digest_lo": r.randrange(9)}
         return kind, fields
 
     def name(self) -> str:
@@ -282,9 +304,83 @@ class Flow:
         fields = {"note": words[:3], "note2": words[3:11], "note3": words[11:]}
         return r.choice((Kind.BOOKKEEPING, Kind.AUDIT)), {**fields, "account": r.choice(ACCOUNTS)}
 
+    def conditional(self, v: Venue) -> tuple[Kind, dict[str, Any]]:
+        r = self.random
+        type_ = r.choice(list(AlgoType))
+        kind, order = (
+            self.place(v) if type_ in (AlgoType.STOP, AlgoType.TAKE_PROFIT) else self.market(v)
+        )
+        fields: dict[str, Any] = {**order, "type": type_}
+        fields["flags"] = int(order["flags"]) & int(Flag.REDUCE_ONLY)
+        terms = r.randrange(2) << 32 | (r.random() < 0.3) << 40
+        if type_ == AlgoType.TRAILING_STOP_MARKET:
+            terms |= r.choice((1000, 1500, 3000))
+            fields["activate_ticks"] = r.choice((0, self.price()))
+        else:
+            fields["trigger_ticks"] = self.price()
+            if type_ not in (AlgoType.STOP, AlgoType.TAKE_PROFIT) and r.random() < 0.3:
+                fields |= {"flags": Flag.CLOSE_POSITION, "qty_lots": 0}
+        return Kind.PLACE_ALGO, {**fields, "terms": terms}
+
+    def cancel_algo(self, v: Venue) -> tuple[Kind, dict[str, Any]]:
+        algos = v.arrays["algos"]
+        algos = algos[algos["algo_id"] != 0]
+        if not len(algos):
+            return Kind.CANCEL_ALGO, {**self.where(), "client_id": self.name()}
+        a = algos[self.random.randrange(len(algos))]
+        fields = {"account": int(a["account"]), "symbol": int(a["symbol"])}
+        return Kind.CANCEL_ALGO, {**fields, "order_id": int(a["algo_id"])}
+
+    def cancel_algos(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        symbol = self.random.choice((NO_SYMBOL, self.random.randrange(self.symbols)))
+        return Kind.CANCEL_ALGOS, {**self.where(), "symbol": symbol}
+
+    def countdown(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        value = self.random.choice((0, 1, SECOND, 5 * SECOND, 60 * SECOND, -1))
+        return Kind.COUNTDOWN, {**self.where(), "value": value}
+
+    def request(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        r = self.random
+        fields: dict[str, Any] = {
+            "account": r.choice(ACCOUNTS),
+            "asset": r.choice((0, 0, 1)),
+            "amount_quanta": r.choice((1, 5_000, 40_000)),
+            "principal": r.randrange(3),
+        }
+        kind = r.choice((Kind.REQUEST_WITHDRAW, Kind.REQUEST_ADJUST, Kind.TRANSFER))
+        if kind == Kind.TRANSFER:
+            fields["reference"] = r.choice(ACCOUNTS)
+        if kind == Kind.REQUEST_ADJUST and r.random() < 0.5:
+            fields["amount_quanta"] *= -1
+        if r.random() < 0.4:
+            fields["client_id"] = self.name()
+        return kind, fields
+
+    def verdict(self, v: Venue) -> tuple[Kind, dict[str, Any]]:
+        r = self.random
+        asked = v.arrays["requests"]
+        asked = asked[asked["request_id"] != 0]
+        fields: dict[str, Any] = {"account": ANN, "reference": 5}
+        if len(asked):
+            q = asked[r.randrange(len(asked))]
+            fields = {"account": int(q["account"]), "reference": int(q["request_id"])}
+        kind = r.choice((Kind.APPROVE, Kind.APPROVE, Kind.REJECT, Kind.SETTLE_WITHDRAW))
+        if kind == Kind.SETTLE_WITHDRAW:
+            fields["fee_quanta"] = r.choice((0, 1, 7))
+        return kind, {**fields, "principal": r.randrange(3)}
+
+    def delist(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        """Halt a symbol and end what is open there; close it at a price when it comes to that."""
+        symbol = self.random.randrange(self.symbols)
+        self.closed += [
+            (Kind.SYMBOL_STATE, {"symbol": symbol, "state": State.TRADING}),
+            (Kind.SETTLE_SYMBOL, {"symbol": symbol, "settle_ticks": self.price()}),
+        ]
+        return Kind.SYMBOL_STATE, {"symbol": symbol, "state": State.HALTED, "cancel": 1}
+
     def nonsense(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
         r = self.random
-        kind = r.choice([*Kind, 99])
+        kind = r.choice([k for k in (*Kind, 99) if self.wide or k not in WIDE])
         return kind, {"account": r.choice((0, ANN, 31, 99)), "symbol": r.choice((0, 5, 77))}
 
 

@@ -482,7 +482,8 @@ class Twin:
             return Reason.MALFORMED
         if d["stp"] not in list(Stp) or d["position_side"] not in LEGS or d["order_id"]:
             return Reason.MALFORMED
-        if flags & (Flag.TO_BACK | Flag.UPSERT | Flag.REMAINING | Flag.KEEP_QTY):
+        wrong = Flag.TO_BACK | Flag.UPSERT | Flag.REMAINING | Flag.KEEP_QTY | Flag.CLOSE_POSITION
+        if flags & wrong:
             return Reason.MALFORMED
         if market and (tif not in (Tif.GTC, Tif.IOC) or flags & Flag.NO_MATCH):
             return Reason.MALFORMED
