@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,8 @@ from shm.kinds import command
 from shm.records import COMMAND, SOURCE_COMMAND
 from shm.segment import SegmentError
 
+ROOT = Path(__file__).parents[2]
+RINGS = ("ingress", "commands", "reports")
 SECOND = 1_000_000_000
 MS = 1_000_000
 NOW = 1_800_000_000 * SECOND
@@ -168,3 +174,35 @@ def test_no_clock_without_an_engine(engines: Any) -> None:
     clock.close()
     with pytest.raises(SegmentError, match="is draining, not running"):
         Clock(engine.config)
+
+
+def test_as_a_process_it_survives_kills_and_ends_when_asked(engines: Any) -> None:
+    """`perpcore clock` itself: attaches, is killed, attaches again, stops in order."""
+    engine = engines()
+    sizes = ("accounts", "positions", "orders", "clients", "algos")
+    settings = {f"limits.{name}": getattr(engine.config.limits, name) for name in sizes}
+    settings |= {f"rings.{name}": getattr(engine.config.rings, name) for name in RINGS}
+    command_line = [
+        *(sys.executable, "-m", "tools.cli", "clock", "--instance", engine.config.instance),
+        *("--data", engine.config.data_dir, "--set", "clock.sample_ms=100"),
+        *(f"--set={name}={value}" for name, value in settings.items()),
+    ]
+    requests: list[int] = []
+    for ending in (signal.SIGKILL, signal.SIGTERM):
+        process = subprocess.Popen(command_line, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        try:
+            heard: set[str] = set()
+            until = time.monotonic() + 60
+            while heard < {"SAMPLE", "TICK"}:
+                assert time.monotonic() < until and process.poll() is None, process
+                rows = engine.take()
+                requests += [int(c["request"]) for c in rows]
+                heard |= {Kind(int(c["kind"])).name for c in rows}
+                time.sleep(0.01)
+        finally:
+            process.send_signal(ending)
+            _, said = process.communicate(timeout=60)
+        assert process.returncode == (0 if ending == signal.SIGTERM else -ending)
+        assert said == "clock: attached, epoch 1\n"
+        requests += [int(c["request"]) for c in engine.take()]
+    assert requests == list(range(requests[0], requests[0] + len(requests)))
