@@ -494,8 +494,27 @@ def apply_answer(t: Tables, r: Rows) -> None:
 
 @kernel
 def apply_request(t: Tables, r: Rows) -> None:
-    """REQUEST: a withdrawal or adjustment under way; its row is free once it is over."""
+    """REQUEST: a withdrawal or adjustment under way; its row is free once it is over.
+
+    What a withdrawal has set aside, and the fee it pays in the end, are told here; wallets in MOVE.
+    """
     h = t.head
+    status = r["status"]
+    amount = r["amount_quanta"]
+    kind = r["what"] & 0xFF
+    w = t.wallets[r["account"] * h[ASSETS] + r["asset"]]
+    asked = status == RequestStatus.REQUESTED
+    over = status == RequestStatus.REJECTED or status == RequestStatus.SETTLED
+    if kind == Kind.REQUEST_WITHDRAW:
+        if asked:
+            w["pending_quanta"] += amount
+        elif over:
+            w["pending_quanta"] -= amount
+        if status == RequestStatus.SETTLED:
+            fee = r["what"] >> 8
+            w["withdrawn_quanta"] += amount - fee
+            w["fees_quanta"] += fee
+            t.wallets[FEE_ACCOUNT * h[ASSETS] + r["asset"]]["wallet_quanta"] += fee
     at = NIL
     free = NIL
     for k in range(h[REQUESTS_USED]):
@@ -504,42 +523,27 @@ def apply_request(t: Tables, r: Rows) -> None:
             break
         if t.requests[k]["request_id"] == 0 and free == NIL:
             free = k
-    w = t.wallets[r["account"] * h[ASSETS] + r["asset"]]
-    kind = r["what"] & 0xFF
-    if r["status"] == RequestStatus.REQUESTED:
-        if kind == Kind.REQUEST_WITHDRAW:
-            w["pending_quanta"] += r["amount_quanta"]
+    if asked and at == NIL:
+        at = free
+        if at == NIL and h[REQUESTS_USED] < h[REQUESTS]:
+            at = h[REQUESTS_USED]
+            h[REQUESTS_USED] = at + 1
         if at == NIL:
-            at = free
-            if at == NIL and h[REQUESTS_USED] < h[REQUESTS]:
-                at = h[REQUESTS_USED]
-                h[REQUESTS_USED] = at + 1
-            if at == NIL:
-                h[DROPPED] = h[DROPPED] + 1
-                return
+            h[DROPPED] = h[DROPPED] + 1
+            return
         q = t.requests[at]
         q["request_id"] = r["request_id"]
-        q["amount_quanta"] = r["amount_quanta"]
+        q["amount_quanta"] = amount
         q["asset"] = r["asset"]
         q["principal"] = r["principal"]
         q["reference"] = r["reference"]
         q["account"] = r["account"]
         q["kind"] = kind
-        q["status"] = RequestStatus.REQUESTED
-        return
     if at == NIL:
         return
-    q = t.requests[at]
-    over = (
-        r["status"] == RequestStatus.REJECTED
-        or r["status"] == RequestStatus.SETTLED
-        or q["kind"] != Kind.REQUEST_WITHDRAW
-    )
-    q["status"] = r["status"]
+    t.requests[at]["status"] = status
     if over:
-        if q["kind"] == Kind.REQUEST_WITHDRAW:
-            w["pending_quanta"] -= q["amount_quanta"]
-        q["request_id"] = 0
+        t.requests[at]["request_id"] = 0
 
 
 # ---------------------------------------------------------------- conditional orders
