@@ -35,9 +35,11 @@ def make(which: str, config: Config) -> Follower:
 
 def compile_kernels() -> None:
     """Compile, or load from the cache, what followers run."""
-    from gateways.accounts.main import compile_kernels as of_accounts
+    from gateways.accounts import figures
+    from gateways.accounts import main as accounts
 
-    of_accounts()
+    accounts.compile_kernels()
+    figures.compile_kernels()
 
 
 def run(which: str, config: Config) -> int:

@@ -25,7 +25,8 @@ from shm.maintenance import (
 )
 from shm.margin import available, position_margin, withdrawable
 from shm.pointers import Cells, Rows, table
-from shm.records import NO_SYMBOL
+from shm.records import NO_SYMBOL, RECORDS
+from shm.units import NIL
 
 _POSITION_CELLS: Final = 5
 _WALLET_CELLS: Final = 4
@@ -103,6 +104,14 @@ def reckon(
         )
         of_wallets[at + 2] = equity
         of_wallets[at + 3] = needed
+
+
+def compile_kernels() -> None:
+    """Compile, or load from the cache: before a gateway answers, since it takes seconds once."""
+    tables = [np.zeros(1, RECORDS[name].dtype) for name in ("ACCOUNT", "WALLET", "SYMBOL")]
+    more = [np.zeros(16, RECORDS[name].dtype) for name in ("POSITION", "BRACKET")]
+    tables[0]["first_position"] = NIL
+    figures_of(Copy(0, True, tables[0], tables[1], more[0][:0], tables[2], more[1]))
 
 
 def figures_of(c: Copy) -> Figures:

@@ -22,6 +22,7 @@ from typing import Final
 
 from aiohttp import web
 
+from gateways.accounts import figures
 from gateways.http.admin import Administrator
 from gateways.http.adminsocket import AdminSocket, listen
 from gateways.http.desk import Desk
@@ -36,12 +37,13 @@ from gateways.users.seal import Seal
 from gateways.users.store import Store
 from shm.config import Config, ConfigError
 from shm.files import DataError, read_manifest
-from shm.notify import notify
+from shm.notify import Patience, notify
 from shm.reportlog import ReportLogReader
 
 LOG: Final = logging.getLogger("perpcore.http")
 FIRST_INHERITED: Final = 3  # systemd's
 STOP_S: Final = 10.0
+_COMPILE_S: Final = 600.0  # on a cold cache, on a slow host
 BACKLOG: Final = 1024
 ADMIN: Final = "admin"
 CREDENTIAL: Final = "seal.key"
@@ -144,6 +146,8 @@ async def serve(config: Config, producer: str, stop: asyncio.Event) -> None:
     front = Front(gate, LoginRoutes(store, Logins(store, master)))
     server = front.server()
     runner = web.ServerRunner(server)
+    with Patience(_COMPILE_S):
+        figures.compile_kernels()
     await gate.start()
     await front.start()
     await runner.setup()

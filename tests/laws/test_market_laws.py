@@ -33,7 +33,7 @@ def book_of(markets: Markets, symbol: int) -> list[tuple[str, int, int, int]]:
 def test_books_are_the_engines_and_chains_hold(seed: int) -> None:
     v = open_venue(Venue(seed=seed))
     markets = heard_markets()
-    flow = Flow(seed)
+    flow = Flow(seed, wide=True)
     clients: dict[str, DepthClient] = {}
     messages: list[tuple[str, int, dict[str, Any]]] = []
     for _ in range(10):
@@ -78,7 +78,7 @@ def test_marks_are_the_engines(seed: int) -> None:
 def test_a_checkpoint_anywhere_changes_nothing(seed: int) -> None:
     """State kept and taken up between any two commands says the same, with the same numbers."""
     v = open_venue(Venue(seed=seed))
-    for kind, fields in Flow(seed).commands(v, 300):
+    for kind, fields in Flow(seed, wide=True).commands(v, 300):
         v.send(kind, **fields)
         v.work()
     rows = v.all_reports()

@@ -24,11 +24,23 @@ FIELDS = (
     *("hold_quanta", "hold_sell_quanta", "hold_apart_quanta", "leverage", "isolated"),
     *("isolated_quanta", "fees_quanta"),
 )
-MONEY = ("wallet_quanta", "held_quanta", "isolated_quanta", "realised_quanta", "fees_quanta")
+MONEY = (
+    *("wallet_quanta", "held_quanta", "isolated_quanta", "realised_quanta", "fees_quanta"),
+    *("pending_quanta", "deposited_quanta", "withdrawn_quanta", "adjusted_quanta"),
+)
 
 
 def fresh_view(sizes: Sizes = SIZES) -> ViewState:
     return ViewState({p.name: np.zeros(p.rows, p.dtype) for p in view_parts(sizes)}, sizes)
+
+
+def _algo(row: Any) -> tuple[int, ...]:
+    names = ("account", "symbol", "side", "type", "tif", "flags", "qty_lots", "price_ticks")
+    return tuple(int(row[name]) for name in names)
+
+
+def _request(row: Any) -> tuple[int, ...]:
+    return tuple(int(row[name]) for name in ("account", "kind", "status", "amount_quanta", "asset"))
 
 
 def engine_says(v: Venue) -> dict[str, Any]:
@@ -43,12 +55,15 @@ def engine_says(v: Venue) -> dict[str, Any]:
             )
         )
     positions = {}
+    algos = {int(row["algo_id"]): _algo(row) for row in v.arrays["algos"] if row["algo_id"]}
+    requests = {int(q["request_id"]): _request(q) for q in v.arrays["requests"] if q["request_id"]}
     for row in v.arrays["positions"][: v.venue["positions_used"]]:
         key = (int(row["account"]), int(row["symbol"]), int(row["position_side"]))
         if row["lots"] or row["open_orders"]:
             positions[key] = tuple(int(row[n]) for n in FIELDS)
     wallets = [tuple(int(row[n]) for n in MONEY) for row in v.arrays["wallets"]]
-    return {"orders": orders, "positions": positions, "wallets": wallets}
+    told = {"orders": orders, "positions": positions, "wallets": wallets}
+    return {**told, "algos": algos, "requests": requests}
 
 
 def view_says(state: ViewState) -> dict[str, Any]:
@@ -64,19 +79,22 @@ def view_says(state: ViewState) -> dict[str, Any]:
                 )
             )
     positions = {}
+    algos = {int(row["algo_id"]): _algo(row) for row in a["algos"] if row["open"]}
+    requests = {int(q["request_id"]): _request(q) for q in a["requests"] if q["request_id"]}
     for row in a["positions"]:
         if row["lots"] or row["open_orders"]:
             key = (int(row["account"]), int(row["symbol"]), int(row["position_side"]))
             positions[key] = tuple(int(row[n]) for n in FIELDS)
     wallets = [tuple(int(row[n]) for n in MONEY) for row in a["wallets"]]
-    return {"orders": orders, "positions": positions, "wallets": wallets}
+    told = {"orders": orders, "positions": positions, "wallets": wallets}
+    return {**told, "algos": algos, "requests": requests}
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_view_is_the_engine(seed: int) -> None:
     v = open_venue(Venue(seed=seed))
     state = fresh_view()
-    flow = Flow(seed)
+    flow = Flow(seed, wide=True)
     for _ in range(12):
         for kind, fields in flow.commands(v, 40):
             v.send(kind, **fields)
@@ -134,7 +152,7 @@ def test_available_is_the_engines(seed: int) -> None:
     v = open_venue(Venue(seed=seed))
     state = fresh_view()
     view = AccountView.over(state.arrays, SIZES)
-    flow = Flow(seed)
+    flow = Flow(seed, wide=True)
     for _ in range(8):
         for kind, fields in flow.commands(v, 40):
             v.send(kind, **fields)
