@@ -31,7 +31,13 @@ from engine.pipeline import Arrays, allocate_rings, initialise, shard_arrays
 from engine.positions import position_key
 from engine.releases import Releases
 from engine.replay import Diverged, Replayer
-from engine.reportlog import ReportLog, ReportLogReader, sync_reports, truncate_after
+from engine.reportlog import (
+    SEGMENT_RECORDS,
+    ReportLog,
+    ReportLogReader,
+    sync_reports,
+    truncate_after,
+)
 from engine.setup import CLIENT_BITS, ORDER_BITS, POSITION_BITS, setup_cells
 from engine.snapshotfile import (
     list_snapshots,
@@ -234,8 +240,11 @@ _MASK = (1 << 64) - 1
 class _Overlap:
     """Sink of a recovery: compares with the report log where it has them, and writes the rest."""
 
-    def __init__(self, data: Path, manifest: Manifest, first: int) -> None:
+    def __init__(
+        self, data: Path, manifest: Manifest, first: int, segment_records: int = SEGMENT_RECORDS
+    ) -> None:
         self.reader = ReportLogReader(data, manifest)
+        self.segment_records = segment_records
         self.end = self.reader.find_end()
         self.data, self.manifest = data, manifest
         self.first_index = max(self.reader.first_index, first)
@@ -251,6 +260,10 @@ class _Overlap:
             derived = reports[at - index : at - index + len(logged)]
             if logged.tobytes() != derived.tobytes():
                 bad = at + int(np.flatnonzero(logged != derived)[0])
+                if logged[bad - at]["seq"] == 0:
+                    # A hole: a power cut kept later pages of what no sync had covered.
+                    self.end = bad
+                    break
                 raise Diverged(
                     f"{self.data}/reports: report {bad} is another one than the WAL gives "
                     f"(command {int(reports[bad - index]['seq'])}). The log is damaged, or was "
@@ -261,7 +274,7 @@ class _Overlap:
             if self.log is None:
                 begin = max(index, self.end)
                 truncate_after(self.data, self.manifest, begin)
-                self.log = ReportLog(self.data, self.manifest, begin)
+                self.log = ReportLog(self.data, self.manifest, begin, self.segment_records)
             self.log.append(reports[max(self.end, index) - index :].copy())
             self.end = self.log.logged
 
@@ -275,10 +288,11 @@ class _Overlap:
             truncate_after(self.data, self.manifest, self.count)
 
 
-def recover(config: Config, arrays: Arrays) -> Recovered:
+def recover(config: Config, arrays: Arrays, segment_records: int = SEGMENT_RECORDS) -> Recovered:
     """Bring the arrays of an instance to the end of its WAL, and begin the next epoch.
 
-    arrays    zeroed tables, rings and cursors of a new start (engine/memory.py)
+    arrays           zeroed tables, rings and cursors of a new start (engine/memory.py)
+    segment_records  of a new segment of the report log
     raises    DataError and WalDamage: what was acknowledged cannot be had; Diverged
     """
     data = Path(config.data_dir)
@@ -293,7 +307,8 @@ def recover(config: Config, arrays: Arrays) -> Recovered:
     if meta:
         restore(arrays, limits, sections, shards)
     end = recover_wal(data, snapshot_seq)
-    sink = _Overlap(data, manifest, int(arrays["venue"]["reports_count"][0]))
+    told = int(arrays["venue"]["reports_count"][0])
+    sink = _Overlap(data, manifest, told, segment_records)
     replayer = Replayer(arrays, limits, shards, sink)
     if end.seq > snapshot_seq:
         releases = Releases(data)
@@ -494,6 +509,10 @@ class _Compare:
             derived = reports[at - index : at - index + len(logged)]
             if logged.tobytes() != derived.tobytes():
                 bad = at + int(np.flatnonzero(logged != derived)[0])
+                if logged[bad - at]["seq"] == 0:
+                    # A hole: a power cut kept later pages of what no sync had covered.
+                    self.end = bad
+                    break
                 raise Diverged(
                     f"{self.data}/reports: report {bad} differs from what the WAL gives "
                     f"(command {int(reports[bad - index]['seq'])})"

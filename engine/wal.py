@@ -545,13 +545,14 @@ class BlockScanner:
 
 def chunks(path: Path, offset: int) -> Iterator[tuple[Buffer, int, int]]:
     """(buffer, file byte, bytes) over a file from a page on; the buffer is used again."""
-    buffer = Buffer(_CHUNK_BYTES)
     fd, _direct = open_direct(path, os.O_RDONLY)
     try:
-        while got := buffer.fill(fd, offset, _CHUNK_BYTES):
+        left = os.fstat(fd).st_size - offset
+        buffer = Buffer(max(PAGE_BYTES, min(_CHUNK_BYTES, -(-left // PAGE_BYTES) * PAGE_BYTES)))
+        while got := buffer.fill(fd, offset, buffer.size_bytes):
             yield buffer, offset, got
             offset += got
-            if got < _CHUNK_BYTES:
+            if got < buffer.size_bytes:
                 return
     finally:
         os.close(fd)

@@ -373,6 +373,64 @@ def scenario(
 @main.command(
     cls=Examples,
     epilog="""
+    perpcore simulate --runs 100                 # a hundred histories
+    perpcore simulate --seed 8123 --steps 310    # one again, as a failure says
+    perpcore simulate --forever --seed 100000    # for nights
+    perpcore simulate --lying --runs 20          # disks that say synced and have not
+    """,
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the first history.")
+@click.option(
+    "--runs",
+    type=click.IntRange(min=1),
+    help="How many, seed after seed; default 10, or 1 with a seed.",
+)
+@click.option(
+    "--steps", type=click.IntRange(min=1), default=400, show_default=True, help="Of each history."
+)
+@click.option("--lying", is_flag=True, help="Disks lie about syncs, and must be found out.")
+@click.option("--without", default="", metavar="LIST", help="Leave out steps, as in 1-40,52.")
+@click.option("--forever", "for_ever", is_flag=True, help="Until something breaks, or Ctrl-C.")
+@_json
+def simulate(
+    seed: int,
+    runs: int | None,
+    steps: int,
+    lying: bool,
+    without: str,
+    for_ever: bool,
+    as_json: bool,
+) -> None:
+    """Simulate an exchange that is killed again and again.
+
+    The whole exchange runs in this process, decided by nothing but the seed: gateways, desk, clock,
+    followers, every order of the stages, full rings, crashes at any step, and a disk that drops,
+    tears and garbles what was not synced. After each recovery everything acknowledged must be
+    there, once. Prints the line that repeats a failure, and ends with 1.
+    """
+    from tools import simulate as simulation
+
+    try:
+        simulation.numbers_of(without)
+    except ValueError:
+        raise click.UsageError(f"--without {without}: must be numbers as in 1-40,52") from None
+    count = runs or (1 if without or seed != 1 else 10)
+    sys.exit(
+        simulation.main(
+            seed=seed,
+            runs=count,
+            steps=steps,
+            lying=lying,
+            without=without,
+            for_ever=for_ever,
+            as_json=as_json,
+        )
+    )
+
+
+@main.command(
+    cls=Examples,
+    epilog="""
     perpcore inspect var/wal/wal.0000000000.seg --limit 20
     perpcore inspect var/reports/rep.0000000000000000.seg --from 1000 --to 1010
     perpcore inspect var/snapshots/snap.0000065536 --table accounts --json

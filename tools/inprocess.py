@@ -124,11 +124,17 @@ class Venue:
         seed: int | None = None,
         start_ns: int = EPOCH_NS,
         log: Sequence[np.ndarray[Any, Any]] = (),
+        arrays: pipeline.Arrays | None = None,
+        producers: Sequence[Producer] = PRODUCERS,
     ) -> None:
-        """`log` of another venue: this one goes on where that one's log ends."""
+        """
+        log         of another venue: this one goes on where that one's log ends
+        arrays      rings, cursors and tables that a recovery has filled already
+        producers   who sends: one ingress ring each, in this order
+        """
         self.limits, self.shards, self.seed = limits, shards, seed
         self.random = random.Random(seed)
-        self.arrays = fresh_arrays(
+        self.arrays = arrays or fresh_arrays(
             limits, shards, commands=commands, matches=matches, reports=reports
         )
         self.log: list[np.ndarray[Any, Any]] = list(log)
@@ -138,8 +144,8 @@ class Venue:
             self._replay(log)
         self.slots = ingress_slots
         cells = ingress.SLOTS + ingress_slots * ingress.SLOT_WORDS
-        self.rings = tuple(np.zeros(cells, np.int64) for _ in PRODUCERS)
-        for ring, producer in zip(self.rings, PRODUCERS, strict=True):
+        self.rings = tuple(np.zeros(cells, np.int64) for _ in producers)
+        for ring, producer in zip(self.rings, producers, strict=True):
             ingress.format_ring(ring, producer, ingress_slots)
         self.engine = pipeline.engine_of(
             self.arrays,
@@ -152,8 +158,8 @@ class Venue:
         self.sequencer[LAST_TS_NS] = max(start_ns, int(self.arrays["venue"]["ts_ns"][0]))
         self.cursors = self.arrays["cursors"]
         self.venue = self.arrays["venue"][0]
-        self.numbers = [0 for _ in PRODUCERS]
-        self.outbox: list[list[np.ndarray[Any, Any]]] = [[] for _ in PRODUCERS]
+        self.numbers = [0 for _ in producers]
+        self.outbox: list[list[np.ndarray[Any, Any]]] = [[] for _ in producers]
 
     def _replay(self, log: Sequence[np.ndarray[Any, Any]]) -> None:
         """Derive the state from a log, as recovery does, and propose again what is pending."""
@@ -174,7 +180,6 @@ class Venue:
 
         What was sequenced and not yet logged is lost, as are commands in the rings.
         """
-        sizes = {name: len(self.arrays[name]) for name in ("commands", "reports")}
         return type(self)(
             self.limits,
             shards=self.shards,
@@ -182,7 +187,8 @@ class Venue:
             ingress_slots=self.slots,
             seed=None if self.seed is None else self.random.randrange(1 << 31),
             log=self.log,
-            **sizes,
+            commands=len(self.arrays["commands"]),
+            reports=len(self.arrays["reports"]),
         )
 
     # ------------------------------------------------------------ time

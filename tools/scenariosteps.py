@@ -61,8 +61,9 @@ class StepReader:
             return step
         names = {plain(key).lower(): key for key in row}
         verbs = [name for name in names if name in keys.VERBS]
-        if len(verbs) > 1 and "leverage" in verbs:
-            verbs.remove("leverage")  # nothing else is both a verb and a key
+        if len(verbs) > 1:
+            # `cancel` and `sample` are verbs, and keys of others.
+            verbs = [v for v in verbs if not any(v in keys.VERBS[w].keys for w in verbs)]
         if len(verbs) > 1:
             self.file.problem(self.where, f"does two things at once: {' and '.join(verbs)}")
         step.note = str(row.get("note", ""))

@@ -21,7 +21,7 @@ NOTHING = Want("nothing", "=", "nothing")
 
 
 def section() -> str:
-    return README[README.index("\n## Scenarios") : README.index("\n## Dependencies")]
+    return README[README.index("\n## Scenarios") : README.index("\n## Simulation")]
 
 
 def told(outcome: object) -> str:

@@ -1,0 +1,590 @@
+"""`perpcore simulate`: the whole exchange in one process from a seed, killed again and again.
+
+Reads   a seed. Nothing else decides what happens: not time, not the host.
+Writes  a data directory in shared memory, by the real journal; recovers it by the real recovery.
+Never   leaves anything behind, and never goes on after something was wrong.
+
+A history is a number of steps. Each one is drawn from (seed, its number) alone: traffic of several
+gateways, a desk and a clock; one stage, by some amount; the journal; a follower that reads, or
+lags; time that passes; or a crash. A crash is a kill (the page cache survives), or a power cut
+(tools/simulatedisk.py), between two rounds of the journal or within one. Then it recovers, gateways
+send again what nobody answered, and it goes on.
+
+What is checked after each recovery
+    1  every command that was acknowledged is there, at its place, byte for byte, and no other
+    2  the state, and every report, are those that a replica derives from the log alone
+    3  a follower reads on where it was and finds the reports that it had seen unchanged
+    4  a request is carried out once, however often it was sent
+    5  when nothing is in flight, the laws hold (tools/laws.py)
+    6  a disk that lies about a sync is found out, or had lost nothing that mattered
+
+A failure prints the one line that repeats it, cut down to the steps it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import numpy as np
+
+from engine.files import DataError
+from engine.journal import Journal, JournalFailed
+from engine.memory import limits_of
+from engine.pipeline import Stage
+from engine.recovery import kept_tables, recover
+from engine.replay import Diverged, Replayer
+from engine.reportlog import ReportDamage
+from shm import config as configs
+from shm.codes import Kind, ReportKind, Status
+from shm.cursors import JOURNALED, REPORTS_JOURNALED, REPORTS_READ, RISKED, SEQUENCED
+from shm.feed import Feed
+from shm.kinds import command
+from shm.units import PRODUCER_SHIFT
+from tools.inprocess import EPOCH_NS, Venue, fresh_arrays, wal_rows
+from tools.laws import check_laws
+from tools.simulatedisk import Disk
+from tools.simulateflow import PRODUCERS, SECOND, Traffic, market
+
+PAGE: Final = 4096
+STEPS: Final = 400
+TRIES_MAX: Final = 60  # histories played to shrink one
+LOG_RECORDS: Final = 4096  # of a report-log segment
+# Rings: (shards, commands, matches, reports, ingress).
+SHAPES: Final = (
+    (1, 256, 256, 1024, 256),
+    (2, 64, 64, 256, 16),
+    (3, 64, 64, 256, 32),
+    (2, 256, 64, 512, 16),
+)
+LIMITS: Final = configs.Limits(
+    accounts=32,
+    assets=2,
+    symbols=4,
+    positions=96,
+    orders=256,
+    clients=256,
+    algos=128,
+    requests=64,
+    client_window_ns=60 * SECOND,
+    leaves=400,
+    trie=400,
+)
+
+
+class Broken(Exception):
+    """Something that must hold does not."""
+
+
+@dataclass
+class Outcome:
+    """Of one history."""
+
+    seed: int
+    steps: int
+    broken: str = ""
+    at: int = 0  # the step
+    crashes: Counter[str] = field(default_factory=Counter)
+    commands: int = 0
+    detected: int = 0  # lying disks found out
+
+    @property
+    def recoveries(self) -> int:
+        return sum(self.crashes.values())
+
+
+class _Journaled(Venue):
+    """A venue whose journal is the real one, and whose reports leave the ring when it logs them."""
+
+    journal_: Journal
+
+    def journal(self, most: int = 1 << 30) -> int:
+        before = int(self.cursors[JOURNALED]), int(self.cursors[REPORTS_READ])
+        self.keep()
+        self.journal_.step()
+        after = int(self.cursors[JOURNALED]), int(self.cursors[REPORTS_READ])
+        return after[0] - before[0] + after[1] - before[1]
+
+    def keep(self) -> None:
+        """Note what risk has decided, before its slots are free."""
+        ring = self.arrays["commands"]
+        for seq in range(len(self.log) + 1, int(self.cursors[RISKED]) + 1):
+            self.log.append(ring[seq % len(ring)].copy())
+
+    def read(self, most: int = 1 << 30) -> int:
+        return 0  # the report log does
+
+    def quiet(self) -> bool:
+        c = self.cursors
+        logged = c[REPORTS_JOURNALED] == self.venue["reports_count"]
+        hidden, c[REPORTS_READ] = int(c[REPORTS_READ]), self.venue["reports_count"]
+        try:
+            return super().quiet() and bool(logged)
+        finally:
+            c[REPORTS_READ] = hidden
+
+
+class History:
+    """One seed."""
+
+    def __init__(self, seed: int, data: Path, *, lying: bool = False) -> None:
+        self.seed = seed
+        self.data = data
+        self.lying = lying
+        self.shape = SHAPES[seed % len(SHAPES)]
+        self.outcome = Outcome(seed, 0)
+        self.traffic = Traffic()
+        chance = random.Random(f"{seed} wal")
+        self.config = configs.Config(
+            data_dir=str(data),
+            shards=self.shape[0],
+            limits=LIMITS,
+            wal=configs.Wal(
+                segment_bytes=PAGE * chance.choice((6, 16, 48)),
+                block_bytes_max=PAGE * chance.choice((1, 2, 4)),
+                heartbeat_ms=3_600_000,
+                preallocate=1,
+                io=chance.choice(("direct", "mmap")),
+                report_log_bytes_max=1 << 40,
+            ),
+        )
+        self.limits = limits_of(self.config)
+        self.unanswered: list[dict[int, np.ndarray[Any, Any]]] = [{} for _ in PRODUCERS]
+        self.numbers = [0 for _ in PRODUCERS]
+        self.done: dict[int, int] = {}  # request -> command that carried it out
+        self.heard = 0  # reports a follower has read
+        self.seen: list[np.ndarray[Any, Any]] = []  # and what they were
+        self.log: list[np.ndarray[Any, Any]] = []  # every command that was decided, by seq
+        self.fed = 0  # of them, how many the replica has
+        self.replica_reports: list[np.ndarray[Any, Any]] = []
+        shards = self.shape[0] % 3 + 1
+        arrays = fresh_arrays(self.limits, shards, commands=1024, matches=256, reports=2048)
+        keep = lambda _at, rows: self.replica_reports.append(rows.copy())  # noqa: E731
+        self.replica = Replayer(arrays, self.limits, shards, keep)
+        self.disk = Disk(data)
+        self.derive_anew = False  # something in the report log was garbled
+        self.start()
+        for ring, kind, fields in market(EPOCH_NS):
+            self.send(ring, kind, fields)
+        self.settle_down()
+
+    # ------------------------------------------------------------ life and death
+
+    def start(self) -> None:
+        """Recover from what is on disk, and be ready for traffic."""
+        shards, commands, matches, reports, slots = self.shape
+        arrays = fresh_arrays(
+            self.limits, shards, commands=commands, matches=matches, reports=reports
+        )
+        self.recovered = recover(self.config, arrays, LOG_RECORDS)
+        self.venue = v = _Journaled(
+            self.limits,
+            shards=shards,
+            ingress_slots=slots,
+            seed=0,
+            arrays=arrays,
+            producers=PRODUCERS,
+        )
+        v.log = self.log
+        v.journal_ = Journal(
+            *(self.data, v.cursors, arrays["commands"], arrays["reports"], self.config.wal),
+            threads=False,
+            segment_records=LOG_RECORDS,
+            failed=_give_up,
+        )
+        self.disk.durable.clear()
+        self.disk.sync()
+        self.feed = Feed(self.data, v.cursors, arrays["reports"], 512)
+
+    def stop(self) -> None:
+        """The process is gone; its files stay as they are."""
+        journal = self.venue.journal_
+        journal._release()
+        journal.log.close()
+        self.feed.close()
+
+    def acknowledged(self) -> tuple[int, int]:
+        """(commands, reports) that anybody outside may know of."""
+        c = self.venue.cursors
+        return int(c[JOURNALED]), int(c[REPORTS_JOURNALED])
+
+    def crash(self, chance: random.Random) -> None:
+        """Die somewhere, and come back."""
+        v = self.venue
+        power = chance.random() < 0.6
+        within = chance.random() < 0.6
+        if self.lying and power:
+            self.lie(chance)
+            return
+        known = self.acknowledged()
+        how = ("power" if power else "kill") + (" in a round" if within else "")
+        self.disk.sync(*self.synced())
+        if within:
+            self.round_cut_short(chance, power)
+        v.keep()
+        self.stop()
+        garbled = self.disk.cut(chance) if power else set()
+        self.outcome.crashes[how] += 1
+        self.derive_anew = any(path.parent.name == "reports" for path in garbled)
+        self.come_back(known, int(v.cursors[RISKED]))
+
+    def synced(self) -> list[Path]:
+        """Files that are durable whenever a round of the journal has ended."""
+        return [path for path in self.disk.files() if path.parent.name != "reports"]
+
+    def round_cut_short(self, chance: random.Random, power: bool) -> None:
+        """A round of the journal, not to its end: nobody heard that it returned."""
+        before = {path: path.read_bytes() for path in self.synced()}
+        self.venue.journal()
+        mark = self.data / "durable"
+        if chance.random() < 0.5:
+            # After the sync of the block, and before that of the watermark.
+            self.disk.sync(*(path for path in self.synced() if path != mark))
+            return
+        # Before the sync of the block: the watermark isn't written yet.
+        mark.write_bytes(before[mark])
+        changed = [p for p in before if p != mark and p.read_bytes() != before[p]]
+        if not power and changed and chance.random() < 0.5:
+            # Killed amid the write.
+            old, new = before[changed[0]], changed[0].read_bytes()
+            first = next(k for k in range(0, len(new), 8) if old[k : k + 8] != new[k : k + 8])
+            upto = first + 8 * chance.randint(0, 1024)
+            changed[0].write_bytes(new[:upto] + old[upto:])
+
+    def lie(self, chance: random.Random) -> None:
+        """A disk that said it had synced a block, and had not; the watermark it did write."""
+        v = self.venue
+        for _ in range(3):
+            self.send(*self.traffic.next(chance, v.now))
+        v.feed()
+        v.sequence()
+        v.risk()
+        before = {path: path.read_bytes() for path in self.disk.files() if path.suffix == ".seg"}
+        mark = v.cursors[JOURNALED]
+        v.journal()
+        known = self.acknowledged()
+        self.stop()
+        lost = known[0] > mark and chance.random() < 0.8
+        if lost:
+            for path, content in before.items():
+                if path.parent.name == "wal":
+                    path.write_bytes(content)
+        self.outcome.crashes["lying disk" if lost else "power"] += 1
+        try:
+            self.come_back(known, int(v.cursors[RISKED]))
+        except DataError:
+            if not lost:
+                raise
+            self.outcome.detected += 1
+            raise _Over from None
+        if lost:
+            raise Broken(f"a lying disk lost commands after {int(mark)}, and nobody noticed")
+
+    def come_back(self, known: tuple[int, int], decided: int) -> None:
+        """Recover, and compare with what was known before."""
+        try:
+            self.start()
+        except (Diverged, ReportDamage) as error:
+            if not self.derive_anew:
+                raise Broken(f"recovery: {error}") from error
+            # The report log isn't synced, and its last group has no hash yet. Recovery refuses
+            # what it can't tell from another history, and says what to do: this.
+            for path in self.data.glob("reports/*"):
+                path.unlink()
+            self.start()
+        self.derive_anew = False
+        seq = self.recovered.seq
+        if seq < known[0]:
+            raise Broken(f"commands up to {known[0]} were acknowledged, {seq} came back")
+        if seq > decided:
+            raise Broken(f"command {seq} came back, and {decided} was the last one")
+        if self.recovered.reports < max(self.heard, known[1]):
+            raise Broken(f"{self.heard} reports were read, {self.recovered.reports} came back")
+        del self.log[seq:]
+        self.compare()
+        # Every other time gateways are quicker than the news: they send what was done already.
+        if self.recovered.epoch % 2:
+            self.follow(1 << 30)
+        for ring, waiting in enumerate(self.unanswered):
+            self.venue.outbox[ring] = [waiting[number] for number in sorted(waiting)]
+
+    def compare(self) -> None:
+        """The replica, fed with what was decided before the crash, has the same state."""
+        self.advance(self.recovered.seq)
+        self.replica.feed(wal_rows(()), end=True)
+        mine = kept_tables(self.venue.arrays, self.limits)
+        other = kept_tables(self.replica.arrays, self.limits)
+        for name, rows in mine.items():
+            if not np.array_equal(rows, other[name]):
+                raise Broken(f"table {name} differs from what a replica derives")
+
+    def advance(self, upto: int) -> None:
+        """Let the replica follow as far as the log is durable."""
+        if upto > self.fed:
+            self.replica.feed(wal_rows(self.log[self.fed : upto]))
+            self.fed = upto
+
+    # ------------------------------------------------------------ traffic
+
+    def send(self, ring: int, kind: int, fields: dict[str, Any]) -> None:
+        """Hand a command to a gateway, which keeps it until it is answered."""
+        self.numbers[ring] += 1
+        row = command(kind, **fields, request=self.numbers[ring])
+        self.unanswered[ring][self.numbers[ring]] = row
+        self.venue.outbox[ring].append(row)
+        self.outcome.commands += 1
+
+    def follow(self, most: int) -> int:
+        """Read reports as a gateway does, and hear the answers among them."""
+        total = 0
+        while total < most:
+            rows = self.feed.read(self.heard, min(most - total, 512)).copy()
+            if not len(rows):
+                break
+            self.hear(rows)
+            self.seen.append(rows)
+            self.heard += len(rows)
+            total += len(rows)
+        return total
+
+    def hear(self, rows: np.ndarray[Any, Any]) -> None:
+        first = (rows["kind"] == ReportKind.ORDER) | (rows["kind"] == ReportKind.ANSWER)
+        for row in rows[first & (rows["request"] != 0)]:
+            self.answered(row)
+        new = (rows["kind"] == ReportKind.ORDER) & (rows["status"] == Status.NEW)
+        for row in rows[new & (rows["command"] == Kind.PLACE)]:
+            self.traffic.hear(int(row["account"]), int(row["symbol"]), int(row["order_id"]))
+
+    def answered(self, row: Any) -> None:
+        """An answer: the request is done, or was done before."""
+        request, seq = int(row["request"]), int(row["seq"])
+        ring = next(k for k, p in enumerate(PRODUCERS) if p.id == request >> PRODUCER_SHIFT)
+        self.unanswered[ring].pop(request & (1 << PRODUCER_SHIFT) - 1, None)
+        duplicate = _reason(row) == 1
+        if duplicate:
+            if request not in self.done:
+                raise Broken(f"request {request:x} was refused as a duplicate, and never done")
+        elif self.done.setdefault(request, seq) != seq:
+            raise Broken(f"request {request:x} was done by {self.done[request]} and by {seq}")
+
+    # ------------------------------------------------------------ steps
+
+    def step(self, number: int) -> None:
+        """What happens at a step depends on the seed and its number alone."""
+        chance = random.Random(f"{self.seed} {number}")
+        v = self.venue
+        v.random = chance
+        what = chance.random()
+        if what < 0.3:
+            for _ in range(chance.choice((1, 2, 5, 12))):
+                self.send(*self.traffic.next(chance, v.now))
+            v.feed(chance.choice((1, 3, 64)))
+        elif what < 0.42:
+            v.sequence()
+        elif what < 0.54:
+            v.risk()
+        elif what < 0.64:
+            v.match(chance.randrange(v.shards))
+        elif what < 0.76:
+            v.journal()
+        elif what < 0.84:
+            self.follow(chance.choice((1, 16, 512)))
+        elif what < 0.88:
+            v.wait(chance.choice((1, SECOND // 3, SECOND, 7 * SECOND)))
+        elif what < 0.92:
+            v.feed()
+            v.turn(Stage.SEQUENCE | Stage.RISK | Stage.SETTLE | Stage.MATCH, (1 << v.shards) - 1)
+            v.journal()
+        elif what < 0.935:
+            self.settle_down()
+        elif what < 0.94:
+            self.advance(self.acknowledged()[0])
+        else:
+            self.crash(chance)
+
+    def settle_down(self) -> None:
+        """Nothing in flight: the laws hold, and everything was answered."""
+        v = self.venue
+        v.seed = None
+        v.work()
+        v.seed = 0
+        self.follow(1 << 30)
+        check_laws(v)
+        waiting = sum(map(len, self.unanswered))
+        if waiting:
+            raise Broken(f"{waiting} commands were never answered")
+
+    def finish(self) -> None:
+        """The end: everything settled, and every report the replica's."""
+        self.settle_down()
+        v = self.venue
+        self.advance(len(self.log))
+        self.replica.feed(wal_rows(()), end=True)
+        mine, other = np.concatenate(self.seen), np.concatenate(self.replica_reports)
+        if mine.tobytes() != other.tobytes():
+            at = int(np.flatnonzero(mine[: len(other)] != other[: len(mine)])[:1].sum())
+            raise Broken(f"a follower's report {at} of {len(mine)} isn't the one the log gives")
+        if len(v.log) != v.cursors[SEQUENCED]:
+            raise Broken("not every command was decided")
+
+    def run(self, steps: int, without: frozenset[int] = frozenset()) -> Outcome:
+        """Play so many steps, but those left out; `broken` says what was wrong."""
+        outcome = self.outcome
+        outcome.steps = steps
+        try:
+            for number in range(1, steps + 1):
+                outcome.at = number
+                if number not in without:
+                    self.step(number)
+            outcome.at = steps + 1
+            self.finish()
+        except _Over:
+            pass
+        except (Broken, AssertionError, DataError, JournalFailed, Diverged, ReportDamage) as error:
+            outcome.broken = f"{type(error).__name__}: {error}"
+        finally:
+            self.stop()
+        return outcome
+
+
+class _Over(Exception):
+    """A history that rightly can't go on: the disk was found out."""
+
+
+def _give_up(error: JournalFailed) -> None:
+    raise error
+
+
+def _reason(row: Any) -> int:
+    if row["kind"] == ReportKind.ORDER:
+        return int(row["reason"])
+    answer = np.asarray(row).reshape(1).view(np.int64)
+    return int(answer[0, 4] if answer.ndim == 2 else answer[4])
+
+
+# ---------------------------------------------------------------- many of them
+
+
+def simulate(
+    seed: int, steps: int = STEPS, *, lying: bool = False, without: frozenset[int] = frozenset()
+) -> Outcome:
+    """One history in a directory of its own in shared memory."""
+    shm = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(
+        prefix="perpcore-simulate-", dir=shm if shm.is_dir() else None
+    ) as folder:
+        return History(seed, Path(folder) / "data", lying=lying).run(steps, without)
+
+
+def shrink(outcome: Outcome, lying: bool) -> frozenset[int]:
+    """Steps that the failure doesn't need: leave out ever smaller runs of them."""
+    last = min(outcome.at, outcome.steps)
+    kind = outcome.broken.partition(":")[0]
+    without: frozenset[int] = frozenset()
+    size = max(1, last // 2)
+    tries = 0
+    while size >= 1 and tries < TRIES_MAX:
+        for first in range(1, last, size):
+            chunk = frozenset(range(first, min(first + size, last))) - without
+            if not chunk or tries >= TRIES_MAX:
+                continue
+            tries += 1
+            again = simulate(outcome.seed, last, lying=lying, without=without | chunk)
+            if again.broken.partition(":")[0] == kind:
+                without |= chunk
+        size //= 2
+    return without
+
+
+def repeat_line(outcome: Outcome, lying: bool, without: frozenset[int]) -> str:
+    """The one line that repeats a failure."""
+    last = min(outcome.at, outcome.steps)
+    line = f"perpcore simulate --seed {outcome.seed} --steps {last}"
+    if lying:
+        line += " --lying"
+    return f"{line} --without {ranges(without)}" if without else line
+
+
+def ranges(numbers: frozenset[int]) -> str:
+    """1-3,7 for 1, 2, 3 and 7."""
+    parts: list[str] = []
+    run: list[int] = []
+    for number in [*sorted(numbers), -1]:
+        if run and number != run[-1] + 1:
+            parts.append(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}")
+            run = []
+        run.append(number)
+    return ",".join(parts)
+
+
+def numbers_of(text: str) -> frozenset[int]:
+    """The other way round; ValueError when it isn't that."""
+    found: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return frozenset(found)
+
+
+def main(
+    *, seed: int, runs: int, steps: int, lying: bool, without: str, for_ever: bool, as_json: bool
+) -> int:
+    """Run histories; 0: all held, 1: one is broken, and how to repeat it is said."""
+    left_out = numbers_of(without)
+    total = Outcome(seed, steps)
+    began, cpu = time.monotonic(), time.process_time()
+    done = 0
+    say: Callable[[str], None] = (lambda _text: None) if as_json else click.echo
+    while for_ever or done < runs:
+        outcome = simulate(seed + done, steps, lying=lying, without=left_out)
+        done += 1
+        total.crashes += outcome.crashes
+        total.commands += outcome.commands
+        total.detected += outcome.detected
+        if outcome.broken:
+            return _failed(outcome, lying, left_out, as_json)
+        if for_ever and done % 100 == 0:
+            rate = total.recoveries / (time.monotonic() - began)
+            say(f"{done} histories, {total.recoveries} recoveries, {rate:.0f} a second, all held")
+    seconds, busy = time.monotonic() - began, time.process_time() - cpu
+    result = {
+        "ok": True,
+        "seeds": [seed, seed + done - 1],
+        "steps": steps,
+        "commands": total.commands,
+        "recoveries": total.recoveries,
+        "crashes": dict(sorted(total.crashes.items())),
+        "lying_disks_detected": total.detected,
+        "recoveries_per_second": round(total.recoveries / max(seconds, 1e-9), 1),
+        "recoveries_per_cpu_second": round(total.recoveries / max(busy, 1e-9), 1),
+    }
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+    else:
+        kinds = ", ".join(f"{n} {k}" for k, n in sorted(total.crashes.items()))
+        say(
+            f"{done} histories of {steps} steps held: {total.commands} commands, "
+            f"{total.recoveries} recoveries ({kinds}), {result['recoveries_per_second']} a second, "
+            f"{result['recoveries_per_cpu_second']} a second of one core"
+        )
+    return 0
+
+
+def _failed(outcome: Outcome, lying: bool, left_out: frozenset[int], as_json: bool) -> int:
+    without = left_out or shrink(outcome, lying)
+    line = repeat_line(outcome, lying, without)
+    if as_json:
+        failure = {"ok": False, "seed": outcome.seed, "step": outcome.at, "repeat": line}
+        click.echo(json.dumps({**failure, "broken": outcome.broken}, indent=2))
+    else:
+        click.echo(f"BROKEN  seed {outcome.seed}, step {outcome.at}: {outcome.broken}")
+        click.echo(f"repeat  {line}")
+    return 1
