@@ -165,12 +165,31 @@ def pair(b: Book, debit: int, credit: int, commodity: int, amount: int) -> None:
 
 
 @kernel
+def _clear_entry(b: Book) -> None:
+    """Take back what `begin_entry` wrote: behind the last entry there are zeros."""
+    e = b.entries[b.cells[t.ENTRIES] - b.cells[t.FIRST_ENTRY]]
+    e["seq"] = 0
+    e["recorded_ns"] = 0
+    e["effective_ns"] = 0
+    e["report"] = 0
+    e["order_id"] = 0
+    e["reference"] = 0
+    e["first_leg"] = 0
+    e["account"] = 0
+    e["symbol"] = 0
+    e["event"] = 0
+
+
+@kernel
 def end_entry(b: Book) -> bool:
     """Count the entry begun, if it has legs. Each commodity's legs must sum to 0."""
     c = b.cells
     first = c[t.LEG_ENTRY] - c[t.FIRST_LEG]
     count = c[t.LEGS] - c[t.LEG_ENTRY]
-    if count == 0 or c[t.FAULT] != 0:
+    if count == 0:
+        _clear_entry(b)
+        return False
+    if c[t.FAULT] != 0:
         return False
     for k in range(first, first + count):
         commodity = b.accounts[b.leg_account[k]]["commodity"]

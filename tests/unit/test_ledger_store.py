@@ -15,7 +15,7 @@ from ledger.chart import CHART, Code, pack, unpack
 from ledger.files import LedgerError
 from ledger.store import Ledger
 from ledger.verify import verify
-from shm.codes import Side
+from shm.codes import Side, Status
 from shm.pointers import table
 from tests.model.report_stream import ANN, BOB, CAT, DAN, Stream
 
@@ -253,3 +253,14 @@ def test_the_books_notice_a_report_that_says_otherwise(tmp_path: Path) -> None:
         for b in Books(tmp_path).breaks()
     ]
     assert found == [(1, ANN, 1), (1, ANN, 1), (2, ANN, 1), (1, ANN, 1), (3, BOB, 1)]
+
+
+def test_an_event_without_legs_leaves_nothing_behind(tmp_path: Path) -> None:
+    s = Stream().market()
+    order = s.order(ANN, position_side=1)
+    s.hold(ANN, order, 0)
+    s.order(ANN, Status.CANCELED, order)
+    ledger = Ledger(tmp_path)
+    ledger.feed(0, s.rows())
+    ledger.close()
+    assert verify(tmp_path).entries == 0
