@@ -14,6 +14,7 @@ from typing import Final
 
 SUBJECTS: Final = (
     *("rings", "orderbook", "pipeline", "wal", "recovery", "ledger", "funding", "followers"),
+    "scan",
 )
 
 

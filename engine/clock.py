@@ -3,7 +3,7 @@
     TICK           when a timer is due, and once a second
     SAMPLE         every declared contract, once a second
     SOURCE_PRICE   what the configured sources say (engine/sources.py)
-    LIQUIDATE      what a scan of the shared tables finds unsafe, where `scan` is given one
+    LIQUIDATE      what a scan of the shared tables finds unsafe (engine/liquidation_scan.py)
 
 Reads   shared memory of a running engine: contracts, symbols, timers. Nobody writes to it here.
 Writes  commands, through the ingress ring of producer "clock".
@@ -27,6 +27,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.liquidation_scan import Scan
 from engine.memory import segment_parts
 from engine.sources import Lines, Names, Quote, sources_of
 from engine.worker import SIGNALS, die_with, name_process
@@ -45,7 +46,7 @@ AGAIN_SECONDS: Final = 0.1  # between two looks for an engine
 LATE_NS: Final = 10 * SECOND_NS  # a schedule further behind than this starts over
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-Scan = Callable[[Arrays], list[np.ndarray[Any, Any]]]
+Look = Callable[[Arrays], list[np.ndarray[Any, Any]]]
 
 
 def timer_due(arrays: Arrays, now_ns: int) -> bool:
@@ -102,7 +103,7 @@ class Clock:
     def __init__(
         self,
         config: Config,
-        scan: Scan | None = None,
+        scan: Look | None = None,
         log: Callable[[str], None] = lambda _text: None,
     ) -> None:
         """scan: finds LIQUIDATE commands in the shared tables, called every turn.
@@ -209,7 +210,7 @@ class Stop:
 
 
 def run(
-    config: Config, *, scan: Scan | None = None, until_stopped: bool = False, quiet: bool = False
+    config: Config, *, scan: Look | None = None, until_stopped: bool = False, quiet: bool = False
 ) -> int:
     """Tell every start of the engine the time until a signal comes; returns the exit code.
 
@@ -230,7 +231,7 @@ def run(
     while not stop.asked:
         notify("WATCHDOG=1")
         try:
-            clock = Clock(config, scan, log)
+            clock = Clock(config, scan or Scan(), log)
         except SegmentError as error:
             if str(error) != said:
                 said = str(error)

@@ -10,7 +10,7 @@ Isolated  What opens takes price * lots / leverage, rounded up, from the cross w
           isolated wallet. A profit stays there, a loss comes out of the share first, so that what
           is left of the position is as safe as it was; with the last lot all of it returns. The
           fee is paid there too. A wallet that ends below zero stays so, the position closed, until
-          liquidation has found who bears it.
+          liquidation has found who bears it. While that goes on nothing is given back.
 Fees      `fees_quanta` of a position are those paid for what is open: a fill's fee is divided
           between what it closed and what it opened, and closing takes its share off.
 """
@@ -193,7 +193,8 @@ def _settle_isolated(
     w = r.wallets[p["wallet"]]
     gain = realised - fee_close
     released = 0
-    if closing > 0:
+    # While it is being liquidated all it has stays behind it: the end of that gives back the rest.
+    if closing > 0 and p["liquidation"] == 0:
         if closing == before:
             released = max(p["isolated_quanta"] + gain, 0)
         else:

@@ -276,12 +276,16 @@ def _cancel_all(
 ) -> tuple[int, bool]:
     """End the orders of an account in one symbol or all: by symbol, leg by leg, oldest first.
 
+    finding 1: those of the command's position alone, not of other legs.
+
     returns     (records written so far, whether it is finished)
     """
     seq = c["seq"]
     row = np.int64(mine_heads[c["account"]])
     while row != NIL:
-        if c["symbol"] == NO_SYMBOL or c["symbol"] == mine[row]["symbol"]:
+        if (c["symbol"] == NO_SYMBOL or c["symbol"] == mine[row]["symbol"]) and (
+            c["finding"] == 0 or c["position"] == row
+        ):
             while mine[row]["first"] != NIL:
                 if not _room(cursors, read_cell, matcher, written, matches_mask + 1):
                     return written, False
@@ -517,7 +521,7 @@ def match_commands(
             enter = True
             resumed = True
             joined = matcher[TAKING_JOINED] == 1
-        elif kind == Kind.PLACE or kind == Kind.TRIGGER:
+        elif kind == Kind.PLACE or kind == Kind.TRIGGER or kind == Kind.LIQUIDATION_ORDER:
             _place(nodes, c, slot)
             enter = True
         elif kind == Kind.CANCEL_ALL:

@@ -150,6 +150,7 @@ def turn(e: Engine, stages: int, shards: int) -> int:
             e.cursors,
             e.setup,
             e.commands.base,
+            e.commands.settles,
             e.commands.words,
             e.sequencer,
             e.rings,
@@ -336,7 +337,7 @@ def compile_all(progress: Callable[[str], None] | None) -> None:
 
     One process does this before workers start: numba's cache takes care of the rest.
     """
-    from engine import journal, replay
+    from engine import journal, liquidation_scan, replay
     from shm import ingress
 
     say = progress or (lambda _text: None)
@@ -354,6 +355,8 @@ def compile_all(progress: Callable[[str], None] | None) -> None:
         # The journal's kernels need files: only the process that compiles for all makes some.
         say("journal")
         journal.compile_kernels()
+    say("scan")
+    liquidation_scan.sweep(arrays, 0, limits.accounts)
     say("ingress")
     ring = np.zeros(ingress.SLOTS + 16 * ingress.SLOT_WORDS, np.int64)
     ingress.push_many(table(ring), 16, table(np.zeros(32, np.int64)), 0, 0)

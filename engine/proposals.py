@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.setup import ACCOUNTS, PROPOSAL_MASK, SYMBOLS
+from engine.setup import ACCOUNTS, ASSETS, PROPOSAL_MASK, SYMBOLS
 from engine.state import Risk
 from shm.atomics import load_acquire, store_release
 from shm.jit import inlined, kernel
@@ -67,3 +67,9 @@ def refill(r: Risk, setup: Cells) -> None:
             put(queue, setup, SYMBOL | symbol)
         if r.contracts[symbol]["funding_pending"] != 0:
             put(queue, setup, FUNDING | symbol)
+    for row in range(setup[ACCOUNTS] * setup[ASSETS]):
+        if r.wallets[row]["liquidation"] != 0:
+            put(queue, setup, WALLET | row)
+    for row in range(r.venue[0]["positions_used"]):
+        if r.positions[row]["liquidation"] != 0:
+            put(queue, setup, ISOLATED | row)

@@ -28,7 +28,7 @@ from shm.pointers import Cells, Rows
 from shm.records import NO_SYMBOL
 from shm.units import DUST_ACCOUNT
 
-ROOM: Final = 16  # no step of settlement writes more records than this
+ROOM: Final = 24  # no step of settlement writes more records than this
 _CLAIM_AHEAD: Final = 256
 _WORDS: Final = 8
 _TO_BACK: Final = int(Flag.TO_BACK)
@@ -423,7 +423,7 @@ def flip(
     setup: Cells,
     seq: int,
     slot: int,
-    thief: int,
+    thief_order_id: int,
     lots: int,
     held_quanta: int,
     opened: bool,
@@ -438,11 +438,76 @@ def flip(
     f["kind"] = ReportKind.FLIP
     f["status"] = Flip.TO_OPEN if opened else Flip.TRIMMED
     f["order_id"] = c["order_id"]
-    f["thief_order_id"] = r.claims[thief]["order_id"]
+    f["thief_order_id"] = thief_order_id
     f["lots"] = lots
     f["close_lots"] = c["close_lots"]
     f["hold_quanta"] = c["hold_quanta"]
     f["hold_change_quanta"] = c["hold_quanta"] - held_quanta
+    _done(r, out, at)
+
+
+@kernel
+def liquidation(
+    r: Risk,
+    out: Out,
+    setup: Cells,
+    seq: int,
+    account: int,
+    symbol: int,
+    step: int,
+    equity_quanta: int,
+    maintenance_quanta: int,
+    price_ticks: int,
+    lots: int,
+    fund_quanta: int,
+    scope: int,
+) -> None:
+    """A step of a liquidation."""
+    at = _slot(r, setup)
+    o = out.liquidations[at]
+    o["seq"] = seq
+    o["account"] = account
+    o["symbol"] = symbol
+    o["kind"] = ReportKind.LIQUIDATION
+    o["status"] = step
+    o["equity_quanta"] = equity_quanta
+    o["maintenance_quanta"] = maintenance_quanta
+    o["price_ticks"] = price_ticks
+    o["lots"] = lots
+    o["fund_quanta"] = fund_quanta
+    o["scope"] = scope
+    _done(r, out, at)
+
+
+@kernel
+def warning(
+    r: Risk,
+    out: Out,
+    setup: Cells,
+    seq: int,
+    account: int,
+    symbol: int,
+    equity_quanta: int,
+    maintenance_quanta: int,
+    wallet_quanta: int,
+    mark_ticks: int,
+    position_lots: int,
+    scope: int,
+) -> None:
+    """A margin call."""
+    at = _slot(r, setup)
+    o = out.warnings[at]
+    o["seq"] = seq
+    o["account"] = account
+    o["symbol"] = symbol
+    o["kind"] = ReportKind.WARNING
+    o["status"] = 0
+    o["equity_quanta"] = equity_quanta
+    o["maintenance_quanta"] = maintenance_quanta
+    o["wallet_quanta"] = wallet_quanta
+    o["mark_ticks"] = mark_ticks
+    o["position_lots"] = position_lots
+    o["scope"] = scope
     _done(r, out, at)
 
 

@@ -29,6 +29,7 @@ from engine import (
     requests,
     settings,
 )
+from engine.brackets import decide_bracket
 from engine.checks import (
     account_reason,
     band_reason,
@@ -41,6 +42,7 @@ from engine.checks import (
     zero,
 )
 from engine.commands import WORDS, Commands
+from engine.liquidation import decide_liquidate, decide_liquidation_order, is_locked
 from engine.positions import any_leg, closes_leg, leg_row, mode_fits, new_position
 from engine.setup import (
     ACCOUNTS,
@@ -53,6 +55,7 @@ from engine.setup import (
     SYMBOLS,
 )
 from engine.state import Risk
+from engine.takeover import decide_takeover
 from shm.arithmetic import muldiv_down, product_exceeds
 from shm.atomics import load_acquire, store_release
 from shm.codes import (
@@ -155,17 +158,6 @@ def _worst_ticks(s: Rows, side: int, limit: int) -> int:
     if side == Side.BUY:
         return limit
     return max(limit, s["high_bid_ticks"])
-
-
-@inlined
-def _liquidating(r: Risk, position: int, wallet: int) -> bool:
-    """Whether what an order would open on is being liquidated, or owes after it was closed."""
-    if position == NIL:
-        return r.wallets[wallet]["liquidation"] != 0
-    p = r.positions[position]
-    if p["isolated"] == 0:
-        return r.wallets[wallet]["liquidation"] != 0
-    return p["liquidation"] != 0 or p["isolated_quanta"] < 0
 
 
 @kernel
@@ -346,11 +338,10 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         return Reason.CAPACITY
     if not mode_fits(r, account, leg) or (asked_reduce and leg != PositionSide.BOTH):
         return Reason.POSITION_MODE
-    if lots > close:
-        if _liquidating(r, position, wallet):
-            return Reason.LIQUIDATING
-        if _beyond_bracket(r, symbol, position, side, hold_price, lots, leverage):
-            return Reason.BRACKET_NOTIONAL
+    if is_locked(r, position if position != NIL else sibling, wallet):
+        return Reason.LIQUIDATING
+    if lots > close and _beyond_bracket(r, symbol, position, side, hold_price, lots, leverage):
+        return Reason.BRACKET_NOTIONAL
     order_id = c["seq"]
     if named:
         if triggered:
@@ -466,6 +457,8 @@ def decide_cancel(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         if c["qty_lots"] <= 0 or c["qty_lots"] > QTY_LOTS_MAX:
             return Reason.BAD_QTY
         c["decided_lots"] = c["qty_lots"]
+    if is_locked(r, r.claims[slot]["position"], r.positions[r.claims[slot]["position"]]["wallet"]):
+        return Reason.LIQUIDATING
     c["end_reason"] = Reason.USER_CANCEL
     _aim(r, cs, at, slot)
     return Reason.NONE
@@ -522,6 +515,7 @@ def decide_amend(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         return Reason.NOTIONAL_TOO_LARGE
     if band_reason(s, price) != Reason.NONE:
         return Reason.PRICE_BAND
+    locked = is_locked(r, claim["position"], p["wallet"])
     if reduce_only:
         if left > claim["open_lots"]:
             return Reason.REDUCE_ONLY
@@ -540,6 +534,8 @@ def decide_amend(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
                 r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"]
             ):
                 return Reason.INSUFFICIENT_MARGIN
+        if locked:
+            return Reason.LIQUIDATING
         more = left - claim["open_lots"]
         if (
             more > 0
@@ -550,6 +546,8 @@ def decide_amend(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         if hold > held or apart != claim["apart"]:
             claims.set_apart(r, slot, apart)
             claims.change_reserve(r, slot, claim["reserve_quanta"] + hold - held)
+    if locked:
+        return Reason.LIQUIDATING
     claim["amended"] = 1
     claims.change_exposure(r, slot, exposure)
     claim["worst_ticks"] = worst
@@ -578,7 +576,18 @@ def decide_cancel_all(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         if own:
             # Whatever the engine ends for an account, what waits there ends as well.
             if c["symbol"] != NO_SYMBOL:
-                c["end_reason"] = countdown.take_mark(r, setup, c["account"], c["symbol"])
+                leg = leg_row(r, setup, c["account"], c["symbol"], c["position_side"])
+                if (
+                    leg != NIL
+                    and r.positions[leg]["pending"] == Reason.LIQUIDATION
+                    and r.positions[leg]["isolated"] != 0
+                ):
+                    # Legs of an isolated position are liquidated each for itself.
+                    r.positions[leg]["pending"] = 0
+                    c["end_reason"] = Reason.LIQUIDATION
+                    c["finding"] = 1
+                else:
+                    c["end_reason"] = countdown.take_mark(r, setup, c["account"], c["symbol"])
                 if c["end_reason"] == Reason.NONE:
                     return Reason.NO_CHANGE
             elif r.accounts[c["account"]]["pending"] != 0:
@@ -590,6 +599,8 @@ def decide_cancel_all(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
             return Reason.NONE
         # Matching ends the orders of every leg; without one there is nothing to end.
         c["position"] = any_leg(r, setup, c["account"], c["symbol"])
+        if c["finding"] == 1:
+            c["position"] = leg_row(r, setup, c["account"], c["symbol"], c["position_side"])
         if c["position"] != NIL:
             c["route"] = Route.SHARD
         return Reason.NONE
@@ -674,6 +685,8 @@ def decide_transfer(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         )
         if amount > free:
             return Reason.INSUFFICIENT_BALANCE
+        if is_locked(r, NIL, wallet):
+            return Reason.LIQUIDATING
     if has_client_id(cs.words, at):
         if past != NIL:
             clients.forget(r.venue, r.clients, r.client_words, r.client_index, setup, past)
@@ -903,6 +916,7 @@ def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
     c["order_tif"] = 0
     c["order_stp"] = 0
     c["end_reason"] = 0
+    c["finding"] = 0
     c["risk_held_quanta"] = 0
     c["risk_note"] = 0
     kind = c["kind"]
@@ -985,6 +999,14 @@ def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
             reason = contracts.decide_sample(r, setup, cs, at)
         elif kind == Kind.FUNDING:
             reason = funding.decide_funding(r, cs, at)
+        elif kind == Kind.BRACKET:
+            reason = decide_bracket(r, setup, cs, at)
+        elif kind == Kind.LIQUIDATE:
+            reason = decide_liquidate(r, setup, cs, at)
+        elif kind == Kind.LIQUIDATION_ORDER:
+            reason = decide_liquidation_order(r, setup, cs, at)
+        elif kind == Kind.TAKEOVER:
+            reason = decide_takeover(r, setup, cs, at)
         elif kind == Kind.REFUSED:
             reason = Reason.FORBIDDEN
         else:

@@ -20,11 +20,19 @@ from __future__ import annotations
 from typing import Final
 
 from engine import proposals
-from engine.setup import CHECKPOINT_EVERY, COMMAND_MASK, PROPOSAL_MASK, REPORT_MASK, SHARDS
+from engine.setup import (
+    ASSETS,
+    CHECKPOINT_EVERY,
+    COMMAND_MASK,
+    PROPOSAL_MASK,
+    REPORT_MASK,
+    SHARDS,
+)
 from engine.state import Risk
 from shm import ingress
+from shm.arithmetic import wide
 from shm.atomics import CLOCK_REALTIME, clock_ns, load_acquire, store_release
-from shm.codes import PRIVILEGED_FLAGS, Kind, State
+from shm.codes import PRIVILEGED_FLAGS, Flag, Kind, LiquidationStep, Side, State, Tif
 from shm.cursors import (
     CUT,
     JOURNALED,
@@ -53,6 +61,7 @@ _MATCHED: Final = matched(0)
 _SHARD_CELLS: Final = matched(1) - matched(0)
 _LOW_48: Final = (1 << 48) - 1
 _PRIVILEGED: Final = int(PRIVILEGED_FLAGS)
+_REDUCE_ONLY: Final = int(Flag.REDUCE_ONLY)
 _KNOWN: Final = sum(1 << kind for kind in Kind if kind != Kind.NONE)
 
 # An INGRESS record lies in the first cells of a ring (shm/ingress.py).
@@ -141,12 +150,46 @@ def _take(
     own[LAST_KIND] = kind
 
 
+@inlined
+def _liquidation_kind(step: int) -> int:
+    """The command that takes the step a liquidation waits for."""
+    if step == LiquidationStep.STARTED:
+        return Kind.LIQUIDATE
+    return Kind.LIQUIDATION_ORDER if step == LiquidationStep.ORDER else Kind.TAKEOVER
+
+
+@inlined
+def _about_position(r: Risk, commands: Rows, at: int, row: int) -> None:
+    """Name a position in a command."""
+    p = r.positions[row]
+    commands[at]["account"] = p["account"]
+    commands[at]["symbol"] = p["symbol"]
+    commands[at]["position_side"] = p["position_side"]
+
+
+@inlined
+def _about_liquidation(
+    r: Risk, commands: Rows, settles: Rows, at: int, step: int, row: int
+) -> None:
+    """The step of a liquidation that is about one position; an order as it was planned."""
+    _about_position(r, commands, at, row)
+    settles[at]["settle_row"] = row
+    if step == LiquidationStep.ORDER:
+        p = r.positions[row]
+        settles[at]["settle_ticks"] = p["plan_ticks"]
+        settles[at]["settle_lots"] = p["plan_lots"]
+        commands[at]["side"] = Side.SELL if p["lots"] > 0 else Side.BUY
+        commands[at]["tif"] = Tif.IOC
+        commands[at]["flags"] = _REDUCE_ONLY
+
+
 @kernel
 def sequence_commands(
     r: Risk,
     cursors: Cells,
     setup: Cells,
     commands: Rows,
+    settles: Rows,
     words: Cells,
     own: Cells,
     rings: Cells,
@@ -197,14 +240,26 @@ def sequence_commands(
             commands[at]["order_id"] = r.algos[row]["algo_id"]
         elif kind == proposals.POSITION:
             at = _blank(commands, words, setup, own, seq, Kind.CANCEL_ALL, now)
-            commands[at]["account"] = r.positions[row]["account"]
-            commands[at]["symbol"] = r.positions[row]["symbol"]
+            _about_position(r, commands, at, row)
         elif kind == proposals.DELIST:
             at = _blank(commands, words, setup, own, seq, Kind.DELIST, now)
             commands[at]["symbol"] = row
         elif kind == proposals.FUNDING:
             at = _blank(commands, words, setup, own, seq, Kind.FUNDING, now)
             commands[at]["symbol"] = row
+        elif kind == proposals.WALLET:
+            wallet = r.wallets[row]
+            step = wallet["liquidation"]
+            at = _blank(commands, words, setup, own, seq, _liquidation_kind(step), now)
+            commands[at]["account"] = row // setup[ASSETS]
+            if step == LiquidationStep.STARTED:
+                settles[at]["settle_row"] = row
+            else:
+                _about_liquidation(r, commands, settles, at, step, wallet["liquidation_row"])
+        elif kind == proposals.ISOLATED:
+            step = wide(r.positions[row]["liquidation"])
+            at = _blank(commands, words, setup, own, seq, _liquidation_kind(step), now)
+            _about_liquidation(r, commands, settles, at, step, row)
         else:
             # What it says may be stale by now; risk checks that the mark still stands.
             claim = r.claims[row]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from engine.checks import account_reason, state_reason, symbol_reason, zero
 from engine.commands import Commands
+from engine.liquidation import is_locked
 from engine.positions import any_leg, leg_row, mode_fits, new_position
 from engine.setup import ASSETS, POSITIONS
 from engine.state import Risk
@@ -62,6 +63,8 @@ def decide_leverage(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         and available(r.accounts, r.wallets, r.symbols, r.positions, account, wallet) < 0
     ):
         reason = Reason.INSUFFICIENT_MARGIN
+    elif is_locked(r, position, wallet):
+        reason = Reason.LIQUIDATING
     elif leverage < before and largest > 0 and isolated != 0:
         reason = Reason.OPEN_POSITION  # its wallet was filled for the leverage it has
     elif largest > notional_allowed(r.brackets, r.symbols, symbol, leverage):
@@ -138,6 +141,11 @@ def decide_position_mode(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     if mode < PositionMode.ONE_WAY or mode > PositionMode.HEDGE:
         return Reason.BAD_PARAMETER
     a = r.accounts[account]
+    row = a["first_position"]
+    while row != NIL:
+        if is_locked(r, row, r.positions[row]["wallet"]):
+            return Reason.LIQUIDATING
+        row = r.positions[row]["next_position"]
     if a["position_mode"] == mode:
         return Reason.NO_CHANGE
     if a["open_orders"] > 0 or a["algo_count"] > 0:
@@ -182,6 +190,10 @@ def decide_margin_type(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         some = _new_settings(r, setup, account, symbol, r.symbols[symbol]["leverage_default"])
         r.positions[some]["isolated"] = kind
         return Reason.NONE
+    for leg in range(3):
+        row = leg_row(r, setup, account, symbol, leg)
+        if row != NIL and is_locked(r, row, r.positions[row]["wallet"]):
+            return Reason.LIQUIDATING
     if r.positions[some]["isolated"] == kind:
         return Reason.NO_CHANGE
     if _open_orders(r, setup, account, symbol) > 0:
@@ -222,6 +234,8 @@ def decide_position_margin(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     if not mode_fits(r, account, leg):
         return Reason.POSITION_MODE
     position = leg_row(r, setup, account, symbol, leg)
+    if position != NIL and is_locked(r, position, r.positions[position]["wallet"]):
+        return Reason.LIQUIDATING
     if position == NIL or r.positions[position]["lots"] == 0:
         return Reason.NO_POSITION
     p = r.positions[position]

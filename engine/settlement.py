@@ -31,9 +31,18 @@ from engine import (
 from engine.clients import close_client
 from engine.commands import WORDS, Commands
 from engine.fills import move_isolated, settle_trade, trade_position
+from engine.flips import flip_robbed
+from engine.liquidation import (
+    count_fill,
+    report_order,
+    settle_liquidate,
+    settle_order_end,
+    settle_refused_order,
+)
 from engine.reports import Out
 from engine.setup import ASSETS, COMMAND_MASK, MATCH_MASK, SHARDS, SYMBOLS
 from engine.state import Risk
+from engine.takeover import settle_takeover, settle_victim
 from shm.arithmetic import fee_of, muldiv_down
 from shm.atomics import load_acquire, store_release
 from shm.codes import Flag, Kind, MatchKind, Reason, Route, State, Status, Working
@@ -141,58 +150,6 @@ def fill_side(
     )
 
 
-@kernel
-def _flip(
-    r: Risk,
-    out: Out,
-    cursors: Cells,
-    setup: Cells,
-    seq: int,
-    position: int,
-    thief: int,
-    resting: bool,
-) -> bool:
-    """Flip close claims until the position bears the rest: plain ones, then reduce-only ones, each
-    from the newest. Returns False when the reports ring is full; called again, it goes on.
-
-    thief     row of the order that took what they had claimed
-    resting   it rests; before, a reduce-only order robs others only of what it has traded
-    """
-    p = r.positions[position]
-    allowed = claims.backed(r, position)
-    spared = NIL
-    if not resting and r.claims[thief]["flags"] & _REDUCE_ONLY:
-        spared = thief
-        allowed += r.claims[thief]["close_lots"]
-    for kind in range(2):
-        slot = p["last_closer"]
-        while slot != NIL and p["close_lots"] > allowed:
-            c = r.claims[slot]
-            older = c["prev_closer"]
-            if slot != spared and (c["flags"] & _REDUCE_ONLY != 0) == (kind == 1):
-                if not reports.has_room(r, cursors, setup):
-                    return False
-                lots = min(p["close_lots"] - allowed, c["close_lots"])
-                held = c["hold_quanta"]
-                apart = c["apart"]
-                opened = claims.flip_to_open(r, setup, slot, lots)
-                reports.flip(r, out, setup, seq, slot, thief, lots, held, opened)
-                if c["apart"] != apart:
-                    reports.hold(
-                        r,
-                        out,
-                        setup,
-                        seq,
-                        slot,
-                        c["hold_quanta"],
-                        0,
-                        c["close_lots"],
-                        c["open_lots"],
-                    )
-            slot = older
-    return True
-
-
 # ---------------------------------------------------------------- what matching said
 
 
@@ -265,7 +222,7 @@ def _ended_status(reason: int) -> int:
 @inlined
 def _places(kind: int) -> bool:
     """Whether a command of this kind opens an order."""
-    return kind == Kind.PLACE or kind == Kind.TRIGGER
+    return kind == Kind.PLACE or kind == Kind.TRIGGER or kind == Kind.LIQUIDATION_ORDER
 
 
 @inlined
@@ -294,6 +251,8 @@ def _born(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
             o["close_lots"],
             o["open_lots"],
         )
+    if c["kind"] == Kind.LIQUIDATION_ORDER:
+        report_order(r, out, setup, c)
 
 
 @inlined
@@ -345,6 +304,8 @@ def settle_match(
             s["trade_count"] += 1
             fill_side(r, out, setup, c["seq"], maker, 0, x["trade_id"], price, lots)
             fill_side(r, out, setup, c["seq"], taker, 1, x["trade_id"], price, lots)
+            if c["kind"] == Kind.LIQUIDATION_ORDER:
+                count_fill(r, x["symbol"], price, lots)
             assert r.claims[maker]["open_lots"] == x["maker_open_lots"]
             assert r.claims[taker]["open_lots"] == x["open_lots"]
             triggers.on_price(r, setup, x["symbol"], Working.LAST, price)
@@ -353,11 +314,11 @@ def settle_match(
         if (
             makers != takers
             and claims.robbed(r, makers)
-            and not _flip(r, out, cursors, setup, c["seq"], makers, maker, True)
+            and not flip_robbed(r, out, cursors, setup, c["seq"], makers, maker, True)
         ):
             v["flipping"] = 1
             return False
-        if claims.robbed(r, takers) and not _flip(
+        if claims.robbed(r, takers) and not flip_robbed(
             r, out, cursors, setup, c["seq"], takers, taker, False
         ):
             v["flipping"] = 1
@@ -369,7 +330,7 @@ def settle_match(
             claims.end_order(r, setup, taker)
     elif kind == MatchKind.RESTED:
         # A reduce-only order may have claimed what others had: now that it rests, they flip.
-        if c["flags"] & _REDUCE_ONLY != 0 and not _flip(
+        if c["flags"] & _REDUCE_ONLY != 0 and not flip_robbed(
             r, out, cursors, setup, c["seq"], c["position"], c["slot"], True
         ):
             return False
@@ -480,6 +441,8 @@ def settle_nowhere(r: Risk, out: Out, cursors: Cells, setup: Cells, cs: Commands
         r.venue[0]["answered"] = 1
         if reason == Reason.NONE:
             _settle_once(r, out, setup, cs, at)
+        elif kind == Kind.LIQUIDATION_ORDER:
+            settle_refused_order(r, setup, c)
     if reason != Reason.NONE:
         return True
     # What takes many steps goes on here, however often it is interrupted.
@@ -487,6 +450,8 @@ def settle_nowhere(r: Risk, out: Out, cursors: Cells, setup: Cells, cs: Commands
         return index.settle_timers(r, out, cursors, setup, c)
     if kind == Kind.FUNDING:
         return funding.settle_slice(r, out, cursors, setup, cs, at)
+    if kind == Kind.TAKEOVER:
+        return settle_victim(r, out, cursors, setup, c)
     if kind == Kind.DELIST:
         return delisting.settle_slice(r, out, cursors, setup, c)
     if algos.ends_some(kind):
@@ -509,6 +474,10 @@ def _answer(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
         value = cs.leverages[at]["leverage"]
     elif kind == Kind.MARK:
         value = cs.marks[at]["mark_ticks"]
+    elif kind == Kind.LIQUIDATE:
+        value = np.int64(c["finding"])
+    elif kind == Kind.BRACKET:
+        value = cs.brackets[at]["index"]
     elif kind >= Kind.COUNTDOWN and kind <= Kind.POSITION_MARGIN:
         value = cs.settings[at]["value"]
     elif kind == Kind.SOURCE:
@@ -538,7 +507,11 @@ def _settle_once(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None
     kind = c["kind"]
     if (_PARAMETERS >> np.int64(kind)) & 1:
         reports.parameters(r, out, setup, c, cs.words, at * WORDS)
-    if kind == Kind.DEPOSIT or kind == Kind.WITHDRAW:
+    if kind == Kind.LIQUIDATE:
+        settle_liquidate(r, out, setup, cs, at)
+    elif kind == Kind.TAKEOVER:
+        settle_takeover(r, out, setup, c)
+    elif kind == Kind.DEPOSIT or kind == Kind.WITHDRAW:
         _settle_transfer(r, out, setup, cs, at)
     elif kind == Kind.TICK:
         _settle_tick(r, setup, c["ts_ns"])
@@ -736,6 +709,8 @@ def settle_commands(
         if finished:
             if c["route"] == Route.SHARD and c["slot"] != NIL:
                 claims.leave_flight(r, c["slot"])
+                if c["kind"] == Kind.LIQUIDATION_ORDER:
+                    settle_order_end(r, out, setup, c)
             v["mid_command"] = 0
             v["answered"] = 0
             v["shards_done"] = 0

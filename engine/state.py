@@ -79,6 +79,7 @@ class Risk(NamedTuple):
     sources: Rows  # SOURCE[symbols * SOURCES_MAX]
     algos: Rows  # ALGO[algos]
     requests: Rows  # REQUEST[requests]
+    adl_queues: Rows  # ADL_QUEUE[2 * symbols]
     clients: Rows  # CLIENT[clients]
     client_words: Cells  # the same memory, eight words a row
     producers: Rows  # PRODUCER[PRODUCERS_MAX]
@@ -123,7 +124,7 @@ def proposals_max(limits: Limits) -> int:
     what is proposed before it takes anything else.
     """
     marks = limits.orders + limits.algos + limits.accounts * (1 + limits.assets)
-    return power_of_two(marks + limits.positions + 3 * limits.symbols + 2 * COMMANDS_MAX)
+    return power_of_two(marks + 2 * limits.positions + 3 * limits.symbols + 2 * COMMANDS_MAX)
 
 
 def risk_tables(limits: Limits) -> tuple[TableSpec, ...]:
@@ -142,6 +143,7 @@ def risk_tables(limits: Limits) -> tuple[TableSpec, ...]:
         TableSpec("sources", "SOURCE", limits.symbols * SOURCES_MAX, True),
         TableSpec("algos", "ALGO", limits.algos, True),
         TableSpec("requests", "REQUEST", limits.requests, True),
+        TableSpec("adl_queues", "ADL_QUEUE", 2 * limits.symbols, True),
         TableSpec("clients", "CLIENT", limits.clients, True),
         TableSpec("producers", "PRODUCER", PRODUCERS_MAX, True),
         TableSpec("heap", "<i8", limits.orders, True),

@@ -132,6 +132,12 @@ else:
 
 
 @inlined
+def wide(value: int) -> int:
+    """A field of a few bits as int64: its own type would wrap in sums and shifts."""
+    return np.int64(value)
+
+
+@inlined
 def bounded(value: int, limit: int) -> int:
     """`value`, or the nearest of +-limit."""
     return min(max(value, -limit), limit)

@@ -123,7 +123,12 @@ _RISK = (
     Field("order_tif", "u1", "codes.Tif of the order meant, which may be older than the command"),
     Field("order_stp", "u1", "codes.Stp of the order meant"),
     Field("end_reason", "u1", "codes.Reason that ENDED records of a cancel shall carry"),
-    Field("risk_reserved", "3u1", "zero"),
+    Field(
+        "finding",
+        "u1",
+        "LIQUIDATE: what risk found (engine.liquidation); CANCEL_ALL 1: of `position` alone",
+    ),
+    Field("risk_reserved", "2u1", "zero"),
     Field(
         "risk_held_quanta",
         "<i8",
@@ -941,7 +946,8 @@ WALLET = record(
         Field("adjusted_quanta", "<i8", "sum of adjustments, transfers and moves of the fund"),
         Field("liquidation", "<i8", "codes.LiquidationStep of the cross wallet, NONE when safe"),
         Field("warned", "<i8", "1: a margin call was reported, and it has not been safe since"),
-        Field("reserved", "2i8", "zero"),
+        Field("liquidation_row", "<i8", "the position that its next step is about"),
+        Field("reserved", "<i8", "zero"),
     ),
 )
 
@@ -1021,10 +1027,12 @@ POSITION = record(
         Field("liquidation", "u1", "codes.LiquidationStep of an isolated position"),
         Field("pending", "u1", "codes.Reason of a cancel of its orders that is proposed, or 0"),
         Field("warned", "u1", "1: a margin call was reported, and it has not been safe since"),
-        Field("reserved", "5u1", "zero"),
+        Field("tried", "u1", "in liquidation: bit 0 the market has no more, bit 1 taken over"),
+        Field("reserved", "4u1", "zero"),
         Field("hold_apart_quanta", "<i8", "the part of hold_quanta that is not netted"),
         Field("sell_lots", "<i8", "the part of order_lots that SELL orders have"),
-        Field("reserved2", "2i8", "zero"),
+        Field("plan_lots", "<i8", "in liquidation: to close in the market next; 0: nothing is"),
+        Field("plan_ticks", "<i8", "at no worse than this"),
     ),
 )
 
@@ -1201,6 +1209,22 @@ REQUEST = record(
         Field("client", "<i4", "row of the client-id table, or NIL"),
         Field("next_free", "<i4", "free list"),
         Field("reserved2", "<i8", "zero"),
+    ),
+)
+
+ADL_QUEUE = record(
+    "ADL_QUEUE",
+    "the highest scores among one symbol's positions of a side; row symbol * 2 + codes.Side",
+    size_bytes=832,
+    fields=(
+        Field("state", "<i8", "0: nothing; 1: the search goes on at next_row; 2: it has ended"),
+        Field("next_row", "<i8", "position the next slice of the search begins with"),
+        Field("count", "<i8", "candidates below"),
+        Field("scanned_ns", "<i8", "when the search began"),
+        Field("slices", "<i8", "how many commands it has taken"),
+        Field("reserved", "3i8", "zero"),
+        Field("scores", "64i8", "highest first (shm/ranking.py)"),
+        Field("rows", "64i4", "their positions"),
     ),
 )
 

@@ -48,6 +48,7 @@ def check_laws(v: Venue) -> None:
     _algos(v)
     _countdowns(v)
     _requests(v)
+    _liquidations(v)
 
 
 def check_reports(v: Venue) -> None:
@@ -94,6 +95,14 @@ def _money(v: Venue) -> None:
         asked = asked[asked["asset"] == asset]
         aside = sums(asked["account"], asked["amount_quanta"], v.limits.accounts)
         assert (aside == own["pending_quanta"]).all(), "set aside for nothing"
+
+
+def _liquidations(v: Venue) -> None:
+    """A liquidation that has begun goes on until it is over: no mark stands when all is done."""
+    positions, wallets = v.arrays["positions"], v.arrays["wallets"]
+    assert not wallets["liquidation"].any() and not wallets["liquidation_row"].any()
+    for name in ("liquidation", "tried", "plan_lots", "plan_ticks", "pending"):
+        assert not positions[name].any(), f"{name} stands"
 
 
 def leg_of(p: Any) -> tuple[int, int, int]:

@@ -17,10 +17,12 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from engine.liquidation_scan import sweep
 from engine.recovery import kept_tables
 from engine.state import Limits
 from shm.codes import Kind
 from shm.cursors import SETTLED
+from shm.kinds import COMMAND_RECORDS
 from shm.units import PRODUCER_SHIFT, SYSTEM_ACCOUNTS
 from tools.inprocess import DESK, EPOCH_NS, PRODUCERS, Venue, replayed
 from tools.laws import check_laws, check_reports
@@ -397,7 +399,10 @@ def reason_of(answer: dict[str, Any]) -> str:
 
 def unsafe(venue: Venue) -> list[dict[str, int]]:
     """Fields of the LIQUIDATE commands that a look at the venue proposes."""
-    return []
+    _, found = sweep(venue.arrays, 0, len(venue.arrays["accounts"]))
+    rows = [row for part in found for row in part.view(COMMAND_RECORDS[Kind.LIQUIDATE].dtype)]
+    names = ("account", "symbol", "position_side", "settle_row")
+    return [{name: int(row[name]) for name in names} for row in rows]
 
 
 def _limits(scenario: Scenario) -> Limits:

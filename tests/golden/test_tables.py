@@ -91,8 +91,8 @@ FLAGS = {
 PLAIN = {"tick_lot_quanta": 1, "price_ticks_max": 1_000_000, "qty_lots_max": 1_000_000}
 
 
-def scenarios() -> Iterator[Any]:
-    for path in sorted(Path(__file__).parent.glob("*.txt")):
+def scenarios(folder: Path = Path(__file__).parent) -> Iterator[Any]:
+    for path in sorted(folder.glob("*.txt")):
         for part in re.split(r"^=== ", path.read_text(), flags=re.MULTILINE)[1:]:
             title, _, body = part.partition("\n")
             lines = [s for s in body.splitlines() if s.strip() and not s.startswith("#")]

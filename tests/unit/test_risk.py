@@ -344,8 +344,6 @@ def reason_of(fields: dict[str, Any]) -> Reason:
         v.mark(world["mark"])
     if "position_quanta_max" in world:
         v.arrays["contracts"]["position_quanta_max"][0] = world["position_quanta_max"]
-    if "liquidating" in world:
-        v.arrays["wallets"]["liquidation"][ANN * v.limits.assets] = 1
     late = {n: world[n] for n in ("notional_quanta_min", "orders_max") if n in world}
     if late:
         v.symbol(0, **{**symbol, **late})
@@ -368,9 +366,12 @@ def reason_of(fields: dict[str, Any]) -> Reason:
     if ring == GATEWAY and fields.get("request") == 0:
         v.numbers[GATEWAY] = 5
     byte = fields.pop("kind_byte", kind)
+    liquidation = v.arrays["wallets"]["liquidation"]
+    liquidation[ANN * v.limits.assets] = int("liquidating" in world)
     v.send(kind, ring=ring, **fields)
     v.outbox[ring][-1]["kind"] = byte
     v.work()
+    liquidation[ANN * v.limits.assets] = 0
     check_laws(v)
     return Reason(int(v.log[-1]["reason"]))
 
