@@ -58,6 +58,11 @@ SYMBOLS = (
 )
 QUANTA = 300_000
 HEDGED = (CAT, DAN)  # from the start; others may follow
+BRACKETS = {  # of symbols: cap, maintenance ppm, largest leverage
+    0: ((200_000, 10_000, 100), (1_000_000, 25_000, 20), (10**12, 50_000, 10)),
+    2: ((20_000, 2_000, 1000), (60_000, 4_000, 500), (10**12, 10_000, 100)),
+    3: ((10**12, 30_000, 1),),
+}
 ISOLATED = ((BOB, 0), (BOB, 3), (DAN, 0), (DAN, 2))
 
 
@@ -71,6 +76,10 @@ def open_venue(v: Venue, symbols: int = len(SYMBOLS)) -> Venue:
     for account in ACCOUNTS:
         v.account(account, QUANTA * (1 + account % 3))
         v.send(Kind.DEPOSIT, account=account, asset=1, amount_quanta=QUANTA // 10)
+    for symbol, brackets in BRACKETS.items():
+        if symbol < symbols:
+            for fields in bracket_rows(symbol, brackets):
+                v.send(Kind.BRACKET, **fields)
     for account in HEDGED:
         v.send(Kind.POSITION_MODE, account=account, value=PositionMode.HEDGE)
     for account, symbol in ISOLATED:
@@ -78,6 +87,17 @@ def open_venue(v: Venue, symbols: int = len(SYMBOLS)) -> Venue:
             v.send(Kind.MARGIN_TYPE, account=account, symbol=symbol, value=MarginType.ISOLATED)
     v.work()
     return v
+
+
+def bracket_rows(
+    symbol: int, brackets: tuple[tuple[int, int, int], ...]
+) -> Iterator[dict[str, int]]:
+    floor = 0
+    for index, (cap, ppm, leverage) in enumerate(brackets):
+        fields = {"index": index, "floor_quanta": floor, "cap_quanta": cap}
+        rates = {"maintenance_ppm": ppm, "bracket_leverage_max": leverage}
+        yield {"symbol": symbol, **fields, **rates}
+        floor = cap
 
 
 class Flow:
@@ -110,6 +130,7 @@ class Flow:
             (0.5, self.position_mode),
             (2, self.position_margin),
             (0.5, self.fee_rates),
+            (0.3, self.bracket),
             (3, self.transfer),
             (4, self.mark),
             (3, self.tick),
@@ -255,6 +276,14 @@ class Flow:
         own = int(r.random() < 0.6)
         fields = {"maker_fee_ppm": own * maker, "taker_fee_ppm": own * taker, "own": own}
         return Kind.FEE_RATES, {"account": r.choice(ACCOUNTS), **fields}
+
+    def bracket(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
+        """One of those a symbol has, a little different: those above it are dropped."""
+        r = self.random
+        symbol = r.choice([s for s in BRACKETS if s < self.symbols])
+        fields = r.choice(list(bracket_rows(symbol, BRACKETS[symbol])))
+        what = r.choice(("maintenance_ppm", "cap_quanta", "floor_quanta", "index"))
+        return Kind.BRACKET, {**fields, what: fields[what] + r.choice((0, 0, 1, 1000))}
 
     def transfer(self, _v: Venue) -> tuple[Kind, dict[str, Any]]:
         r = self.random

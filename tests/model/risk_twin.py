@@ -37,6 +37,7 @@ from shm.codes import (
 from shm.kinds import PARAMETER_KINDS
 from shm.records import NO_SYMBOL, RECORDS
 from shm.units import (
+    BRACKETS_MAX,
     EXPOSURE_QUANTA_MAX,
     FEE_ACCOUNT,
     MONEY_QUANTA_MAX,
@@ -91,6 +92,7 @@ RECORD_OF = {
     Kind.POSITION_MODE: "SETTING",
     Kind.POSITION_MARGIN: "SETTING",
     Kind.FEE_RATES: "FEE",
+    Kind.BRACKET: "BRACKET",
 }
 LEGS = tuple(PositionSide)
 
@@ -102,6 +104,52 @@ def up(a: int, b: int) -> int:
 
 def fee_of(notional: int, ppm: int) -> int:
     return up(notional * ppm, PPM)
+
+
+@dataclass
+class Bracket:
+    floor: int
+    cap: int
+    ppm: int
+    leverage: int
+    amount: int  # what the lower brackets charge less
+
+    def charge(self, notional: int) -> int:
+        return fee_of(notional, self.ppm) - self.amount
+
+
+@dataclass(eq=False)
+class Liquidation:
+    """A liquidation price that any of those fits which the numbers behind it allow: the last tick
+    where equity covers maintenance, next to one where it does not."""
+
+    brackets: list[Bracket]
+    sizes: tuple[int, int]  # quanta per tick of the long and the short leg
+    base: int  # wallet less cost
+    ticks_max: int
+
+    def safe(self, ticks: int) -> bool:
+        long, short = (size * ticks for size in self.sizes)
+        needed = sum(charge(self.brackets, value) for value in (long, short) if value)
+        return self.base + long - short >= needed
+
+    def __eq__(self, ticks: object) -> bool:
+        assert isinstance(ticks, int)
+        if ticks == 0:
+            # Nowhere, or below the first tick, or above the last.
+            net_long = self.sizes[0] > self.sizes[1]
+            return (
+                not self.brackets or self.safe(1) or not self.safe(self.ticks_max) or not net_long
+            )
+        near = (self.safe(ticks - 1), self.safe(ticks), self.safe(ticks + 1))
+        return near[1] and not (near[0] and near[2])
+
+
+def charge(brackets: list[Bracket], notional: int) -> int:
+    """Maintenance margin of a notional."""
+    if not brackets:
+        return 0
+    return next((b for b in brackets if notional <= b.cap), brackets[-1]).charge(notional)
 
 
 @dataclass
@@ -209,6 +257,7 @@ class Twin:
         self.assets: dict[int, int] = {}  # what may still come in, counted when risk lets it
         self.symbols: dict[int, dict[str, int]] = {}
         self.modes: dict[int, int] = {}
+        self.brackets: dict[int, list[Bracket]] = {}
         self.rates: dict[int, tuple[int, int]] = {}  # own (maker, taker) fees of accounts
         self.positions: dict[tuple[int, int, int], Position] = {}
         self.balances: dict[tuple[int, int], int] = {}
@@ -278,7 +327,63 @@ class Twin:
         return self.free_wallet(account, asset) + gains - sum(self.need(p) for p in rows)
 
     def maintenance(self, p: Position) -> int:
-        return 0
+        return charge(self.brackets.get(p.symbol, []), self.value(p)[0])
+
+    def liquidation(self, p: Position) -> Liquidation | int:
+        """The price at which a position, or the cross legs of its symbol together, are unsafe."""
+        if not p.lots or p.symbol not in self.brackets:
+            return 0
+        s = self.symbols[p.symbol]
+        asset, legs, rest = s["asset"], [p], p.money
+        if not p.isolated:
+            legs = [q for q in self.legs(p.account, p.symbol) if q.lots]
+            rest = self.free_wallet(p.account, asset)
+            for q in self.rows(p.account, asset):
+                if q.lots and not q.isolated and q.symbol != p.symbol:
+                    rest += self.value(q)[1] - self.maintenance(q)
+        unit = s["tick_lot_quanta"]
+        sizes = sum(max(q.lots, 0) for q in legs) * unit, sum(max(-q.lots, 0) for q in legs) * unit
+        base = rest - sum(q.entry for q in legs)
+        return Liquidation(self.brackets[p.symbol], sizes, base, s["price_ticks_max"])
+
+    def allowed(self, symbol: int, leverage: int) -> int | None:
+        """The largest notional of a leverage; None: any."""
+        brackets = self.brackets.get(symbol)
+        if not brackets:
+            return None
+        caps = [b.cap for b in brackets if b.leverage >= leverage]
+        return max(caps, default=0)
+
+    def beyond(self, p: Position, symbol: int, side: int, price: int, lots: int) -> bool:
+        """Whether so many lots more on a side are more than the leverage may have."""
+        most, s = self.allowed(symbol, p.leverage), self.symbols[symbol]
+        if most is None:
+            return False
+        size = lots + sum(o.open for o in self.live(p) if o.side == side)
+        size += p.lots if side == Side.BUY else -p.lots
+        reference = s["mark"] or max(s["last"], price)
+        return size > 0 and size * reference * s["tick_lot_quanta"] > most
+
+    def bracket(self, d: Decided) -> int:
+        if d.reserved():
+            return Reason.MALFORMED
+        symbol = d["symbol"]
+        if symbol not in self.symbols:
+            return Reason.UNKNOWN_SYMBOL
+        have = self.brackets.get(symbol, [])
+        k, floor, cap = d.also("index"), d.also("floor_quanta"), d.also("cap_quanta")
+        ppm, leverage = d.also("maintenance_ppm"), d.also("bracket_leverage_max")
+        most = self.symbols[symbol]["leverage_max"]
+        if not 0 <= k <= len(have) or k >= BRACKETS_MAX or not floor < cap <= EXPOSURE_QUANTA_MAX:
+            return Reason.BAD_PARAMETER
+        if not 0 <= ppm <= PPM or not 1 <= leverage <= most:
+            return Reason.BAD_PARAMETER
+        below = have[k - 1] if k else Bracket(0, 0, 0, most, 0)
+        if floor != below.cap or ppm < below.ppm or leverage > below.leverage:
+            return Reason.BAD_PARAMETER
+        amount = below.amount + fee_of(floor, ppm) - fee_of(floor, below.ppm) if k else 0
+        self.brackets[symbol] = [*have[:k], Bracket(floor, cap, ppm, leverage, amount)]
+        return Reason.NONE
 
     def withdrawable(self, account: int, asset: int) -> int:
         floor = self.free_wallet(account, asset)
@@ -386,6 +491,7 @@ class Twin:
             Kind.POSITION_MODE: self.position_mode,
             Kind.POSITION_MARGIN: self.position_margin,
             Kind.FEE_RATES: self.fee_rates,
+            Kind.BRACKET: self.bracket,
             Kind.DEPOSIT: self.transfer,
             Kind.WITHDRAW: self.transfer,
             Kind.ASSET: self.asset,
@@ -586,8 +692,11 @@ class Twin:
             return Reason.CAPACITY
         if not self.fits(o.account, leg) or (asked and leg):
             return Reason.POSITION_MODE
-        if opens and p and p.isolated and p.money < 0:
+        if self.locked([p] if p else relatives[:1]):
             return Reason.LIQUIDATING
+        seat = p or Position(o.account, o.symbol, leg, leverage, isolated)
+        if opens and self.beyond(seat, o.symbol, side, hold_price, lots):
+            return Reason.BRACKET_NOTIONAL
         if passed and name:
             self.orders[name.order].name = b""
             name.order = d["seq"]
@@ -648,6 +757,8 @@ class Twin:
             return reason
         if d["kind"] == Kind.REDUCE and not 0 < d["qty_lots"] <= QTY_LOTS_MAX:
             return Reason.BAD_QTY
+        if self.locked([self.at(o)]):
+            return Reason.LIQUIDATING
         d.order, d.end = o, Reason.USER_CANCEL
         o.flying += 1
         self.match(d, decided_lots=d["qty_lots"])
@@ -689,6 +800,7 @@ class Twin:
             return Reason.PRICE_BAND
         if o.reduce_only and left > o.open:
             return Reason.REDUCE_ONLY
+        was = o.hold, o.reserve, o.apart
         if not o.reduce_only and (price != o.price or left > o.open):
             opens = left - o.close
             hold, apart = self.order_hold(o.account, o.symbol, o.side, price, opens, p.leverage)
@@ -697,6 +809,15 @@ class Twin:
                 o, o.hold, reserve, apart or o.apart
             ):
                 return Reason.INSUFFICIENT_MARGIN
+            more = left - o.open
+            if self.locked([p]):
+                o.hold, o.reserve, o.apart = was
+                return Reason.LIQUIDATING
+            if more > 0 and opens > 0 and self.beyond(p, o.symbol, o.side, price, more):
+                o.hold, o.reserve, o.apart = was
+                return Reason.BRACKET_NOTIONAL
+        if self.locked([p]):
+            return Reason.LIQUIDATING
         o.amended, o.worst, o.exposure = True, worst, exposure
         if o.side == Side.BUY:
             s["high_bid"] = max(s["high_bid"], price)
@@ -767,16 +888,24 @@ class Twin:
             return Reason.IN_USE
         for p in legs:
             p.leverage = leverage
-        reason = Reason.NONE
-        if leverage < before and any(p.lots for p in legs):
-            if isolated:
-                reason = Reason.OPEN_POSITION
-            elif self.available(account, s["asset"]) < 0:
-                reason = Reason.INSUFFICIENT_MARGIN
+        reason, most = Reason.NONE, self.allowed(symbol, leverage)
+        less = leverage < before and any(p.lots for p in legs)
+        if less and not isolated and self.available(account, s["asset"]) < 0:
+            reason = Reason.INSUFFICIENT_MARGIN
+        elif self.locked(legs[:1]):
+            reason = Reason.LIQUIDATING
+        elif less and isolated:
+            reason = Reason.OPEN_POSITION
+        elif most is not None and any(p.lots and self.value(p)[0] > most for p in legs):
+            reason = Reason.BRACKET_NOTIONAL
         if reason:
             for p in legs:
                 p.leverage = before
         return reason
+
+    def locked(self, rows: list[Position]) -> bool:
+        """Whether one of them owes after an isolated loss; nothing is liquidated here."""
+        return any(p.isolated and p.money < 0 for p in rows)
 
     def settings(self, account: int, symbol: int, leverage: int) -> Position:
         """A row for what is set before there is an order."""
@@ -796,6 +925,8 @@ class Twin:
         legs = self.legs(d["account"], d["symbol"])
         if not legs and len(self.positions) == self.limits.positions:
             return Reason.CAPACITY
+        if self.locked(legs):
+            return Reason.LIQUIDATING
         if kind == (legs[0].isolated if legs else MarginType.CROSS):
             return Reason.NO_CHANGE
         if any(self.live(p) for p in legs):
@@ -819,6 +950,8 @@ class Twin:
             return reason
         if mode not in list(PositionMode):
             return Reason.BAD_PARAMETER
+        if self.locked([p for p in self.positions.values() if p.account == account]):
+            return Reason.LIQUIDATING
         if mode == self.modes.get(account, 0):
             return Reason.NO_CHANGE
         if any(o.account == account for o in self.orders.values()):
@@ -840,6 +973,8 @@ class Twin:
         if not self.fits(account, leg):
             return Reason.POSITION_MODE
         p = self.positions.get((account, symbol, leg))
+        if p and self.locked([p]):
+            return Reason.LIQUIDATING
         if not p or not p.lots:
             return Reason.NO_POSITION
         if not p.isolated:
@@ -1185,7 +1320,7 @@ class Twin:
             account=p.account,
             symbol=p.symbol,
             status=p.leg + 4 * p.isolated,
-            liquidation_ticks=0,
+            liquidation_ticks=self.liquidation(p),
             isolated_quanta=p.money,
             maintenance_quanta=self.maintenance(p),
             leverage=p.leverage,
@@ -1317,6 +1452,7 @@ class Twin:
             Kind.MARGIN_TYPE: "value",
             Kind.POSITION_MODE: "value",
             Kind.POSITION_MARGIN: "value",
+            Kind.BRACKET: "index",
         }.get(kind)  # type: ignore[call-overload]
         p, amount = d.position, 0
         if p:
