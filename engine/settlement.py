@@ -537,6 +537,10 @@ def _settle_once(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None
             index.settle_mark(r, out, setup, cs, at)
         if kind == Kind.SYMBOL_STATE and cs.states[at]["cancel"] == 1:
             _propose_symbol(r, setup, c["symbol"], Reason.SYMBOL_CLOSED)
+    elif kind == Kind.CONTRACT:
+        # It may have moved the next funding time, which nothing else would tell for a while.
+        symbol = np.int64(c["symbol"])
+        reports.price(r, out, setup, c, symbol, funding.rate_now(r, symbol))
     elif kind == Kind.SOURCE or kind == Kind.SOURCE_PRICE:
         index.settle_source(r, out, setup, cs, at)
     elif kind == Kind.VENUE_STATE and cs.states[at]["cancel"] == 1:
