@@ -17,14 +17,13 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from engine.liquidation_scan import sweep
+from engine.liquidation_scan import sweep, unwinding
 from engine.recovery import kept_tables
 from engine.state import Limits
 from shm.codes import Kind
 from shm.cursors import SETTLED
-from shm.kinds import COMMAND_RECORDS
 from shm.units import PRODUCER_SHIFT, SYSTEM_ACCOUNTS
-from tools.inprocess import DESK, EPOCH_NS, PRODUCERS, Venue, replayed
+from tools.inprocess import CLOCK, DESK, EPOCH_NS, PRODUCERS, Venue, replayed
 from tools.laws import check_laws, check_reports
 from tools.scenariolook import Eye
 from tools.scenariomodel import Check, Command, Expect, Rows, Scenario, Step
@@ -177,7 +176,7 @@ class Run:
             self.listen()
             sent.append((step, seqs))
         if self.scenario.scan or step.verb == "scan":
-            self.scan()
+            self.scan(unwind=step.verb in ("scan", "wait"))
         self.laws()
         for one, seqs in sent:
             self.answer(one, seqs)
@@ -264,16 +263,27 @@ class Run:
             if self.scenario.scan:
                 self.scan()
 
-    def scan(self) -> None:
-        """As the clock process does: propose what looks unsafe, until nothing does."""
-        for _ in range(SCANS_MAX):
-            found = unsafe(self.venue)
-            if not found:
+    def scan(self, unwind: bool = False) -> None:
+        """As the clock process does: propose what looks unsafe, until nothing new does.
+
+        unwind      and what the insurance fund could close in the market, once
+        """
+        v = self.venue
+        before: bytes = b""
+        for turn in range(SCANS_MAX):
+            end = int(v.venue["accounts_used"])
+            found = sweep(v.arrays, SYSTEM_ACCOUNTS, end)[1]
+            if unwind and turn == 0:
+                found = found + unwinding(v.arrays)
+            told = b"".join(rows.tobytes() for rows in found)
+            if told == before:
                 return
-            for fields in found:
-                self.deliver([Command(Kind.LIQUIDATE, fields)])
+            before = told
+            for rows in found:
+                v.send_rows(rows, CLOCK)
+            self.work()
             self.listen()
-        self.problem("liquidation", "ends", f"something is unsafe after {SCANS_MAX} scans")
+        self.problem("liquidation", "ends", f"something new is unsafe after {SCANS_MAX} scans")
         raise Stopped
 
     def restart(self) -> None:
@@ -395,14 +405,6 @@ def reason_of(answer: dict[str, Any]) -> str:
     if answer["kind"] in ("ORDER", "ALGO") and answer["status"] not in ("REJECTED", "REFUSED"):
         return "NONE"
     return str(answer.get("reason", "NONE"))
-
-
-def unsafe(venue: Venue) -> list[dict[str, int]]:
-    """Fields of the LIQUIDATE commands that a look at the venue proposes."""
-    _, found = sweep(venue.arrays, 0, len(venue.arrays["accounts"]))
-    rows = [row for part in found for row in part.view(COMMAND_RECORDS[Kind.LIQUIDATE].dtype)]
-    names = ("account", "symbol", "position_side", "settle_row")
-    return [{name: int(row[name]) for name in names} for row in rows]
 
 
 def _limits(scenario: Scenario) -> Limits:
