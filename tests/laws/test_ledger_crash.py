@@ -27,8 +27,8 @@ LIQUIDATION = {Event.LIQUIDATION_FILL, Event.TAKEOVER, Event.ADL}
 @pytest.mark.parametrize(("seed", "fund"), [(1, 2_000), (2, 200_000)])
 def test_the_crash(recorded: Path, tmp_path: Path, seed: int, fund: int, long_run: bool) -> None:
     path = next((recorded / "klines").glob("*.csv.gz"))
-    prices = market.closing_prices(path, every=30, first=CRASH, count=220 if long_run else 40)
-    played = market.Market(prices, seed, traders=1000 if long_run else 25, fund=fund)
+    prices = market.closing_prices(path, every=60, first=CRASH, count=220 if long_run else 60)
+    played = market.Market(prices, seed, traders=1000 if long_run else 60, fund=fund)
     v = played.run(laws_every=1 << 40).venue
     ledger = Ledger(tmp_path / "books", segment_legs=1 << 14, segment_entries=1 << 12)
     ledger.feed(0, v.all_reports())
