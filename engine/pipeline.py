@@ -50,7 +50,7 @@ from engine.triggers import empty_heads
 from shm import records
 from shm.atomics import CLOCK_MONOTONIC, clock_ns
 from shm.codes import ReportKind, State
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, spliced
 from shm.pointers import Cells, Rows, rows_from, table
 from shm.units import NIL, SYSTEM_ACCOUNTS
 from shm.wait import FOR_EVER, Policy, beat, rest, ring_doorbells, stopping
@@ -95,7 +95,7 @@ class Engine(NamedTuple):
     bells: Cells
 
 
-@inlined
+@spliced
 def _match(e: Engine, shard: int, budget: int) -> int:
     """One shard's matching over its own part of the tables."""
     setup = e.setup
@@ -126,17 +126,17 @@ def _match(e: Engine, shard: int, budget: int) -> int:
     )
 
 
-@inlined
+@spliced
 def _settle(e: Engine, upto: int, budget: int) -> int:
     return settle_commands(e.risk, e.out, e.cursors, e.setup, e.commands, e.matches, upto, budget)
 
 
-@inlined
+@spliced
 def _risk(e: Engine, replaying: bool, budget: int) -> int:
     return risk_commands(e.risk, e.cursors, e.setup, e.commands, replaying, budget)
 
 
-@kernel
+@spliced
 def turn(e: Engine, stages: int, shards: int) -> int:
     """Each hosted stage once, in order; returns how much was done.
 
@@ -218,7 +218,7 @@ def run(
     return total
 
 
-@kernel
+@spliced
 def replay_turn(e: Engine, shards: int, upto: int) -> int:
     """Risk, match and settle what lies in the commands ring, interleaved as the slots say.
 
@@ -349,6 +349,7 @@ def compile_all(progress: Callable[[str], None] | None) -> None:
     e = engine_of(arrays, limits)
     say("stages")
     run(e, 0, 0, 0, 0, 0, 0, 0, 0)
+    turn(e, 0, 0)  # what a venue in one process is driven by; `run` has its own copy inside
     say("replay")
     replay.Replayer(arrays, limits).feed(np.zeros(0, records.COMMAND.dtype), end=True)
     if progress is not None:

@@ -47,7 +47,7 @@ from shm.arithmetic import fee_of, muldiv_down
 from shm.atomics import load_acquire, store_release
 from shm.codes import Flag, Kind, MatchKind, Reason, Route, State, Status, Working
 from shm.cursors import SETTLED
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, spliced
 from shm.kinds import PARAMETER_KINDS
 from shm.margin import (
     available,
@@ -661,7 +661,7 @@ def _next_record(
     return best
 
 
-@kernel
+@spliced
 def settle_commands(
     r: Risk,
     out: Out,

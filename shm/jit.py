@@ -123,7 +123,20 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """As `kernel`, and LLVM must inline it: for a few lines on the hot path."""
+    if BOUNDSCHECK:
+        return _compiled(
+            function
+        )  # nobody waits for this build's nanoseconds, but for its compiler
     return _compiled(function, forceinline=True)
+
+
+def spliced(function: Callable[P, R]) -> Callable[P, R]:
+    """As `kernel`, and numba copies it into whoever calls it, before LLVM sees either.
+
+    A kernel is optimised together with everything below it, and so is its caller: for large ones
+    with one caller that is most of the time a start without cached kernels takes.
+    """
+    return _compiled(function, inline="always")
 
 
 def entry_of(function: Callable[..., R], *arguments: Any) -> Callable[..., R]:
