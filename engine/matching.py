@@ -451,7 +451,8 @@ def _fetch_order(c: Any, nodes: Rows, node_levels: Cells) -> None:
 @inlined
 def _fetch_queue(c: Any, nodes: Rows, node_levels: Cells, levels: Rows) -> None:
     """Ask for the level and the neighbours of that order, whose row is here by now."""
-    slot = max(np.int64(c["slot"]), 0)
+    # Of what matching never sees, the slot is a row of another table, which may be the longer one.
+    slot = max(np.int64(c["slot"]), 0) if c["route"] == Route.SHARD else 0
     o = nodes[slot]
     prefetch(levels, node_levels[slot])
     prefetch(nodes, np.int64(o["prev"]))

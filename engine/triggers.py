@@ -16,9 +16,12 @@ a price that makes a new extreme brings groups together from the top only. O(log
 that is brought together, and no group is brought together twice.
 
 Reached by one price, they are proposed in the order in which the price came by: the furthest
-behind it first, equal ones by id. Price protection is looked at with each price of its symbol, last
-or mark: while |mark - last| is more than the contract's share of mark nothing protected fires, and
-what the price still reaches when that is over fires then.
+behind it first, equal ones by id; of one group the smaller callback first, whose exact price came
+first even where rounding to ticks makes both the same.
+
+Price protection is looked at with each price of its symbol, last or mark: while |mark - last| is
+more than the contract's share of mark nothing protected fires, and what the price still reaches
+when that is over fires then.
 
 Taken out by risk (cancelled, triggered), a row stays as it is until settlement has reported it.
 """

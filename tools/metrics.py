@@ -33,7 +33,7 @@ from prometheus_client.samples import Sample
 
 from shm import cursors
 from shm.config import Config
-from shm.control import View
+from shm.control import View, text_of
 from shm.counters import Counters
 from shm.histogram import SUM, count_of, percentiles
 from shm.ingress import HEAD, TAIL, ring_parts, segment_name
@@ -100,13 +100,14 @@ class Exchange(Collector):
             yield GaugeMetricFamily("perpcore_up", "1 while the engine takes commands", 0)
             return
         try:
+            data_dir = text_of(view.engine["data_dir"])
             yield from self._engine(view)
             yield from self._rings(view)
         finally:
             view.close()
         yield from self._counters()
         yield from self._fund()
-        yield from self._host()
+        yield from self._host(data_dir)
         yield GaugeMetricFamily(
             "perpcore_scrape_seconds", "time this scrape took", time.perf_counter() - begun
         )
@@ -239,9 +240,9 @@ class Exchange(Collector):
             fund.add_metric([str(asset)], row["wallet_quanta"])
         yield fund
 
-    def _host(self) -> Iterable[Metric]:
+    def _host(self, data_dir: str) -> Iterable[Metric]:
         with suppress(OSError):
-            free = shutil.disk_usage(self._config.data_dir).free
+            free = shutil.disk_usage(data_dir).free
             yield GaugeMetricFamily("perpcore_disk_free_bytes", "where the log is written", free)
         offset = clock_offset_seconds()
         yield GaugeMetricFamily(

@@ -27,8 +27,11 @@ def test_books_of_a_recorded_day(recorded: Path, tmp_path: Path) -> None:
     rows = np.concatenate(list(reader.batches(0, reader.find_end(), 1 << 16)))
     reader.close()
     markets.apply(rows)
+    # The engine has no price 0, so a file that has one is replayed one tick higher.
+    priced = [r for r in rows_of(commands) if r[2] not in ("CANCEL", "MARKET")]
+    shift = 1 if any(int(r[5]) == 0 for r in priced) else 0
     (market,) = (m for m in markets.markets.values() if m.book.orders)
-    got = [(side, price, lots) for side, price, _, lots in market.book.resting()]
+    got = [(side, price - shift, lots) for side, price, _, lots in market.book.resting()]
     wanted = [(SIDES[s], int(p), int(q)) for s, p, _, q in rows_of(tmp_path / "book.csv")]
     assert len(got) > 1000 and got == wanted
     assert market.trades[-1].id == 106

@@ -34,7 +34,8 @@ def replay(*arguments: str | Path) -> dict[str, int]:
 
 def rows_of(path: Path) -> list[list[str]]:
     """Rows of a CSV without its header."""
-    with open(path, newline="") as file:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", newline="") as file:
         return list(csv.reader(file))[1:]
 
 

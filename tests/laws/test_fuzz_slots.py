@@ -285,7 +285,8 @@ def revive(v: Venue) -> None:
 
 def bulk(rng: np.random.Generator, count: int) -> np.ndarray[Any, Any]:
     """Slots that are sound but for a few fields, more of them orders than anything else."""
-    weights = np.where(TEMPLATES["kind"] == Kind.PLACE, 12.0, 1.0)
+    weights = np.where(TEMPLATES["kind"] == Kind.PLACE, 24.0, 1.0)
+    weights[TEMPLATES["kind"] == Kind.LEVERAGE] = 4.0  # one field to go wrong in: seldom hit else
     rows = TEMPLATES[rng.choice(len(TEMPLATES), count, p=weights / weights.sum())]
     rows["account"] = rng.choice(ACCOUNTS, count)
     orders = (rows["kind"] <= Kind.REDUCE) | (rows["kind"] == Kind.MARK)

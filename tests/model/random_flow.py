@@ -31,6 +31,7 @@ WIDE = (
     *(Kind.PLACE_ALGO, Kind.CANCEL_ALGO, Kind.CANCEL_ALGOS, Kind.COUNTDOWN, Kind.REQUEST_WITHDRAW),
     *(Kind.REQUEST_ADJUST, Kind.TRANSFER, Kind.APPROVE, Kind.REJECT, Kind.SETTLE_WITHDRAW),
     *(Kind.SETTLE_SYMBOL, Kind.UPGRADE, Kind.LIQUIDATE, Kind.BRACKET),
+    *(Kind.CONTRACT, Kind.SOURCE, Kind.SOURCE_PRICE, Kind.SAMPLE),
 )
 SIGNED = (Kind.PLACE, Kind.PLACE_ALGO, Kind.CANCEL, Kind.AMEND, Kind.TRANSFER, Kind.LEVERAGE)
 ACCOUNTS = range(ANN, EVE + 1)
@@ -102,8 +103,8 @@ def bracket_rows(
 
 class Flow:
     def __init__(self, seed: int, symbols: int = len(SYMBOLS), *, wide: bool = False) -> None:
-        """`wide`: conditional orders, requests and signed commands too, which the twin of risk
-        doesn't know."""
+        """`wide`: conditional orders, requests, prices and signed commands too, which the twin of
+        risk doesn't know."""
         self.random = random.Random(seed)
         self.wide = wide
         self.symbols = symbols

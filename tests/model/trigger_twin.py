@@ -60,6 +60,17 @@ class Twin:
             return True
         return bool(last and mark and abs(mark - last) * PPM <= mark * self.protect_ppm)
 
+    def led(self, w: Waiting) -> bool:
+        """Whether another trailing stop of the same extreme comes before this one: its exact price,
+        before rounding to ticks, is reached first."""
+        return any(
+            o.extreme == w.extreme
+            and (o.working, o.protect, o.side) == (w.working, w.protect, w.side)
+            and (o.callback, o.id) < (w.callback, w.id)
+            for o in self.waiting
+            if w.extreme and o.extreme
+        )
+
     def price(self, working: Working, ticks: int) -> list[tuple[int, int]]:
         """(id, trigger) of what that reaches, in order."""
         self.prices[working] = ticks
@@ -75,7 +86,7 @@ class Twin:
                 guarded = w.protect and not w.asleep
                 if not now or (guarded and not self.calm) or (not guarded and w.working != working):
                     continue
-                if w.past(now) >= 0:
+                if w.past(now) >= 0 and not self.led(w):
                     found.append((-w.past(now), w.id, w))
             if not found:
                 return reached

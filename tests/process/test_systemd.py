@@ -162,7 +162,6 @@ def host(tmp_path: Path) -> Iterator[SystemdHost]:
         for folder in {Path(os.path.realpath(python)), cache_root(), ROOT}:
             for parent in folder.parents:
                 booted.run("chmod", "o+x", str(parent), check=False)
-        booted.run("chmod", "-R", "o+rX", str(cache_root()), check=False)
         booted.run("systemd-sysusers")
         booted.run("systemd-tmpfiles", "--create", check=False)
         yield booted
