@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import posix_ipc
 
 from shm.control import put_text, text_of
 from shm.segment import Part, Segment, SegmentError
@@ -61,7 +62,8 @@ class ErrorTable:
         if self._segment is None:
             self._note(where, text)
             return
-        with suppress(SegmentError, OSError), self._segment.locked():
+        # Its engine may be gone, and the name of the segment with it.
+        with suppress(SegmentError, OSError, posix_ipc.Error), self._segment.locked():
             self._note(where, text)
 
     def _note(self, where: str, text: str) -> None:

@@ -46,7 +46,9 @@ def test_processes_share_it(instance: str) -> None:
     reader = ErrorTable.attach(instance, writable=False)
     writer.note("a", "b")
     assert [(e.where, e.text, e.times) for e in reader.read()] == [("a", "b", 1)]
+    made.unlink()
+    writer.note("a", "the engine has ended, and its segments have no name any more")
+    assert len(reader.read()) == 1
     writer.close()
     reader.close()
-    made.unlink()
     made.close()
