@@ -41,8 +41,10 @@ START_SECONDS = 150.0  # a cold cache compiles everything once
 def die_with_pytest() -> None:
     """In the child: stop when pytest is gone, however it went."""
     ctypes.CDLL(None).prctl(1, int(signal.SIGTERM), 0, 0, 0)  # PR_SET_PDEATHSIG
-    # Whoever runs the tests in the background may ignore Ctrl-C, and children would inherit that.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Whoever runs the tests in the background (nohup, a shell's &) may ignore these, and children
+    # would inherit that.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def free_port() -> int:
