@@ -23,7 +23,7 @@ from shm.segment import remove_segments
 ROOT = Path(__file__).parent.parent
 SUITE = os.environ.get("PERPCORE_SUITE", "")
 # A run on production's own build: no bounds checks, separate processes.
-PROCESSES = ("process", "faults", "sim", "golden/replay", "golden/test_replay")
+PROCESSES = ("process", "clients", "faults", "sim", "golden/replay", "golden/test_replay")
 PLAIN = ("unit", "laws", "golden")
 
 _NUMBERS = count()

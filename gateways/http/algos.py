@@ -15,6 +15,7 @@ from gateways.http.ordering import (
     CANCEL_ALL_DONE,
     answered,
     expire_of,
+    leg_of,
     matched_price,
     new_client_id,
     order_refusal,
@@ -126,7 +127,7 @@ def _checked(
     """A conditional order as a command; `price_ticks`: what priceMatch found, or 0."""
     v = call.values
     kind, side = AlgoType[v["type"]], Side[v["side"]]
-    leg = PositionSide[v["positionSide"]]
+    leg = leg_of(v, state)
     close = bool(v["closePosition"])
     tif = _tif(v, kind)
     if kind in _LIMITED and not price_ticks:

@@ -16,7 +16,7 @@ from gateways.http.orders import AccountState
 from gateways.http.rows import Ask
 from gateways.http.schema import Values
 from gateways.http.venue import Symbol
-from shm.codes import Kind, Reason, Side, State, Tif
+from shm.codes import Kind, PositionSide, Reason, Side, State, Tif
 
 GTD_AHEAD_MS: Final = 600_000
 GTD_MOST_MS: Final = 253402300799000
@@ -47,6 +47,14 @@ def reduce_only_of(v: Values, state: AccountState) -> bool:
     if v["reduceOnly"] and state.hedge:
         raise ApiError(-1106, "reduceOnly")
     return bool(v["reduceOnly"])
+
+
+def leg_of(v: Values, state: AccountState) -> PositionSide:
+    """positionSide, which must fit the account's mode; the engine checks it again."""
+    leg = PositionSide[v["positionSide"]]
+    if state.ready and (leg == PositionSide.BOTH) == state.hedge:
+        raise ApiError(-4061)
+    return leg
 
 
 def expire_of(call: Call, v: Values, tif: Tif) -> int:

@@ -20,6 +20,7 @@ from gateways.http.ordering import (
     CANCEL_ALL_DONE,
     answered,
     expire_of,
+    leg_of,
     matched_price,
     new_client_id,
     order_refusal,
@@ -31,7 +32,7 @@ from gateways.http.rows import Ask
 from gateways.http.schema import Raw, Values, parse
 from gateways.http.shapes import Json, algo_as_order_json, order_json, query_json
 from gateways.http.venue import Symbol
-from shm.codes import Flag, Kind, PositionSide, Reason, Side, Status, Stp, Tif, Type
+from shm.codes import Flag, Kind, Reason, Side, Status, Stp, Tif, Type
 
 _REFUSED_BY_BOOK: Final = (Reason.WOULD_TAKE, Reason.FOK_UNFILLED, Reason.BOOK_FULL)
 
@@ -124,6 +125,7 @@ async def order_ask(
         price_ticks = symbol.price_ticks(v["price"])
     expire_ns = expire_of(call, v, tif)
     lots = symbol.qty_lots(v["quantity"])
+    leg = leg_of(v, state)
     flags = Flag.REDUCE_ONLY if reduce_only_of(v, state) else Flag.NONE
     mode = v["selfTradePreventionMode"] or stp
     if tif in (Tif.FOK, Tif.GTX):
@@ -139,7 +141,7 @@ async def order_ask(
         tif=tif,
         flags=flags,
         stp=Stp[mode],
-        position_side=PositionSide[v["positionSide"]],
+        position_side=leg,
         name=v["newClientOrderId"] or new_client_id(),
         more=(expire_ns, 0, 0),
     )
