@@ -76,7 +76,7 @@ PARAMETERS = (
     "orders_max",
     "tick_quanta",
 )
-TRACELESS = (Kind.SYMBOL, Kind.CONTRACT, Kind.BOOKKEEPING, Kind.AUDIT, Kind.UPGRADE)
+TRACELESS = (Kind.NONE, Kind.SYMBOL, Kind.CONTRACT, Kind.BOOKKEEPING, Kind.AUDIT, Kind.UPGRADE)
 RECORD_OF = {
     Kind.DEPOSIT: "TRANSFER",
     Kind.WITHDRAW: "TRANSFER",
