@@ -3,7 +3,9 @@
 numba's own cache looks only at the file a kernel is written in: change a kernel it calls from
 another file, or ask for bounds checks, and the old machine code runs on. So each file's kernels are
 kept in a directory named after everything that could change them: that file, every file of ours
-that it imports, however indirectly, and options and versions.
+that it imports, however indirectly, and options and versions. Nothing else names it, neither the
+folder the sources lie in nor their dates: a second checkout, an upgrade that changes no kernel and
+a roll-back all start warm.
 
 Three builds of the same source, chosen by environment:
 
@@ -17,7 +19,6 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -84,14 +85,42 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "perpcore"
 
 
+class BySource:
+    """Where numba keeps the machine code of one function: told by the source, not by its path.
+
+    A cache locator as numba's NUMBA_CACHE_LOCATOR_CLASSES takes it, and what its own ones answer.
+    """
+
+    def __init__(self, function: Callable[..., object], path: Path) -> None:
+        place = path.relative_to(ROOT) if path.is_relative_to(ROOT) else Path(path.name)
+        inside = path.is_relative_to(ROOT) and place.parts[0] in KERNEL_PACKAGES
+        # A kernel elsewhere (bench, tests) calls these: any of them may have changed.
+        digest = code_digest(path) if inside else _everything()
+        self._folder = cache_root() / digest / ".".join(place.with_suffix("").parts)
+        self._line = function.__code__.co_firstlineno
+        self._stamp = hashlib.blake2s(path.read_bytes(), digest_size=8).hexdigest()
+
+    @classmethod
+    def from_function(cls, function: Callable[..., object], path: str) -> BySource:
+        return cls(function, Path(path).resolve())
+
+    def ensure_cache_path(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return self._stamp
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+
 def _compiled(function: Callable[P, R], **options: Any) -> Callable[P, R]:
     """`function` as numba's, its machine code kept where this source alone may find it."""
-    path = Path(inspect.getfile(function)).resolve()
-    inside = path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in KERNEL_PACKAGES
-    # A kernel elsewhere (bench, tests) calls these: any of them may have changed.
-    name = code_digest(path) if inside else _everything()
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(cache_root() / name)  # read when the decorator runs, and only then
+    before = numba.config.CACHE_LOCATOR_CLASSES
+    numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{BySource.__name__}"  # read when it decorates
     try:
         compiled: Callable[P, R] = numba.njit(
             cache=True,
@@ -102,7 +131,7 @@ def _compiled(function: Callable[P, R], **options: Any) -> Callable[P, R]:
             **options,
         )(function)
     finally:
-        numba.config.CACHE_DIR = before
+        numba.config.CACHE_LOCATOR_CLASSES = before
     return compiled
 
 
