@@ -237,6 +237,15 @@ class Books(_Table, frozen=True):
 
     cancel_only: bool = False  # a break turns the venue cancel-only
     producer: str = "admin"  # as whom: an [[producers]] entry that may send VENUE_STATE
+class Zmq(_Table, frozen=True):
+    """The native gateway."""
+    ipc: str = ""  # "": orders.sock in data_dir
+    tcp: str = ""  # "": none; else "0.0.0.0:7010"
+    key: str = ""  # "": curve.key in data_dir; the gateway's own CURVE key pair
+    heartbeat_ms: int = 1000  # a client silent for three of them is gone
+    message_bytes_max: int = 1 << 20
+    unsent_messages_max: int = 20000  # of one client; then it is dropped
+    unread_messages_max: int = 20000
 
 
 PRODUCERS: Final = (
@@ -267,6 +276,7 @@ class Config(_Table, frozen=True):
     publisher: Publisher = Publisher()
     clock: Clock = Clock()
     alert: Alert = Alert()
+    zmq: Zmq = Zmq()
     view: View = View()
     marketdata: MarketData = MarketData()
     history: History = History()
@@ -304,6 +314,16 @@ class Config(_Table, frozen=True):
     def admin_socket(self) -> Path:
         """Where the admin endpoints listen."""
         return Path(self.http.admin_socket or Path(self.data_dir).resolve() / "admin.sock")
+
+    @property
+    def zmq_endpoints(self) -> tuple[str, ...]:
+        """Where the native gateway listens: always ipc, tcp when there is one."""
+        ipc = self.zmq.ipc or str(Path(self.data_dir).resolve() / "orders.sock")
+        return (f"ipc://{ipc}", *((f"tcp://{self.zmq.tcp}",) if self.zmq.tcp else ()))
+
+    @property
+    def curve_key_path(self) -> Path:
+        return Path(self.zmq.key or Path(self.data_dir) / "curve.key")
 
     @property
     def users_path(self) -> Path:
@@ -430,6 +450,10 @@ def _problems(config: Config) -> Iterator[Problem]:
     yield from _clock_problems(config.clock)
     yield from _follower_problems(config)
     yield from _http_problems(config.http)
+    yield from _range("zmq.heartbeat_ms", config.zmq.heartbeat_ms, 50, 600_000)
+    yield from _range("zmq.message_bytes_max", config.zmq.message_bytes_max, 4096, 1 << 26)
+    for name in ("unsent_messages_max", "unread_messages_max"):
+        yield from _range(f"zmq.{name}", getattr(config.zmq, name), 16, 1 << 20)
     tcp = re.fullmatch(r"([^\s:]+|\[[0-9a-fA-F:]+\]|\*):(\d{1,5})", config.publisher.tcp)
     if config.publisher.tcp and not (tcp and 0 < int(tcp[2]) < 65535):
         yield "publisher.tcp", config.publisher.tcp, "host:port, port 1 to 65534"

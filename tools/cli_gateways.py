@@ -50,6 +50,35 @@ def http(
     sys.exit(run(config, f"gateway{number}"))
 
 
+@gateway.command(
+    cls=Examples,
+    epilog="""
+    perpcore gateway zmq
+    perpcore gateway zmq --number 3 --set zmq.tcp=0.0.0.0:7010
+    """,
+)
+@configured
+@click.option(
+    "--number", type=click.IntRange(0, 7), default=3, help="Sends as producer gateway<NUMBER>."
+)
+def zmq(
+    config_path: Path | None,
+    settings: tuple[str, ...],
+    instance: str | None,
+    data_dir: str | None,
+    number: int,
+) -> None:
+    """Serve the native protocol over ZeroMQ with CURVE.
+
+    msgpack or raw records in, durable reports out; gateways/zmq/protocol.py says how. Keys are made
+    with: perpcore key new NAME --curve PUBLIC_KEY
+    """
+    from gateways.zmq.main import run
+
+    config = config_of(config_path, settings, instance=instance, data_dir=data_dir)
+    sys.exit(run(config, f"gateway{number}"))
+
+
 @gateway.command(cls=Examples, epilog="perpcore gateway admin")
 @configured
 def admin(
@@ -132,6 +161,7 @@ def key() -> None:
 @click.option("--network", "networks", multiple=True, help="Good from there only.")
 @click.option("--label", default="", help="For whoever looks at the list.")
 @click.option("--public-key", default="", help="Ed25519, hexadecimal; else an HMAC secret is made.")
+@click.option("--curve", default="", help="CURVE, for the native gateway: 40 characters.")
 @as_json
 def key_new(
     name: str,
@@ -144,6 +174,7 @@ def key_new(
     networks: tuple[str, ...],
     label: str,
     public_key: str,
+    curve: str,
     as_json: bool,
 ) -> None:
     """Make an API key for a user. Its secret is shown now, and never again."""
@@ -152,6 +183,7 @@ def key_new(
     config = config_of(config_path, settings, instance=instance, data_dir=data_dir)
     body: dict[str, Any] = {"name": name, "account": account, "scopes": scopes, "label": label}
     body |= {"networks": list(networks), "public_key": public_key}
+    body["curve"] = curve
     found = administer(
         config,
         "/keys",
@@ -164,6 +196,7 @@ def key_new(
             networks=networks,
             label=label,
             public_key=public_key,
+            curve=curve,
         ),
     )
     _show(found, as_json)

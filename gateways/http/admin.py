@@ -197,8 +197,12 @@ class Administrator:
         label: str = "",
         expires_ms: int = 0,
         public_key: str = "",
+        curve: str = "",
     ) -> dict[str, Any]:
-        """An API key, its secret shown once; with a public key (hexadecimal), an Ed25519 one."""
+        """An API key, its secret shown once; with a public key (hexadecimal), an Ed25519 one.
+
+        curve   the client's CURVE public key as ZeroMQ writes it: a key for the native gateway
+        """
         user = self.store.user(name)
         if user is None or user.disabled_ms:
             raise StoreError(f"there is no user {name!r}")
@@ -215,6 +219,10 @@ class Administrator:
         raw = secret.encode()
         if public_key:
             kind, secret, raw = "ed25519", "", _public(public_key)
+        if curve:
+            if len(curve) != 40 or not curve.isascii() or public_key:
+                raise StoreError("a CURVE public key is 40 characters, and stands alone")
+            api_key, secret, kind, raw = curve, "", "curve", b""
         audit = Audit(
             Action.KEY_NEW,
             who.user_id,

@@ -9,7 +9,7 @@
     POST   /users/totp         {name, on}
     POST   /accounts           {name, parent?, label?}
     POST   /keys               {name, account?, scopes?, networks?, label?, expires_ms?,
-                                public_key?}
+                                public_key? | curve?}
     POST   /keys/revoke        {api_key}
     POST   /login              {name, password, code?}     -> {access}
 
@@ -81,6 +81,7 @@ class NewKey(_Strict):
     label: str = ""
     expires_ms: int = 0
     public_key: str = ""
+    curve: str = ""
 
 
 class KeyNamed(_Strict):
@@ -200,6 +201,7 @@ class AdminSocket:
             label=b.label,
             expires_ms=b.expires_ms,
             public_key=b.public_key,
+            curve=b.curve,
         )
 
     def _principal(self, request: web.BaseRequest) -> Principal:

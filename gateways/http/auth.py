@@ -49,7 +49,7 @@ def authenticate(
         return NOBODY
     if not KEY_TEXT.fullmatch(api_key):
         raise ApiError(-2014)
-    key = keys.by_text.get(api_key)
+    key = keys.signer(api_key)
     signed = route.security in SIGNED
     if signed:
         signature = params.get("signature")

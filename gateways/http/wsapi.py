@@ -150,7 +150,7 @@ class Session:
             other = sorted_payload(
                 {k: str(v) if isinstance(v, bool) else v for k, v in params.items()}
             )
-            key, signature = self.gate.keys.by_text.get(api_key), params.get("signature")
+            key, signature = self.gate.keys.signer(api_key), params.get("signature")
             if isinstance(signature, str) and signature_good(key, other, signature):
                 return other
         return message
@@ -176,7 +176,7 @@ class Session:
             raise ApiError(-1102, "apiKey")
         if not isinstance(signature, str) or not signature:
             raise ApiError(-1102, "signature")
-        key = self.gate.keys.by_text.get(api_key)
+        key = self.gate.keys.signer(api_key)
         good = signature_good(key, sorted_payload(params), signature)
         if key is None or not allowed(key, Scope.READ, self.address):
             raise ApiError(-2015)

@@ -51,6 +51,11 @@ class KeyRing:
             del self.by_id[key.id]
         return gone
 
+    def signer(self, text: str) -> Key | None:
+        """The key that signs requests as `text`: a CURVE key is public, and signs none."""
+        key = self.by_text.get(text)
+        return None if key is not None and key.kind == "curve" else key
+
     def load(self) -> set[int]:
         """Look again though it was this process that changed the store."""
         self._version = -1

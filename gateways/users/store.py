@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS accounts (
 CREATE TABLE IF NOT EXISTS keys (
     id            INTEGER PRIMARY KEY,
     api_key       TEXT NOT NULL UNIQUE,
-    kind          TEXT NOT NULL CHECK (kind IN ('hmac', 'ed25519')),
+    kind          TEXT NOT NULL CHECK (kind IN ('hmac', 'ed25519', 'curve')),
     secret        BLOB NOT NULL,
     user_id       INTEGER NOT NULL REFERENCES users(id),
     account       INTEGER NOT NULL,
@@ -108,7 +108,7 @@ class Key(NamedTuple):
     id: int
     api_key: str
     kind: str
-    secret: bytes  # HMAC secret, or the raw Ed25519 public key
+    secret: bytes  # HMAC secret, or the raw Ed25519 public key; curve: none, api_key is the key
     user_id: int
     account: int
     scopes: Scope

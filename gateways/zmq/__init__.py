@@ -1,0 +1,1 @@
+"""The native door: orders as msgpack or raw records over ZeroMQ, with keys bound to accounts."""
