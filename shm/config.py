@@ -237,8 +237,11 @@ class Books(_Table, frozen=True):
 
     cancel_only: bool = False  # a break turns the venue cancel-only
     producer: str = "admin"  # as whom: an [[producers]] entry that may send VENUE_STATE
+
+
 class Zmq(_Table, frozen=True):
     """The native gateway."""
+
     ipc: str = ""  # "": orders.sock in data_dir
     tcp: str = ""  # "": none; else "0.0.0.0:7010"
     key: str = ""  # "": curve.key in data_dir; the gateway's own CURVE key pair
