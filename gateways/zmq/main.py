@@ -43,6 +43,7 @@ from shm.reportlog import ReportLogReader
 from shm.segment import SegmentError
 
 LOG: Final = logging.getLogger("perpcore.zmq")
+DOMAIN: Final = "perpcore"  # of ZAP
 SILENT_BEATS: Final = 3
 LOOK_S: Final = 0.1
 MESSAGES_A_TURN: Final = 256
@@ -88,12 +89,12 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         self._auth = AsyncioAuthenticator(zmq.asyncio.Context.shadow(self._context.underlying))
         self._auth.start()
-        self._auth.configure_curve_callback("*", self)
+        self._auth.configure_curve_callback(DOMAIN, self)
         public, secret = curve_key(self._config)
         router = self._router
         router.curve_server = True
         router.curve_secretkey, router.curve_publickey = secret, public
-        router.zap_domain = b"perpcore"
+        router.zap_domain = DOMAIN.encode()
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         router.setsockopt(zmq.MAXMSGSIZE, own.message_bytes_max)
         router.setsockopt(zmq.SNDHWM, own.unsent_messages_max)
