@@ -246,9 +246,12 @@ class Zmq(_Table, frozen=True):
     tcp: str = ""  # "": none; else "0.0.0.0:7010"
     key: str = ""  # "": curve.key in data_dir; the gateway's own CURVE key pair
     heartbeat_ms: int = 1000  # a client silent for three of them is gone
-    message_bytes_max: int = 1 << 20
-    unsent_messages_max: int = 20000  # of one client; then it is dropped
-    unread_messages_max: int = 20000
+    sessions_max: int = 1000
+    message_bytes_max: int = 1 << 19
+    unsent_messages_max: int = 2000  # of one client; what it doesn't read in time ends its session
+    unread_messages_max: int = 500
+    market_ipc: str = ""  # market data; "": market.sock in data_dir
+    market_tcp: str = ""  # "": none; else "0.0.0.0:7020"; questions go one port on
 
 
 PRODUCERS: Final = (
@@ -323,6 +326,19 @@ class Config(_Table, frozen=True):
         """Where the native gateway listens: always ipc, tcp when there is one."""
         ipc = self.zmq.ipc or str(Path(self.data_dir).resolve() / "orders.sock")
         return (f"ipc://{ipc}", *((f"tcp://{self.zmq.tcp}",) if self.zmq.tcp else ()))
+
+    @property
+    def market_endpoints(self) -> tuple[str, ...]:
+        """Where native market data goes out."""
+        ipc = self.zmq.market_ipc or str(Path(self.data_dir).resolve() / "market.sock")
+        return (f"ipc://{ipc}", *((f"tcp://{self.zmq.market_tcp}",) if self.zmq.market_tcp else ()))
+
+    @property
+    def market_ask_endpoints(self) -> tuple[str, ...]:
+        """Where snapshots of it are asked for: beside the others, one port on."""
+        host, _, port = self.zmq.market_tcp.rpartition(":")
+        tcp = (f"tcp://{host}:{int(port) + 1}",) if host else ()
+        return (f"{self.market_endpoints[0]}{RANGE_SUFFIX}", *tcp)
 
     @property
     def curve_key_path(self) -> Path:
@@ -454,12 +470,18 @@ def _problems(config: Config) -> Iterator[Problem]:
     yield from _follower_problems(config)
     yield from _http_problems(config.http)
     yield from _range("zmq.heartbeat_ms", config.zmq.heartbeat_ms, 50, 600_000)
+    yield from _range("zmq.sessions_max", config.zmq.sessions_max, 1, 100_000)
     yield from _range("zmq.message_bytes_max", config.zmq.message_bytes_max, 4096, 1 << 26)
     for name in ("unsent_messages_max", "unread_messages_max"):
         yield from _range(f"zmq.{name}", getattr(config.zmq, name), 16, 1 << 20)
-    tcp = re.fullmatch(r"([^\s:]+|\[[0-9a-fA-F:]+\]|\*):(\d{1,5})", config.publisher.tcp)
-    if config.publisher.tcp and not (tcp and 0 < int(tcp[2]) < 65535):
-        yield "publisher.tcp", config.publisher.tcp, "host:port, port 1 to 65534"
+    for name, given in (
+        ("publisher.tcp", config.publisher.tcp),
+        ("zmq.tcp", config.zmq.tcp),
+        ("zmq.market_tcp", config.zmq.market_tcp),
+    ):
+        tcp = re.fullmatch(r"([^\s:]+|\[[0-9a-fA-F:]+\]|\*):(\d{1,5})", given)
+        if given and not (tcp and 0 < int(tcp[2]) < 65535):
+            yield name, given, "host:port, port 1 to 65534"
     if isinstance(config.topology, str):
         yield from _one_of("topology", config.topology, ("fused", "split", "auto", _LIST))
     else:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from shm.control import CONTROL, CONTROL_PARTS, Phase, View
-from shm.ingress import IngressRing
+from shm.cursors import HEARTBEAT_NS, doorbell
+from shm.ingress import HEAD, TAIL, IngressRing
 from shm.jit import kernel
 from shm.pointers import Cells, table
 from shm.segment import Segment, SegmentError
@@ -58,6 +59,18 @@ class Door:
     def next_request(self) -> int:
         """The lowest `request` that this producer has not used yet."""
         return self._ring.next_request()
+
+    def handed_over(self) -> int:
+        """Commands that this start of the engine was ever given through this ring."""
+        return int(self._ring.array[TAIL])
+
+    def taken(self) -> int:
+        """How many of them the sequencer has copied."""
+        return int(self._ring.array[HEAD])
+
+    def sequencer_heartbeat_ns(self) -> int:
+        """When the sequencer's worker last came by, CLOCK_MONOTONIC."""
+        return int(self._control.arrays["control"][doorbell(self._sequencer) + HEARTBEAT_NS])
 
     def send(self, commands: np.ndarray[Any, Any]) -> int:
         """Hand over COMMAND rows, their `request` filled in; returns how many were taken."""

@@ -1,17 +1,20 @@
 """A native client: orders in, durable reports out, over one ZeroMQ connection.
 
-    client = Client("tcp://127.0.0.1:7010", server_key, public_key, secret_key)
-    client.connect()
-    first = client.send([Order("place", symbol=0, side=0, price_ticks=100, qty_lots=1)])
-    for report in client.reports(timeout_s=1.0):
-        print(report)
+    with Client("tcp://127.0.0.1:7010", server_key, public_key, secret_key) as client:
+        taken = client.send([Order("place", symbol=0, side=0, price_ticks=100, qty_lots=1)])
+        for report in client.reports(timeout_s=1.0):
+            print(report)
 
-Reads   shm/records.py for what reports mean. Never imports numba, and starts no thread: messages
-        are taken when the caller asks. A gap in the reports is repaired from the gateway's log.
+Reads   shm/records.py for what reports mean.
+Writes  nothing. Imports no numba, and starts no thread: messages are taken when the caller asks.
+Never   guesses: `connect` after a ClientError goes on where it was. Messages without an answer are
+        sent again under their numbers, which does nothing twice; reports that were missed come;
+        and once `current` is there, `not_accepted` has the requests that came to nothing.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,15 +25,20 @@ import numpy as np
 import zmq
 
 from gateways.zmq import protocol
-from gateways.zmq.protocol import Epoch, Hello, Order, Taken, Welcome
+from gateways.zmq.protocol import NUMBER, WINDOW, Current, Epoch, Hello, Order, Taken, Welcome
+from shm.codes import ReportKind
 from shm.kinds import REPORT_RECORDS
 from shm.records import REPORT, layouts_digest
 
 ENCODER: Final = msgspec.msgpack.Encoder()
+UNKNOWN: Final = "UNKNOWN"  # the gateway lost its memory: whether it was taken can't be told
+SILENT_BEATS: Final = 3
+_ANSWERS: Final = (int(ReportKind.ORDER), int(ReportKind.ANSWER))
+_KIND, _REQUEST = 4, 7  # places in a Report
 
 
 class ClientError(RuntimeError):
-    """The gateway refused, went away, or isn't there."""
+    """The gateway refused, went away, or isn't there; `connect` begins again."""
 
 
 class Client:
@@ -45,26 +53,38 @@ class Client:
         *,
         records: bool = True,
         orders: bool = True,
+        accounts: Sequence[int] = (),
         cancel_on_disconnect: bool = False,
     ) -> None:
+        """records: reports as raw records; else by msgpack, for who has other layouts."""
         self.account = -1
         self.epoch = 0
-        self.epoch_index = 0  # a command unanswered below it, of an earlier epoch, was not accepted
         self.last_index = -1  # of the newest report seen
-        self.resent = 0  # times a gap was repaired
+        self.current = False  # nothing older than the last `connect` or EPOCH is on its way
+        self.not_accepted: list[int] = []  # requests that were taken, and came to nothing
         self.heartbeat_s = 1.0
         self._endpoint = endpoint
         self._keys = (server_key.encode(), public_key.encode(), secret_key.encode())
-        self._hello = Hello(-1, records, orders, cancel_on_disconnect)
+        self._hello = Hello(
+            session=secrets.randbits(62) + 1,
+            records=records,
+            orders=orders,
+            accounts=list(accounts),
+            cancel_on_disconnect=cancel_on_disconnect,
+        )
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
+        self._number = 0
+        self._unanswered: deque[tuple[int, list[bytes]]] = deque()
         self._taken: deque[Taken] = deque()
-        self._reports: deque[Any] = deque()
-        self._pongs = 0
-        self._spoke_s = 0.0
+        self._requests: set[int] = set()  # taken, and not yet answered
+        self._early: set[int] = set()  # answered before their TAKEN was seen
+        self._reports: deque[tuple[int, Any]] = deque()
+        self._spoke_s = self._heard_s = 0.0
 
     def __enter__(self) -> Client:
-        self.connect()
+        if self._socket is None:
+            self.connect()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,56 +99,94 @@ class Client:
     # ------------------------------------------------------------ the session
 
     def connect(self, timeout_s: float = 5.0, after: int | None = None) -> Welcome:
-        """Say hello, with everything behind report `after` sent again (default: what was seen).
+        """Say hello; go on where the session was.
 
-        raises      ClientError when there is no answer, or a no
+        after       reports behind this one are sent again; default: those that were missed
+        raises      ClientError when there is no answer in time, or a no
         """
+        until = time.monotonic() + timeout_s
+        self._hello.after = self.last_index if after is None else after
+        self.current = False
+        while True:
+            self._open()
+            self._say(protocol.HELLO, ENCODER.encode(self._hello))
+            # A socket whose key was refused once stays refused: begin anew, now and then.
+            frames = self._receive(min(until, time.monotonic() + 2.0))
+            if frames is not None and frames[0] == protocol.WELCOME:
+                break
+            if frames is not None and frames[0] == protocol.GONE:
+                why = msgspec.msgpack.decode(frames[1], type=str)
+                if "HELLO again" not in why or time.monotonic() > until:
+                    raise ClientError(why)
+                time.sleep(0.05)
+            if time.monotonic() > until:
+                raise ClientError(f"{self._endpoint}: no answer; is the key known there?")
+        welcome = msgspec.msgpack.decode(frames[1], type=Welcome)
+        if self._hello.records and welcome.layouts != layouts_digest():
+            raise ClientError("the gateway has other records: ask for msgpack, or upgrade")
+        self.account, self.epoch = welcome.account, welcome.epoch
+        self.heartbeat_s = welcome.heartbeat_ms / 1000
+        self._heard_s = time.monotonic()
+        self.last_index = max(
+            self.last_index, welcome.next_index - 1 if self._hello.after < 0 else -1
+        )
+        if welcome.last_number < 0 and self._number:
+            return self._forgotten(until)
+        for _, message in self._unanswered:
+            self._socket_or_no().send_multipart(message)
+        return welcome
+
+    def _forgotten(self, until: float) -> Welcome:
+        """The gateway doesn't know this session: what became of it only reports can tell."""
+        for number, _ in self._unanswered:
+            self._taken.append(Taken(number, 0, 0, [(protocol.WHOLE, UNKNOWN)]))
+        self._unanswered.clear()
+        self._number = 0
+        self._hello.session = secrets.randbits(62) + 1
+        return self.connect(max(until - time.monotonic(), 0.1), self._hello.after)
+
+    def _open(self) -> None:
+        """A connection of its own: nothing of an earlier one arrives through it."""
         if self._socket is not None:
             self._socket.close(linger=0)
         socket = self._context.socket(zmq.DEALER)
         socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = self._keys
         socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         socket.connect(self._endpoint)
         self._socket = socket
-        return self._greet(self.last_index if after is None else after, timeout_s)
 
-    def _greet(self, after: int, timeout_s: float) -> Welcome:
-        self._hello.after = after
-        self._say(protocol.HELLO, ENCODER.encode(self._hello))
-        until = time.monotonic() + timeout_s
-        while True:
-            frames = self._receive(until)
-            if frames is None:
-                raise ClientError(f"{self._endpoint}: no answer; is the key known there?")
-            if frames[0] == protocol.WELCOME:
-                welcome = msgspec.msgpack.decode(frames[1], type=Welcome)
-                if self._hello.records and welcome.layouts != layouts_digest():
-                    raise ClientError("the gateway has other records: ask for msgpack, or upgrade")
-                self.account, self.epoch = welcome.account, welcome.epoch
-                self.heartbeat_s = welcome.heartbeat_ms / 1000
-                return welcome
-            self._keep(frames)
-
-    def _say(self, kind: bytes, body: bytes) -> None:
+    def _socket_or_no(self) -> zmq.Socket[bytes]:
         if self._socket is None:
             raise ClientError("not connected")
-        self._socket.send_multipart([kind, body])
+        return self._socket
+
+    def _say(self, kind: bytes, body: bytes) -> None:
+        self._socket_or_no().send_multipart([kind, body])
         self._spoke_s = time.monotonic()
 
     def _receive(self, until: float) -> list[bytes] | None:
-        assert self._socket is not None
+        socket = self._socket_or_no()
         left = max(until - time.monotonic(), 0.0)
-        if not self._socket.poll(int(left * 1000) + (left > 0)):
+        if not socket.poll(int(left * 1000) + (left > 0)):
             return None
-        return self._socket.recv_multipart()
+        return socket.recv_multipart()
 
     def poll(self, timeout_s: float = 0.0) -> bool:
-        """Take one message, if one comes in time; keeps the session alive."""
-        if time.monotonic() - self._spoke_s > self.heartbeat_s / 2:
+        """Take one message, if one comes in time; keeps the session alive.
+
+        raises      ClientError when the session is over, or nothing was heard for three heartbeats
+        """
+        now = time.monotonic()
+        if now - self._spoke_s > self.heartbeat_s / 2:
             self._say(protocol.PING, b"")
-        frames = self._receive(time.monotonic() + timeout_s)
+        frames = self._receive(now + timeout_s)
         if frames is None:
+            if time.monotonic() - self._heard_s > SILENT_BEATS * self.heartbeat_s + timeout_s:
+                raise ClientError(f"{self._endpoint}: the gateway fell silent")
             return False
+        self._heard_s = time.monotonic()
         self._keep(frames)
         return True
 
@@ -137,28 +195,52 @@ class Client:
         if kind == protocol.REPORTS:
             self._keep_reports(frames)
         elif kind == protocol.TAKEN:
-            self._taken.append(msgspec.msgpack.decode(frames[1], type=Taken))
+            self._keep_taken(msgspec.msgpack.decode(frames[1], type=Taken))
+        elif kind == protocol.CURRENT:
+            self._keep_current(msgspec.msgpack.decode(frames[1], type=Current))
         elif kind == protocol.EPOCH:
-            found = msgspec.msgpack.decode(frames[1], type=Epoch)
-            self.epoch, self.epoch_index = found.epoch, found.index
+            self.epoch = msgspec.msgpack.decode(frames[1], type=Epoch).epoch
+            self.current = False
         elif kind == protocol.GONE:
             raise ClientError(msgspec.msgpack.decode(frames[1], type=str))
-        elif kind == protocol.PONG:
-            self._pongs += 1
+
+    def _keep_taken(self, taken: Taken) -> None:
+        while self._unanswered and self._unanswered[0][0] <= taken.number:
+            self._unanswered.popleft()
+        got = set(range(taken.first_request, taken.first_request + taken.count))
+        self._requests |= got - self._early
+        self._early -= got
+        if not self._unanswered:
+            self._early.clear()
+        self._taken.append(taken)
+
+    def _keep_current(self, current: Current) -> None:
+        lost = {request for request in self._requests if request <= current.request}
+        self._requests -= lost
+        self.not_accepted.extend(sorted(lost))
+        self.last_index = max(self.last_index, current.index - 1)
+        self.current = True
 
     def _keep_reports(self, frames: list[bytes]) -> None:
         if len(frames) == 4:
             previous = int.from_bytes(frames[1], "little", signed=True)
-            indices = np.frombuffer(frames[2], np.int64).tolist()
-            found: Any = np.frombuffer(frames[3], REPORT.dtype)
+            indices = np.frombuffer(frames[2], np.int64)
+            rows = np.frombuffer(frames[3], REPORT.dtype)
+            at = np.flatnonzero(np.isin(rows["kind"], _ANSWERS))
+            answered = rows["request"][at].tolist()
+            pairs = list(zip(indices.tolist(), rows, strict=True))
         else:
-            previous, rows = msgspec.msgpack.decode(frames[1])
-            indices, found = [row[0] for row in rows], [tuple(row[1:]) for row in rows]
+            previous, found = msgspec.msgpack.decode(frames[1])
+            answered = [row[_REQUEST] for row in found if row[_KIND] in _ANSWERS]
+            pairs = [(row[0], tuple(row[1:])) for row in found]
         if previous > self.last_index >= 0:
-            self.resent += 1  # something was lost on the way: ask for all of it again
-            self._greet(self.last_index, 5.0)
-            return
-        for index, row in zip(indices, found, strict=True):
+            raise ClientError(f"reports after {self.last_index} are missing")
+        for request in answered:
+            if request in self._requests:
+                self._requests.discard(request)
+            elif request and self._unanswered:
+                self._early.add(request)
+        for index, row in pairs:
             if index > self.last_index:
                 self.last_index = index
                 self._reports.append((index, row))
@@ -167,24 +249,52 @@ class Client:
 
     def send(self, orders: Sequence[Order], timeout_s: float = 5.0) -> Taken:
         """Hand orders over; says which were taken, and under which request numbers."""
-        self._say(protocol.ORDERS, ENCODER.encode(list(orders)))
-        return self.taken(timeout_s)
+        return self.taken(timeout_s, self.send_later(orders))
 
-    def send_later(self, orders: Sequence[Order]) -> None:
-        """As `send`, without waiting: `taken` has the answers, in order."""
-        self._say(protocol.ORDERS, ENCODER.encode(list(orders)))
+    def send_later(self, orders: Sequence[Order]) -> int:
+        """As `send`, without waiting: `taken` has the answers, in order. The message's number."""
+        return self._send(protocol.ORDERS, 0, ENCODER.encode(list(orders)))
 
-    def send_records(self, rows: np.ndarray[Any, Any]) -> None:
-        """Raw COMMAND rows; whose they are and their numbers the gateway fills in."""
-        self._say(protocol.RECORDS, rows.tobytes())
+    def send_records(self, rows: np.ndarray[Any, Any], lines: int = 4) -> int:
+        """Raw COMMAND rows, or their first lines; whose they are, the gateway fills in."""
+        size_bytes = 64 * lines
+        cells = rows.view(np.uint8).reshape(len(rows), -1)[:, :size_bytes]
+        return self._send(protocol.RECORDS, size_bytes, cells.tobytes())
 
-    def taken(self, timeout_s: float = 5.0) -> Taken:
-        """The next TAKEN."""
+    def _send(self, kind: bytes, size_bytes: int, body: bytes) -> int:
+        while len(self._unanswered) >= WINDOW:
+            self.poll(1.0)
+        socket = self._socket_or_no()
+        self._number += 1
+        message = [kind, NUMBER.pack(self._number, size_bytes), body]
+        self._unanswered.append((self._number, message))
+        socket.send_multipart(message)
+        self._spoke_s = time.monotonic()
+        return self._number
+
+    def taken(self, timeout_s: float = 5.0, number: int = 0) -> Taken:
+        """The next TAKEN; of message `number`, and those of earlier ones are passed over.
+
+        raises      ClientError: what was sent may or may not be taken; `connect` finds out
+        """
         until = time.monotonic() + timeout_s
-        while not self._taken:
-            if not self.poll(max(until - time.monotonic(), 0.0)) and time.monotonic() > until:
-                raise ClientError("no answer in time: what was sent may or may not be taken")
-        return self._taken.popleft()
+        while True:
+            while self._taken:
+                taken = self._taken.popleft()
+                if not number or taken.number >= number or taken.number == 0:
+                    return taken
+            left = until - time.monotonic()
+            if left <= 0:
+                raise ClientError(f"no answer in {timeout_s} s")
+            self.poll(min(left, self.heartbeat_s / 2))
+
+    def settle(self, timeout_s: float = 5.0) -> None:
+        """Wait until nothing older than the last `connect` or EPOCH is on its way."""
+        until = time.monotonic() + timeout_s
+        while not self.current or self._unanswered:
+            if time.monotonic() > until:
+                raise ClientError(f"not current after {timeout_s} s")
+            self.poll(self.heartbeat_s / 2)
 
     # ------------------------------------------------------------ reports
 
@@ -198,16 +308,20 @@ class Client:
 
     def reports(self, timeout_s: float = 1.0) -> Iterator[dict[str, Any]]:
         """Reports by name, as they come, until none has come for `timeout_s`."""
+        until = time.monotonic() + timeout_s
         while True:
-            if not self._reports and not self.poll(timeout_s):
-                return
             while self._reports:
                 index, row = self._reports.popleft()
                 yield {"index": index, **named(row)}
+                until = time.monotonic() + timeout_s
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            self.poll(min(left, self.heartbeat_s / 2))
 
 
 def named(row: Any) -> dict[str, Any]:
-    """A report as a dict by field name; text fields stay words."""
+    """A report as a dict by field name."""
     if isinstance(row, tuple):
         seq, account, symbol, kind, status, *words = row
         whole = np.zeros(1, REPORT.dtype)

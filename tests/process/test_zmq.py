@@ -1,99 +1,113 @@
-"""The native gateway with its client, beside an engine with demo traffic."""
+"""The native gateway as its clients see it: a real engine, restarts, kills, attackers."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
+import random
+import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
+import psutil
 import pytest
 import zmq
 
 from gateways.client.client import Client, ClientError
-from gateways.http.main import open_store
-from gateways.users.store import Scope
-from gateways.zmq.main import curve_key
-from gateways.zmq.protocol import Order
-from shm.codes import Kind, Reason, ReportKind, Side, Status, Tif
+from gateways.zmq import protocol
+from gateways.zmq.protocol import NUMBER, Hello, Order, Taken
+from shm.codes import Kind, Reason, ReportKind, Side, Status
 from shm.config import Config, load
 from shm.kinds import command
 from shm.records import COMMAND
-from shm.units import SYSTEM_ACCOUNTS
-from tests.process.conftest import Venues
-from tests.process.helpers import Venue, die_with_pytest, wait_until
+from tests.process.gateway_helpers import Exchange
+from tests.process.helpers import ROOT, free_port, wait_until
 
-ROOT = Path(__file__).parent.parent.parent
-ANN, BOB = SYSTEM_ACCOUNTS, SYSTEM_ACCOUNTS + 1  # two of the demo's accounts
+BID = 590_000  # rests: the mark is 600,000
+MONEY = 10**12
+Wanted = Callable[[dict[str, Any]], bool]
 
 
-class Setting:
-    """An engine, a gateway process, and two clients' keys."""
+class Doors(Exchange):
+    """An engine, the operators' socket and a native gateway."""
 
-    def __init__(self, venue: Venue) -> None:
-        self.venue = venue
-        self.config: Config = load(
-            None, {"instance": venue.instance, "data_dir": str(venue.data), "zmq.heartbeat_ms": 300}
+    def open(self) -> None:
+        self.tcp = f"127.0.0.1:{free_port()}"
+        self.settings |= {"zmq.heartbeat_ms": 700, "zmq.tcp": self.tcp}
+        self.venue.start()
+        self.venue.until_running()
+        self.spawn("admin", "gateway", "admin")
+        wait_until(self.admin_socket.exists, 120, "no operators' socket")
+        self.declare()
+        given = {"instance": self.instance, "data_dir": str(self.venue.data), **self.settings}
+        self.config: Config = load(None, given)
+        self.open_gateway()
+
+    def open_gateway(self) -> None:
+        self.spawn("zmq", "gateway", "zmq")
+        wait_until(lambda: "public key" in self.log("zmq"), 120, "no gateway")
+        self.server_key = self.config.curve_key_path.read_bytes().split()[0].decode()
+
+    def kill_gateway(self) -> None:
+        os.kill(self.processes["zmq"].pid, signal.SIGKILL)
+        self.processes["zmq"].wait()
+
+    def user(self, name: str) -> int:
+        """A user with a million; returns the account."""
+        account = int(
+            self.admin("/users", {"name": name, "password": f"{name}-password"})["account"]
         )
-        self.keys: dict[int, tuple[str, str]] = {}
-        self.store, _, _ = open_store(self.config)
-        user = self.store.add_user("ann", "no password")
-        for account in (ANN, BOB):
-            self.store.add_account(account, user)
-            self.add_key(account, Scope.READ | Scope.TRADE)
-        self.server_key = curve_key(self.config)[0].decode()
-        self.gateway: subprocess.Popen[bytes] | None = None
+        self.deposit(account)
+        return account
 
-    def add_key(self, account: int, scopes: Scope) -> tuple[str, str]:
-        public, secret = (key.decode() for key in zmq.curve_keypair())
-        self.store.add_key(public, b"", user_id=1, account=account, scopes=scopes, kind="curve")
-        self.keys[account] = (public, secret)
-        return public, secret
-
-    def start(self) -> None:
-        settings = ("--set", "zmq.heartbeat_ms=300")
-        self.gateway = subprocess.Popen(
-            [sys.executable, "-m", "tools.cli", "gateway", "zmq", "--instance", self.venue.instance,
-             "--data", str(self.venue.data), *settings],
-            cwd=ROOT, preexec_fn=die_with_pytest,
+    def deposit(self, account: int) -> None:
+        self.admin(
+            "/commands/deposit",
+            {"account": account, "asset": 0, "amount_quanta": MONEY, "client_id": f"d{account}",
+             "source": 1},
         )  # fmt: skip
 
-    def kill(self) -> None:
-        assert self.gateway is not None
-        self.gateway.kill()
-        self.gateway.wait()
+    def key(self, name: str, scopes: str = "read,trade", **more: Any) -> tuple[str, str]:
+        public, secret = (key.decode() for key in zmq.curve_keypair())
+        self.admin("/keys", {"name": name, "scopes": scopes, "curve": public, **more})
+        return public, secret
 
-    def client(self, account: int, **options: Any) -> Client:
-        return Client(self.config.zmq_endpoints[0], self.server_key, *self.keys[account], **options)
+    def client(self, key: tuple[str, str], *, tcp: bool = False, **options: Any) -> Client:
+        endpoint = self.config.zmq_endpoints[1 if tcp else 0]
+        return Client(endpoint, self.server_key, *key, **options)
 
-    def connected(self, account: int, **options: Any) -> Client:
-        client = self.client(account, **options)
-        client.connect(60.0)
+    def connected(self, key: tuple[str, str], **options: Any) -> Client:
+        client = self.client(key, **options)
+        client.connect(30.0)
         return client
 
-    def close(self) -> None:
-        if self.gateway is not None and self.gateway.poll() is None:
-            self.gateway.terminate()
-            assert self.gateway.wait(20) == 0
-        self.store.close()
+
+@pytest.fixture(scope="module")
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    made = Doors(tmp_path_factory.mktemp("zmq"), f"zmq-{os.getpid()}")
+    try:
+        made.open()
+        yield made
+    finally:
+        made.end()
 
 
-@pytest.fixture
-def setting(venues: Venues) -> Iterator[Setting]:
-    venue = venues("--demo-rate", "200", "--topology", "fused")
-    venue.start()
-    venue.until_running()
-    made = Setting(venue)
-    made.start()
-    yield made
-    made.close()
-    assert venue.stop() == 0
+@pytest.fixture(scope="module")
+def ann(doors: Doors) -> tuple[str, str]:
+    doors.user("ann")
+    return doors.key("ann")
 
 
-def until(client: Client, wanted: Any, seconds: float = 30.0) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def bob(doors: Doors) -> tuple[str, str]:
+    doors.user("bob")
+    return doors.key("bob")
+
+
+def until(client: Client, wanted: Wanted, seconds: float = 30.0) -> dict[str, Any]:
     """The first report that `wanted` likes."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -103,112 +117,462 @@ def until(client: Client, wanted: Any, seconds: float = 30.0) -> dict[str, Any]:
     raise AssertionError("no such report came")
 
 
-def bid(name: str = "", price: int = 1, **more: Any) -> Order:
+def answer(client: Client, request: int) -> dict[str, Any]:
+    return until(client, lambda r: r.get("request") == request)
+
+
+def bid(name: str = "", price: int = BID, **more: Any) -> Order:
     return Order("place", symbol=0, side=int(Side.BUY), price_ticks=price, qty_lots=1,
                  client_id=name, **more)  # fmt: skip
 
 
+def ask(name: str = "", price: int = 610_000) -> Order:
+    return Order(
+        "place", symbol=0, side=int(Side.SELL), price_ticks=price, qty_lots=1, client_id=name
+    )
+
+
+def clean(client: Client) -> None:
+    """No open order is left; all of it was heard."""
+    taken = client.send([Order("cancel_all", symbol=0)])
+    answer(client, taken.first_request)
+    for _ in client.reports(0.1):
+        pass
+
+
+def ended(client: Client, why: str, seconds: float = 10.0) -> None:
+    with pytest.raises(ClientError, match=why):
+        until(client, lambda r: False, seconds)
+
+
+# ---------------------------------------------------------------- orders
+
+
 @pytest.mark.parametrize("records", [True, False], ids=["records", "msgpack"])
-def test_an_order_and_what_becomes_of_it(setting: Setting, records: bool) -> None:
-    with setting.connected(ANN, records=records) as client:
-        taken = client.send([bid("a-1"), Order("nonsense"), bid("a-1")])
-        assert taken.count == 2 and taken.refused == [(1, "MALFORMED")]
-        answer = until(client, lambda r: r.get("request") == taken.first_request)
-        assert answer["kind"] == ReportKind.ORDER and answer["account"] == ANN
-        again = until(client, lambda r: r.get("request") == taken.first_request + 1)
+@pytest.mark.parametrize("tcp", [False, True], ids=["ipc", "tcp"])
+def test_an_order_and_what_becomes_of_it(
+    doors: Doors, ann: tuple[str, str], records: bool, tcp: bool
+) -> None:
+    with doors.connected(ann, records=records, tcp=tcp) as client:
+        name = f"a-{records}-{tcp}"
+        taken = client.send([bid(name), bid(name), bid("no-price", price=0)])
+        assert taken.count == 3 and taken.refused == []
+        first = answer(client, taken.first_request)
+        assert first["kind"] == ReportKind.ORDER and first["account"] == client.account
+        assert first["status"] == Status.NEW and first["price_ticks"] == BID
+        named = until(client, lambda r: r["kind"] == ReportKind.CLIENT_ID)
+        assert named["order_id"] == first["order_id"]
+        again = answer(client, taken.first_request + 1)
         assert again["status"] == Status.REJECTED
-        if answer["status"] == Status.NEW:
-            assert again["reason"] == Reason.DUPLICATE_CLIENT_ID
-            ended = client.send([Order("cancel", symbol=0, client_id="a-1")])
-            gone = until(client, lambda r: r.get("request") == ended.first_request)
-            assert gone["status"] == Status.CANCELED and gone["order_id"] == answer["order_id"]
+        assert again["reason"] == Reason.DUPLICATE_CLIENT_ID
+        assert again["order_id"] == first["order_id"], "natively, the original is named"
+        wrong = answer(client, taken.first_request + 2)
+        assert wrong["reason"] == Reason.BAD_PRICE
+        gone = client.send([Order("cancel", symbol=0, client_id=name)])
+        report = answer(client, gone.first_request)
+        assert report["status"] == Status.CANCELED and report["order_id"] == first["order_id"]
 
 
-def test_raw_records_are_for_ones_own_account_and_kinds(setting: Setting) -> None:
-    with setting.connected(ANN) as client:
-        row = command(Kind.CANCEL_ALL, account=BOB).view(COMMAND.dtype)
+def test_records_and_msgpack_say_the_same(doors: Doors, ann: tuple[str, str]) -> None:
+    with doors.connected(ann) as raw, doors.connected(ann, records=False) as packed:
+        row = command(
+            Kind.PLACE, symbol=0, side=Side.BUY, price_ticks=BID, qty_lots=2, client_id="twin"
+        ).view(COMMAND.dtype)
+        raw.send_records(row, lines=2)
+        taken = raw.taken()
+        assert taken.count == 1
+        packed.send([Order("amend", symbol=0, client_id="twin", price_ticks=BID - 1, qty_lots=3)])
+        clean(packed)
+        raw.send([bid()])  # whatever was told before it has arrived with its answer
+        mine = {r["index"]: r for r in raw.reports(0.3)}
+        theirs = {r["index"]: r for r in packed.reports(0.3)}
+        both = mine.keys() & theirs.keys()
+        assert len(both) > 0 and all(mine[k] == theirs[k] for k in both)
+        clean(raw)
+
+
+def test_a_trade_is_told_to_its_two_sides_and_to_nobody_else(
+    doors: Doors, ann: tuple[str, str], bob: tuple[str, str]
+) -> None:
+    doors.user("eve")
+    with (
+        doors.connected(ann) as maker,
+        doors.connected(bob) as taker,
+        doors.connected(doors.key("eve")) as eve,
+    ):
+        maker.send([bid("m")])
+        sold = taker.send([ask("t", price=BID)])
+        answer(taker, sold.first_request)
+        told = [until(c, lambda r: r["kind"] == ReportKind.EXEC) for c in (maker, taker)]
+        assert told[0]["trade_id"] == told[1]["trade_id"] > 0
+        for client in (maker, taker):
+            assert all(r["account"] == client.account for r in client.reports(0.2))
+        assert list(eve.reports(0.2)) == []
+        # Somebody else's order can't even be named.
+        placed = maker.send([bid("mine")])
+        order = answer(maker, placed.first_request)["order_id"]
+        tried = eve.send([Order("cancel", symbol=0, order_id=order)])
+        assert answer(eve, tried.first_request)["reason"] == Reason.UNKNOWN_ORDER
+        clean(maker)
+
+
+def test_raw_records_are_for_ones_own_account_and_kinds(
+    doors: Doors, ann: tuple[str, str], bob: tuple[str, str]
+) -> None:
+    with doors.connected(bob) as other, doors.connected(ann) as client:
+        row = command(
+            Kind.CANCEL_ALL, account=other.account, symbol=0, trace_hi=7, key_id=999, recv_ns=1
+        ).view(COMMAND.dtype)
         alien = command(Kind.VENUE_STATE, state=2).view(COMMAND.dtype)
-        client.send_records(np.concatenate([row, alien]))
+        client.send_records(np.concatenate([alien, row, alien]))
         taken = client.taken()
-        assert taken.count == 1 and taken.refused == [(1, "FORBIDDEN")]
-        answer = until(client, lambda r: r.get("request") == taken.first_request)
-        assert answer["account"] == ANN
-        client._say(b"R", b"x" * 255)
-        with pytest.raises(ClientError, match="malformed"):
-            client.taken()
+        assert taken.count == 1 and taken.refused == [(0, "FORBIDDEN"), (2, "FORBIDDEN")]
+        assert answer(client, taken.first_request)["account"] == client.account
+        trace = until(client, lambda r: r["kind"] == ReportKind.TRACE)
+        assert trace["trace_hi"] == 7 and trace["key_id"] not in (0, 999) and trace["recv_ns"] > 1
+        assert list(other.reports(0.1)) == []
 
 
-def test_nobody_without_a_key_and_nothing_of_others(setting: Setting) -> None:
-    public, secret = (key.decode() for key in zmq.curve_keypair())
-    with setting.connected(BOB) as other:
-        stranger = Client(setting.config.zmq_endpoints[0], setting.server_key, public, secret)
-        with pytest.raises(ClientError, match="no answer"):
-            stranger.connect(1.0)
-        stranger.close()
-        with setting.connected(ANN) as client:
-            taken = client.send([bid()])
-            until(client, lambda r: r.get("request") == taken.first_request)
-        assert all(r["account"] == BOB for r in other.reports(0.3))
-        # A key that may only read listens, and hands nothing over.
-        setting.add_key(BOB, Scope.READ)
-        with setting.connected(BOB) as reader:
-            assert reader.send([bid()]).refused == [(0, "FORBIDDEN")]
+# ---------------------------------------------------------------- who may come in
 
 
-def test_a_revoked_key_ends_its_session(setting: Setting) -> None:
-    with setting.connected(ANN) as client:
-        setting.store.revoke_key(setting.keys[ANN][0])
-        with pytest.raises(ClientError, match="revoked"):
-            until(client, lambda r: False, 10.0)
+def test_nobody_without_a_key_or_with_too_little_of_one(doors: Doors, ann: tuple[str, str]) -> None:
+    stranger = doors.client(tuple(k.decode() for k in zmq.curve_keypair()))  # type: ignore[arg-type]
+    with pytest.raises(ClientError, match="no answer"):
+        stranger.connect(0.5)
+    stranger.close()
+    elsewhere = doors.client(doors.key("ann", networks=["203.0.113.7"]), tcp=True)
+    with pytest.raises(ClientError, match="not from there"):
+        elsewhere.connect(5.0)
+    elsewhere.close()
+    with doors.connected(doors.key("ann", "read")) as reader:
+        assert reader.send([bid(), bid()]).refused == [(0, "FORBIDDEN"), (1, "FORBIDDEN")]
+    # An HMAC key's text is no CURVE key, whatever it looks like; a chosen routing id is refused.
+    socket = _socket(doors, ann, routing_id=b"ann")
+    socket.send_multipart([protocol.HELLO, msgspec.msgpack.encode(Hello(1))])
+    assert socket.recv_multipart()[0] == protocol.GONE
+    socket.close()
 
 
-def test_the_gateway_is_killed_and_nothing_is_missed(setting: Setting) -> None:
-    with setting.connected(ANN) as client:
-        seen = [r["index"] for r in client.reports(1.0)]
-        for round_ in range(3):
-            client.send_later([bid(f"k{round_}")])
-            setting.kill()
-            setting.start()
-            client.connect(60.0)
-            until(client, lambda r: r["index"] > client.last_index - 1 or True)
-        client.send([bid("last")])
-        found = until(client, lambda r: r["kind"] == ReportKind.CLIENT_ID)
-        assert found is not None
-        # An independent reading of everything from the beginning agrees.
-        with setting.client(ANN) as fresh:
-            fresh.connect(60.0, after=0)
-            whole = [r["index"] for r in fresh.reports(1.0)]
-        assert whole == sorted(set(whole))
-        assert set(seen) <= set(whole)
+def test_a_revoked_key_ends_its_session(doors: Doors) -> None:
+    doors.user("rita")
+    key = doors.key("rita")
+    with doors.connected(key) as client:
+        began = time.monotonic()
+        doors.admin("/keys/revoke", {"api_key": key[0]})
+        ended(client, "revoked")
+        assert time.monotonic() - began < 5
+        with pytest.raises(ClientError):
+            client.connect(0.5)
 
 
-def test_the_engine_starts_again_under_a_client(setting: Setting) -> None:
-    with setting.connected(ANN) as client:
-        epoch = client.epoch
-        assert setting.venue.stop() == 0
-        refused = client.send([bid()])
-        assert refused.refused == [(0, "NOT_RUNNING")]
-        setting.venue.start()
-        setting.venue.until_running()
-        wait_until(lambda: client.poll(0.05) or client.epoch > epoch, 60, "no new epoch was heard")
-        wait_until(lambda: client.send([bid()]).count == 1, 30, "the door didn't open again")
-        assert client.epoch > epoch and client.epoch_index > 0
+def test_a_drop_copy_hears_every_account_of_its_user(doors: Doors) -> None:
+    first = doors.user("firm")
+    second = int(doors.admin("/accounts", {"name": "firm", "parent": first})["account"])
+    doors.deposit(second)
+    keys = [doors.key("firm", account=account) for account in (first, second)]
+    with (
+        doors.connected(keys[0]) as one,
+        doors.connected(keys[1]) as two,
+        doors.connected(keys[0], orders=False, accounts=[first, second]) as copy,
+    ):
+        assert copy.send([bid()]).refused == [(0, "FORBIDDEN")]
+        sent = [one.send([bid("x")]), two.send([bid("x")])]
+        for taken in sent:
+            answer(copy, taken.first_request)
+        clean(one)
+        clean(two)
+        found = [(r["index"], r["account"]) for r in copy.reports(0.3)]
+        assert found == sorted(found) and {a for _, a in found} == {first, second}
+    other = doors.client(keys[0], accounts=[first, second + 1])
+    with pytest.raises(ClientError, match="is not the key's user's"):
+        other.connect(5.0)
+    other.close()
 
 
-def test_silence_cancels_what_is_open(setting: Setting) -> None:
-    with setting.connected(BOB) as watcher:
-        quiet = setting.connected(BOB, cancel_on_disconnect=True)
-        taken = quiet.send([bid("quiet", tif=int(Tif.GTC))])
-        answer = until(quiet, lambda r: r.get("request") == taken.first_request)
-        if answer["status"] == Status.NEW:
-            # It says nothing more; three heartbeats later its order is gone.
-            ended = until(
-                watcher,
-                lambda r: (
-                    r["kind"] == ReportKind.ORDER
-                    and r["order_id"] == answer["order_id"]
-                    and r["status"] == Status.CANCELED
-                ),
-            )
-            assert ended["reason"] == Reason.CANCEL_ALL
+# ---------------------------------------------------------------- bad input
+
+
+def _socket(doors: Doors, key: tuple[str, str], routing_id: bytes = b"") -> zmq.Socket[bytes]:
+    """A bare connection that says what it likes."""
+    socket = zmq.Context.instance().socket(zmq.DEALER)
+    socket.curve_serverkey = doors.server_key.encode()
+    socket.curve_publickey, socket.curve_secretkey = (text.encode() for text in key)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.RCVTIMEO, 10_000)
+    if routing_id:
+        socket.setsockopt(zmq.ROUTING_ID, routing_id)
+    socket.connect(doors.config.zmq_endpoints[0])
+    return socket
+
+
+BAD_MESSAGES = [
+    [b""],
+    [b"O"],
+    [b"\xff" * 40, b"x"],
+    [b"Z", b"x"],
+    [b"O", b"short", b"\x90"],
+    [b"O", NUMBER.pack(7, 0), b"\x90"],
+    [b"O", NUMBER.pack(-1, 0), b"\x90"],
+    [b"O", NUMBER.pack(1, 0), b"\x90", b"more"],
+    [b"H", b"\xc1"],
+    [b"H", msgspec.msgpack.encode({"session": 0})],
+    [b"H", msgspec.msgpack.encode({"session": 1, "account": 5})],
+    [b"p"],
+    [b"x"] * 300,
+]
+BAD_BODIES = [
+    b"",
+    b"\xc1",
+    b"\xdd\xff\xff\xff\xff",
+    b"\x91" * 5000,
+    msgspec.msgpack.encode([{"op": "place"}] * (protocol.ORDERS_MAX + 1)),
+    msgspec.msgpack.encode([{"op": "VENUE_STATE"}]),
+    msgspec.msgpack.encode([{"op": "place", "side": 256}]),
+    msgspec.msgpack.encode([{"op": "place", "price_ticks": 1.5}]),
+    msgspec.msgpack.encode([{"op": "place", "price_ticks": 1 << 63}]),
+    msgspec.msgpack.encode([{"op": "place", "client_id": "é" * 10}]),
+    msgspec.msgpack.encode([{"op": "place", "account": 1}]),
+    msgspec.msgpack.encode([{"op": "place", "trigger_ticks": 1}]),
+    msgspec.msgpack.encode([{"op": "place", "qty_lots": float("nan")}]),
+]
+
+
+def test_whatever_is_sent_is_answered_or_dropped(
+    doors: Doors, ann: tuple[str, str], bob: tuple[str, str]
+) -> None:
+    gateway = psutil.Process(doors.processes["zmq"].pid)
+    for session, bad in enumerate(BAD_MESSAGES, 100):
+        socket = _socket(doors, ann)
+        if bad[0] != b"H":
+            socket.send_multipart([protocol.HELLO, msgspec.msgpack.encode(Hello(session))])
+            assert socket.recv_multipart()[0] == protocol.WELCOME
+        socket.send_multipart(bad)
+        while (got := socket.recv_multipart())[0] == protocol.CURRENT:
+            pass
+        assert got[0] == protocol.GONE, (bad[:3], got)
+        socket.close()
+    with doors.connected(bob) as witness:
+        socket = _socket(doors, ann)
+        socket.send_multipart([protocol.HELLO, msgspec.msgpack.encode(Hello(99))])
+        before, number, answers = 0, 0, 0
+        rng = random.Random(5)
+        for round_ in range(4):
+            for bad in BAD_BODIES * 20:
+                number += 1
+                body = bad if round_ % 2 == 0 else rng.randbytes(rng.randrange(200))
+                kind = b"O" if rng.random() < 0.5 else b"R"
+                socket.send_multipart([kind, NUMBER.pack(number, rng.choice((0, 64, 255))), body])
+                while answers < number:
+                    got = socket.recv_multipart()
+                    if got[0] == protocol.TAKEN:
+                        answers += 1
+                        taken = msgspec.msgpack.decode(got[1], type=Taken)
+                        assert taken.number == number
+                        assert all("MALFORMED" in w or w == "FORBIDDEN" for _, w in taken.refused)
+            if round_ == 0:
+                before = gateway.memory_info().rss
+            witness.poll()
+        assert gateway.memory_info().rss < before + (16 << 20)
+        socket.close()
+        # A message beyond the limit costs its sender the connection, and nobody else anything.
+        socket = _socket(doors, ann)
+        socket.send_multipart([protocol.HELLO, msgspec.msgpack.encode(Hello(98))])
+        assert socket.recv_multipart()[0] == protocol.WELCOME
+        socket.send_multipart([b"O", NUMBER.pack(1, 0), b"\x00" * (1 << 20)])
+        socket.send_multipart([protocol.PING, b""])
+        while (got := socket.recv_multipart())[0] == protocol.CURRENT:
+            pass
+        assert got[0] == protocol.GONE
+        socket.close()
+        answer(witness, witness.send([bid("alive")]).first_request)
+        clean(witness)
+
+
+def test_who_reads_slowly_gets_everything_and_delays_nobody(
+    doors: Doors, ann: tuple[str, str]
+) -> None:
+    with doors.connected(ann) as client:
+        slow = _socket(doors, ann)
+        slow.setsockopt(zmq.RCVHWM, 10)
+        slow.disconnect(doors.config.zmq_endpoints[0])
+        slow.connect(doors.config.zmq_endpoints[0])
+        slow.send_multipart([protocol.HELLO, msgspec.msgpack.encode(Hello(77))])
+        assert slow.recv_multipart()[0] == protocol.WELCOME
+        for count in range(400):
+            taken = client.send([bid(), Order("cancel_all", symbol=0)] * 4)
+            assert taken.count == 8
+            if count % 50 == 0:
+                slow.send_multipart([protocol.PING, b""])
+        client.settle()
+        answer(client, taken.first_request + 7)
+        previous, newest = -1, client.last_index
+        while previous < newest:
+            got = slow.recv_multipart()
+            if got[0] == protocol.REPORTS:
+                assert int.from_bytes(got[1], "little", signed=True) == previous
+                indices = np.frombuffer(got[2], np.int64)
+                assert (np.diff(indices) > 0).all() and indices[0] > previous
+                previous = int(indices[-1])
+        slow.close()
+        clean(client)
+
+
+# ---------------------------------------------------------------- sessions, silence, kills
+
+
+def test_a_message_said_twice_is_done_once(doors: Doors, ann: tuple[str, str]) -> None:
+    with doors.connected(ann) as client:
+        first = client.send([bid(), bid()])
+        assert client.send([bid()]).number == 2
+        message = [protocol.ORDERS, NUMBER.pack(1, 0), msgspec.msgpack.encode([bid(), bid()])]
+        socket = client._socket_or_no()
+        socket.send_multipart(message)
+        assert client.taken() == first
+        opened = [r for r in client.reports(0.3) if r["kind"] == ReportKind.ORDER]
+        assert len(opened) == 3
+        clean(client)
+        socket.send_multipart([protocol.ORDERS, NUMBER.pack(9, 0), message[2]])
+        ended(client, "must be 4")
+        client.connect()
+        assert client.send([bid()]).number == 4
+        clean(client)
+
+
+def test_silence_cancels_what_is_open(doors: Doors, ann: tuple[str, str]) -> None:
+    with doors.connected(ann) as watcher:
+        quiet = doors.connected(ann, cancel_on_disconnect=True)
+        order = answer(quiet, quiet.send([bid("quiet")]).first_request)["order_id"]
+        # It says nothing more; three heartbeats later its order is gone.
+        gone = until(watcher, lambda r: r.get("order_id") == order and r["status"] == 3)
+        assert gone["reason"] == Reason.CANCEL_ALL
         quiet.close()
+        # The gateway's death is a silence as well: its successor keeps the promise.
+        quiet = doors.connected(ann, cancel_on_disconnect=True)
+        stays = doors.connected(ann, cancel_on_disconnect=True)
+        order = answer(quiet, quiet.send([bid("quiet2")]).first_request)["order_id"]
+        quiet.close()
+        doors.kill_gateway()
+        doors.open_gateway()
+        watcher.connect(30.0)
+        gone = until(watcher, lambda r: r.get("order_id") == order and r["status"] == 3)
+        assert gone["reason"] == Reason.CANCEL_ALL
+        stays.close()
+
+
+def everything(doors: Doors, key: tuple[str, str]) -> list[dict[str, Any]]:
+    """All reports of an account from the beginning, heard by somebody else."""
+    client = doors.client(key)
+    client.connect(30.0, after=0)
+    client.settle(30.0)
+    found = list(client.reports(0.3))
+    client.close()
+    indices = [r["index"] for r in found]
+    assert indices == sorted(set(indices))
+    return found
+
+
+def pump(clients: list[Client], what: Callable[[], Any], seconds: float, why: str) -> None:
+    """Wait for something while the clients stay alive."""
+
+    def look() -> Any:
+        for client in clients:
+            client.poll(0.01)
+        return what()
+
+    wait_until(look, seconds, why)
+
+
+def answers_of(reports: list[dict[str, Any]]) -> Counter[int]:
+    """How often each request was answered."""
+    return Counter(r["request"] for r in reports if r.get("request"))
+
+
+def test_the_gateway_is_killed_and_nothing_is_lost_or_doubled(doors: Doors) -> None:
+    """Orders without names: only the session's numbers tell a second order from a second copy."""
+    doors.user("kit")
+    key = doors.key("kit")
+    rng = random.Random(3)
+    got: dict[int, Taken] = {}
+    with doors.connected(key) as client:
+        for _ in range(3):
+            for _ in range(rng.randrange(10, 30)):
+                last = client.send_later([bid()] * 3)
+                if rng.random() < 0.2:
+                    client.poll()
+            doors.kill_gateway()
+            doors.open_gateway()
+            client.connect(30.0)
+            client.settle(30.0)
+            assert client.not_accepted == []
+            while last not in got:
+                taken = client.taken()
+                got[taken.number] = taken
+            assert [t.refused for t in got.values() if t.refused] == []
+        seen = everything(doors, key)
+    assert sorted(got) == list(range(1, last + 1)) and all(t.count == 3 for t in got.values())
+    answers = answers_of(seen)
+    requests = [t.first_request + k for t in got.values() for k in range(3)]
+    assert len(set(requests)) == 3 * last
+    assert [answers[request] for request in requests] == [1] * len(requests)
+    # What is open is what was asked for, and not one order more.
+    placed = [r for r in seen if r["kind"] == ReportKind.ORDER and r["status"] == Status.NEW]
+    assert len(placed) == 3 * last
+
+
+def test_the_engine_is_killed_under_its_clients(doors: Doors) -> None:
+    doors.user("kate")
+    key = doors.key("kate")
+    with doors.connected(key) as client, doors.connected(key, records=False) as other:
+        client.settle(30.0)
+        epoch = client.epoch
+        for _ in range(30):
+            client.send_later([bid()] * 3)
+        client.poll()
+        os.kill(doors.venue.pid, signal.SIGKILL)
+        doors.venue.until_ended()
+        doors.venue.end()
+        taken = [client.taken(20.0) for _ in range(30)]
+        assert client.send([bid()]).refused == [(0, "NOT_RUNNING")]
+        doors.venue.start()
+        both = [client, other]
+        pump(both, lambda: client.epoch > epoch, 120, "no epoch was heard")
+        pump(both, lambda: client.current and other.current, 30, "not current")
+        assert other.epoch == client.epoch
+        again = client.send([bid("again")])
+        assert again.count == 1
+        answer(client, again.first_request)
+        lost = set(client.not_accepted)
+        seen = everything(doors, key)
+        client.connect()
+        clean(client)
+    answers = answers_of(seen)
+    for t in taken:
+        for request in range(t.first_request, t.first_request + t.count):
+            assert answers[request] == (request not in lost)
+    assert again.first_request > max(r for r in answers if r != again.first_request)
+    assert answers[again.first_request] == 1
+
+
+def test_snippet_of_readme(
+    doors: Doors, ann: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "README.md").read_text()
+    snippet = text.partition("```python perpcore native client\n")[2].partition("```")[0]
+    names = ("ENDPOINT", "SERVER", "PUBLIC", "SECRET")
+    exec(
+        snippet,
+        dict(zip(names, (doors.config.zmq_endpoints[1], doors.server_key, *ann), strict=True)),
+    )
+    statuses = [
+        line.rpartition("'status': ")[2][0] for line in capsys.readouterr().out.splitlines()
+    ]
+    assert statuses[0] == str(int(Status.NEW)) and str(int(Status.CANCELED)) in statuses
+
+
+def test_it_says_goodbye(doors: Doors, ann: tuple[str, str]) -> None:
+    client = doors.connected(ann)
+    doors.processes["zmq"].terminate()
+    ended(client, "the gateway stops")
+    assert doors.processes["zmq"].wait(20) == 0
+    client.close()
