@@ -17,6 +17,7 @@ killed, it is simply started again.
 
 from __future__ import annotations
 
+import logging
 import select
 import signal
 import sys
@@ -36,10 +37,12 @@ from shm.config import Config, ConfigError
 from shm.control import Phase
 from shm.door import Door
 from shm.kinds import command
+from shm.logs import say, set_up
 from shm.notify import notify
 from shm.segment import Segment, SegmentError
 from shm.units import SOURCES_MAX
 
+LOG: Final = logging.getLogger("perpcore.clock")
 PRODUCER: Final = "clock"
 SECOND_NS: Final = 1_000_000_000
 AGAIN_SECONDS: Final = 0.1  # between two looks for an engine
@@ -217,9 +220,10 @@ def run(
     until_stopped   end when the engine has been stopped in order, as part of `perpcore up`
     """
 
+    set_up("clock", config.instance, "error" if quiet else config.log_level)
+
     def log(text: str) -> None:
-        if not quiet:
-            print(f"clock: {text}", file=sys.stderr, flush=True)
+        say(LOG, logging.INFO, text)
 
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -239,10 +243,10 @@ def run(
             time.sleep(AGAIN_SECONDS)
             continue
         except ConfigError as error:
-            log(str(error))
+            say(LOG, logging.ERROR, str(error))
             return 1
         said = ""
-        log(f"attached, epoch {clock.door.view.epoch}")
+        say(LOG, logging.INFO, "attached", epoch=clock.door.view.epoch)
         notify(f"STATUS=epoch {clock.door.view.epoch}")
         try:
             beat_ns = 0

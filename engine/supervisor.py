@@ -26,7 +26,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -45,12 +44,14 @@ from shm.counters import COUNTER_CELLS, Counter
 from shm.cursors import HEARTBEAT_NS, doorbell
 from shm.errors import ErrorTable
 from shm.ingress import HEAD, LAST_REQUEST, TAIL, segment_name
+from shm.logs import record_of
 from shm.notify import Patience, notify
 from shm.pointers import table
 from shm.segment import list_segments, remove_segments
 from shm.units import PRODUCER_SHIFT
 from shm.wait import request_stop
 
+ROLE: Final = "engine"
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 EXIT_CLEAN: Final = 0
@@ -73,15 +74,17 @@ STARTS_LAST: Final = ("journal", "publish", "settle", "risk", "match", "sequence
 
 
 class Log:
-    """Structured records, one JSON object a line."""
+    """Structured records, one JSON object a line (shm/logs.py)."""
 
     def __init__(
         self,
         stream: IO[str] | None,
         level: str = "info",
         sink: Callable[[dict[str, Any]], None] | None = None,
+        instance: str = "",
     ) -> None:
         """stream: where lines go; sink: is called with every record as well."""
+        self._instance = instance
         self._stream = stream
         self._least = LEVELS.index(level)
         self._sink = sink
@@ -93,9 +96,9 @@ class Log:
     ) -> None:
         if LEVELS.index(level) < self._least:
             return
-        at = datetime.fromtimestamp((ts_ns or time.time_ns()) / 1e9, UTC)
-        record = {"ts": at.isoformat(timespec="microseconds"), "level": level, "who": who}
-        record |= {"event": event, **fields}
+        record = record_of(
+            level, event, role=ROLE, instance=self._instance, who=who, ts_ns=ts_ns, **fields
+        )
         if self.errors is not None and level in ("warning", "error"):
             more = ", ".join(f"{name} {value}" for name, value in fields.items())
             self.errors.note(who, f"{level}: {event}{': ' if more else ''}{more}")

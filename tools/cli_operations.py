@@ -364,3 +364,40 @@ def alert(unit: str, instance: str | None, config_path: Path | None) -> None:
     from tools.alert import send
 
     click.echo(send(config_of(config_path, instance=instance), unit))
+
+
+@COMMANDS.append
+@click.command(
+    cls=Examples,
+    epilog="""
+    perpcore trace 0af7651916cd43dd8448eb211c80319c
+    perpcore trace 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 --data /srv/perpcore
+    perpcore trace 4711 --json
+    """,
+)
+@click.argument("asked", metavar="ID")
+@configured
+@as_json
+def trace(
+    asked: str,
+    config_path: Path | None,
+    settings: tuple[str, ...],
+    instance: str | None,
+    data_dir: str | None,
+    as_json: bool,
+) -> None:
+    """Show the way of a request: hops, reports, ledger.
+
+    ID is a trace id (X-Trace-Id), a W3C traceparent, or the number of a command or of an order.
+    Beside a running exchange or without one; hops that left no mark are shown without an instant.
+    """
+    config = config_of(config_path, settings, instance=instance, data_dir=data_dir)
+    from tools import trace as module
+
+    found = module.stories(Path(config.data_dir), asked)
+    if as_json:
+        print_json([module.as_data(story) for story in found])
+        return
+    for story in found:
+        for line in module.as_text(story):
+            click.echo(line)

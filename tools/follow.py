@@ -6,13 +6,15 @@ Writes  a line when it is ready, one when it has ended.
 
 from __future__ import annotations
 
-import sys
+import logging
 from typing import Final
 
 from gateways.follow import Follower
 from shm.config import Config
+from shm.logs import say, set_up
 from shm.notify import Patience
 
+LOG: Final = logging.getLogger("perpcore.follow")
 FOLLOWERS: Final = ("accounts", "marketdata", "history")
 _START_SECONDS: Final = 600.0
 
@@ -44,10 +46,10 @@ def compile_kernels() -> None:
 
 def run(which: str, config: Config) -> int:
     """Follow until a signal says stop; returns the exit code."""
+    set_up("follower", config.instance, config.log_level, which)
     with Patience(_START_SECONDS):
         follower = make(which, config)
-    say = f"perpcore follow {which} ({config.instance})"
-    print(f"{say}: from report {follower.source.next}", file=sys.stderr, flush=True)
+    say(LOG, logging.INFO, "following", report=follower.source.next)
     follower.run()
-    print(f"{say}: stopped at report {follower.source.next}", file=sys.stderr, flush=True)
+    say(LOG, logging.INFO, "stopped", report=follower.source.next)
     return 0

@@ -7,7 +7,7 @@ Never   holds the engine back.
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +20,12 @@ from ledger.files import LedgerError, ledger_folder
 from ledger.store import Ledger
 from shm.config import Config
 from shm.files import DataError, read_manifest
+from shm.logs import say, set_up
 from shm.notify import Patience
 
 Array = np.ndarray[Any, Any]
 
+LOG: Final = logging.getLogger("perpcore.ledger")
 NAME: Final = "ledger"
 _WAIT_S: Final = 0.1
 _START_SECONDS: Final = 600.0
@@ -52,11 +54,12 @@ class LedgerFollower(Follower):
         self.ledger.commit()
         breaks = self.ledger.flushed["breaks"]
         if breaks != self._told_breaks:
-            print(
-                f"perpcore ledger: {breaks - self._told_breaks} reports differ from the books, the "
-                f"last at command {self.ledger.seq} or before: perpcore ledger reconcile",
-                file=sys.stderr,
-                flush=True,
+            say(
+                LOG,
+                logging.WARNING,
+                "reports differ from the books: perpcore ledger reconcile",
+                reports=breaks - self._told_breaks,
+                last_seq=self.ledger.seq,
             )
             self._told_breaks = breaks
 
@@ -71,6 +74,7 @@ class LedgerFollower(Follower):
 
 def run(config: Config) -> int:
     """Follow the engine until SIGTERM; returns the exit code."""
+    set_up("ledger", config.instance, config.log_level)
     data = Path(config.data_dir)
     while True:
         try:
@@ -81,8 +85,7 @@ def run(config: Config) -> int:
     try:
         with Patience(_START_SECONDS):
             follower = LedgerFollower(config)
-        print(f"perpcore ledger ({config.instance}): from report {follower.source.next}",
-              file=sys.stderr, flush=True)  # fmt: skip
+        say(LOG, logging.INFO, "following", report=follower.source.next)
         follower.run()
     except LedgerError as error:
         raise click.ClickException(str(error)) from error

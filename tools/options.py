@@ -32,6 +32,7 @@ def operator_errors() -> tuple[type[Exception], ...]:
         "tools.flow": "FlowError",
         "tools.inspect": "InspectError",
         "tools.install": "InstallError",
+        "tools.trace": "TraceError",
         "shm.files": "DataError",
         "gateways.http.adminclient": "AdminError",
         "gateways.users.seal": "SealError",

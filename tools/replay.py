@@ -174,7 +174,7 @@ def serve(config: Config, cores: int) -> None:
     from engine.supervisor import Log, Supervisor
 
     with open(Path(config.data_dir) / "engine.log", "a") as stream:
-        log = Log(stream, config.log_level)
+        log = Log(stream, config.log_level, instance=config.instance)
         raise SystemExit(Supervisor(config, workers_for(config, cores), log, restarts_max=0).run())
 
 

@@ -22,6 +22,7 @@ from shm.config import Config, ConfigError, workers_for
 from shm.control import Phase, View, text_of
 from shm.counters import Counter, Counters, Timing
 from shm.histogram import percentiles
+from shm.logs import text_of as text_of_record
 from shm.segment import SegmentError, list_segments, process_start
 
 if TYPE_CHECKING:
@@ -149,13 +150,10 @@ class _Up:
 
     def hear(self, record: dict[str, Any]) -> None:
         """A log record; the person in front of the screen sees those that matter."""
-        more = {k: v for k, v in record.items() if k not in ("ts", "level", "who", "event")}
         if record["event"] == "compiling":
             self.say(f"  compiling {record['what']} (once; kept for the next start)")
         elif self.seen_by_people and record["level"] in ("warning", "error"):
-            details = ", ".join(f"{name} {value}" for name, value in more.items())
-            print(f"{record['level']}: {record['who']}: {record['event']}: {details}",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            print(text_of_record(record), file=sys.stderr, flush=True)
 
     def running(self, group: Group) -> None:
         """The engine has come up, for the first time or again."""
@@ -292,7 +290,7 @@ def up(
         data = Path(config.data_dir)
         data.mkdir(mode=0o750, parents=True, exist_ok=True)
         stream = open(data / "engine.log", "a")  # noqa: SIM115 - for as long as we run
-    log = Log(stream, config.log_level, front.hear)
+    log = Log(stream, config.log_level, front.hear, config.instance)
 
     def tick(group: Group) -> None:
         front.tick(group)

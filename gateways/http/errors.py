@@ -164,6 +164,7 @@ class ApiError(Exception):
         self.message = usual_message.format(*about) if message is None else message
         self.status = usual_status if status is None else status
         self.retry_after_s = 0
+        self.account: int | None = None  # who asked, once that is known
         super().__init__(f"{code} {self.message}")
 
     @property

@@ -16,6 +16,7 @@ from gateways.http.desk import Desk
 from gateways.http.errors import ApiError
 from gateways.http.limits import Limits
 from gateways.http.orders import AccountState
+from gateways.http.refusals import Refusals
 from gateways.http.rows import Origin
 from gateways.http.schema import Values
 from gateways.http.signing import digest_of
@@ -44,6 +45,7 @@ class Gate:
         self.store = store
         self.keys = keys
         self.limits = limits
+        self.refusals = Refusals()
         self._view: AccountView | None = None
         self._history: History | None = None
         self.venue = Venue(self.view)

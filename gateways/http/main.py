@@ -37,6 +37,7 @@ from gateways.users.seal import Seal
 from gateways.users.store import Store
 from shm.config import Config, ConfigError
 from shm.files import DataError, read_manifest
+from shm.logs import Bounded, say, set_up
 from shm.notify import Patience, notify
 from shm.reportlog import ReportLogReader
 
@@ -157,7 +158,7 @@ async def serve(config: Config, producer: str, stop: asyncio.Event) -> None:
         await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
         host, port = listener.getsockname()[:2]
         scheme = "https" if tls else "http"
-        LOG.info("perpcore gateway %s: %s://%s:%s", producer, scheme, host, port)
+        say(LOG, logging.INFO, "serving", url=f"{scheme}://{host}:{port}")
     notify("READY=1")
     try:
         await beat(gate.desk, stop)
@@ -185,7 +186,7 @@ async def serve_admin(config: Config, stop: asyncio.Event) -> None:
     admin = Administrator(config, store, seal, desk)
     await desk.start()
     runner = await listen(AdminSocket(admin, Logins(store, master), desk), config.admin_socket)
-    LOG.info("perpcore gateway admin: %s", config.admin_socket)
+    say(LOG, logging.INFO, "serving", socket=str(config.admin_socket))
     notify("READY=1")
     try:
         await beat(desk, stop)
@@ -206,7 +207,9 @@ def admin_desk(config: Config) -> Desk:
 
 def run(config: Config, producer: str) -> int:
     """Run one gateway in the foreground, or the operators' socket; returns the exit code."""
-    logging.basicConfig(level=config.log_level.upper(), format="%(message)s")
+    set_up("gateway", config.instance, config.log_level, producer)
+    for name in ("aiohttp.server", "aiohttp.web", "asyncio"):
+        logging.getLogger(name).addFilter(Bounded())
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_until_told(config, producer))
     return 0

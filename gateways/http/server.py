@@ -33,9 +33,10 @@ from gateways.http.routes import BY_NAME
 from gateways.http.schema import Route, Security, parse, weight_of
 from gateways.http.signing import Pairs, pairs, payload
 from gateways.http.sockets import PATH, streams
-from gateways.http.traces import Trace, trace_of, trace_text
+from gateways.http.traces import trace_of
 from gateways.users.keyring import Address, address_of
 from gateways.users.store import Key
+from shm.traces import Trace, trace_text
 
 LOG: Final = logging.getLogger("perpcore.http")
 HEADERS: Final = {
@@ -136,17 +137,15 @@ class Front:
         """Every request comes through here."""
         self.requests += 1
         recv_ns = clock_ns()
-        headers = dict(HEADERS)
+        trace = trace_of(request.headers)
+        headers = {**HEADERS, "X-Trace-Id": trace_text(trace)}
         origin = request.headers.get("Origin")
         if origin is not None:
             self._cors(origin, headers)
+        path, _, query = request.raw_path.partition("?")
         try:
-            path = request.raw_path
-            path, _, query = path.partition("?")
             if request.headers.get("Upgrade", "").lower() == "websocket":
-                return await self._websocket(request, path)
-            trace = trace_of(request.headers)
-            headers["X-Trace-Id"] = trace_text(trace)
+                return await self._websocket(request, path, headers["X-Trace-Id"])
             if request.method == "OPTIONS":
                 return self._preflight(request, path, headers)
             page = openapi.PAGES.get(path) if request.method == "GET" else None
@@ -160,18 +159,21 @@ class Front:
             body = result if isinstance(result, bytes) else msgspec.json.encode(result)
             return web.Response(body=body, headers=headers)
         except ApiError as error:
-            return self._refused(error, headers)
+            refused = error
         except web.HTTPRequestEntityTooLarge:
-            return self._refused(ApiError(-1101, status=413), headers)
+            refused = ApiError(-1101, status=413)
         except web.HTTPException as error:
-            return self._refused(ApiError(-1013, status=error.status), headers)
+            refused = ApiError(-1013, status=error.status)
         except ViewError:
-            return self._refused(ApiError(-1001), headers)
+            refused = ApiError(-1001)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:
-            LOG.exception("request failed: %s %s", request.method, request.path)
-            return self._refused(ApiError(-1000), headers)
+            self.gate.refusals.bug(trace, f"{request.method} {path}")
+            refused = ApiError(-1000)
+        where = f"{request.method} {path}"
+        self.gate.refusals.note(refused, trace, where, request.remote or "local")
+        return self._refused(refused, headers)
 
     async def _route(
         self,
@@ -207,7 +209,11 @@ class Front:
         if route.orders:
             self._count_orders(route, caller.key, now_ms, headers)
         call = Call(self.gate, values, caller.key, recv_ns, caller.signed, trace)
-        return await route.handler(call)
+        try:
+            return await route.handler(call)
+        except ApiError as error:
+            error.account = caller.key.account if caller.key is not None else None
+            raise
 
     def _count_orders(
         self, route: Route, key: Key | None, now_ms: int, headers: dict[str, str]
@@ -242,7 +248,7 @@ class Front:
         self, request: web.BaseRequest, path: str, headers: dict[str, str]
     ) -> web.Response:
         if "Access-Control-Allow-Origin" not in headers:
-            return self._refused(ApiError(-5000, path[:128], "OPTIONS"), headers)
+            raise ApiError(-5000, path[:128], "OPTIONS")
         headers["Access-Control-Allow-Methods"] = METHODS
         headers["Access-Control-Allow-Headers"] = (
             "X-MBX-APIKEY, Authorization, Content-Type, X-Trace-Id, traceparent"
@@ -259,7 +265,9 @@ class Front:
 
     # ------------------------------------------------------------ WebSockets
 
-    async def _websocket(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+    async def _websocket(
+        self, request: web.BaseRequest, path: str, trace: str
+    ) -> web.StreamResponse:
         api = path.rstrip("/") == WS_API
         if not api and PATH.fullmatch(path) is None:
             raise ApiError(-5000, path[:128], request.method)
@@ -276,6 +284,7 @@ class Front:
         ws = web.WebSocketResponse(
             max_msg_size=self.config.frame_bytes_max, autoping=False, compress=False
         )
+        ws.headers["X-Trace-Id"] = trace
         self._sockets[shown] = self._sockets.get(shown, 0) + 1
         self._open.add(ws)
         try:

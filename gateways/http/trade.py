@@ -262,12 +262,13 @@ async def countdown(call: Call) -> Json:
 # ---------------------------------------------------------------- several at once
 
 
-async def _each(work: list[Callable[[], Awaitable[Json]]]) -> list[Json]:
-    """All of them at once; what fails says so in its place."""
+async def _each(call: Call, work: list[Callable[[], Awaitable[Json]]]) -> list[Json]:
+    """All of them at once; what fails says so in its place, and in the log."""
     done = await asyncio.gather(*(one() for one in work), return_exceptions=True)
     found = []
-    for result in done:
+    for part, result in enumerate(done):
         if isinstance(result, ApiError):
+            call.gate.refusals.note(result, call.trace, f"batchOrders {part}", "", call.account)
             found.append(result.body)
         elif isinstance(result, BaseException):
             raise result
@@ -297,7 +298,7 @@ async def place_batch(call: Call) -> list[Json]:
             raise ApiError(-4120)
         return await _place(call, v, state, part, "NONE")
 
-    return await _each(_each_order(call, ORDER_PARAMS, run))
+    return await _each(call, _each_order(call, ORDER_PARAMS, run))
 
 
 async def modify_batch(call: Call) -> list[Json]:
@@ -307,7 +308,7 @@ async def modify_batch(call: Call) -> list[Json]:
     async def run(v: Values, part: int) -> Json:
         return await _modify(call, v, state, part)
 
-    return await _each(_each_order(call, MODIFY_PARAMS, run))
+    return await _each(call, _each_order(call, MODIFY_PARAMS, run))
 
 
 async def cancel_batch(call: Call) -> list[Json]:
@@ -332,7 +333,7 @@ async def cancel_batch(call: Call) -> list[Json]:
 
         return work
 
-    return await _each([one(part, sent) for part, sent in enumerate(wanted)])
+    return await _each(call, [one(part, sent) for part, sent in enumerate(wanted)])
 
 
 # ---------------------------------------------------------------- looking

@@ -7,7 +7,6 @@ Writes  replies in any order; `id` says which request each belongs to.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any, Final
 
 import msgspec
@@ -17,16 +16,18 @@ from gateways.http.auth import NOBODY, SIGNED, Caller, authenticate, check_sessi
 from gateways.http.errors import ApiError
 from gateways.http.frames import POLICY, Socket
 from gateways.http.gate import Call, Gate, clock_ns
+from gateways.http.refusals import WHERE_MAX
 from gateways.http.routes import BY_NAME
 from gateways.http.schema import Raw, Route, Security, parse, read_json, weight_of
 from gateways.http.signing import check_time, sorted_payload
 from gateways.http.sockets import Bucket, keep_alive, receive
-from gateways.http.traces import new_trace
+from gateways.http.traces import message_trace
 from gateways.users.keyring import Address, allowed
 from gateways.users.store import Key, Scope
 from shm.config import Http
+from shm.traces import Trace, new_trace, trace_text
 
-LOG: Final = logging.getLogger("perpcore.http")
+WS: Final = "WS"  # stands for the method of HTTP in the log
 HANDSHAKE_WEIGHT: Final = 5
 IN_FLIGHT_MAX: Final = 512
 METHODS: Final[dict[str, Route]] = {
@@ -76,12 +77,15 @@ class Session:
     async def answer(self, text: str) -> None:
         """Do what a message asks, and reply."""
         request_id: Any = None
+        trace: Trace | None = None
+        trace, method = new_trace(), None
         told = self.told
         key: Key | None = None
         try:
             request = read_json("request", text)
             if not isinstance(request, dict):
                 raise ApiError(-1013)
+            trace = message_trace(request)
             request_id = request.get("id")
             if isinstance(request_id, list | dict) or len(str(request_id)) > 64:
                 request_id = None
@@ -92,19 +96,30 @@ class Session:
                 raise ApiError(-1130, "params")
             if str(params.get("returnRateLimits", "true")).lower() == "false":
                 told = False
-            result, key = await self._do(request.get("method"), params)
+            method = request.get("method")
+            result, key = await self._do(method, params, trace)
             reply: dict[str, Any] = {"id": request_id, "status": 200, "result": result}
         except ApiError as error:
-            reply = {"id": request_id, "status": error.status, "error": error.body}
+            reply = self._refused(error, request_id, trace, method)
         except Exception:
-            LOG.exception("websocket request failed")
-            unknown = ApiError(-1000)
-            reply = {"id": request_id, "status": unknown.status, "error": unknown.body}
+            self.gate.refusals.bug(trace, f"{WS} {method}")
+            reply = self._refused(ApiError(-1000), request_id, trace, method)
+        reply["traceId"] = trace_text(trace)
         if told:
             reply["rateLimits"] = self._rate_limits(key)
         self.socket.send(msgspec.json.encode(reply))
 
-    async def _do(self, method: Any, params: dict[str, Raw]) -> tuple[Any, Key | None]:
+    def _refused(
+        self, error: ApiError, request_id: Any, trace: Trace, method: Any
+    ) -> dict[str, Any]:
+        where = f"{WS} {str(method)[:WHERE_MAX]}"
+        account = self.key.account if self.key is not None else None
+        self.gate.refusals.note(error, trace, where, self.socket.address, account)
+        return {"id": request_id, "status": error.status, "error": error.body}
+
+    async def _do(
+        self, method: Any, params: dict[str, Raw], trace: Trace
+    ) -> tuple[Any, Key | None]:
         recv_ns = clock_ns()
         now_ms = recv_ns // 1_000_000
         if method in SESSION:
@@ -127,8 +142,12 @@ class Session:
         if route.orders:
             assert caller.key is not None
             self.gate.limits.order(caller.key.account, route.orders, 1, now_ms)
-        call = Call(self.gate, values, caller.key, recv_ns, caller.signed, new_trace())
-        result = await route.handler(call)
+        call = Call(self.gate, values, caller.key, recv_ns, caller.signed, trace)
+        try:
+            result = await route.handler(call)
+        except ApiError as error:
+            error.account = caller.key.account if caller.key is not None else None
+            raise
         return (msgspec.Raw(result) if isinstance(result, bytes) else result), caller.key
 
     def _caller(self, route: Route, params: dict[str, Raw], now_ms: int) -> Caller:
