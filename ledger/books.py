@@ -27,6 +27,7 @@ from ledger.files import (
     COLUMNS,
     REMAKE,
     LedgerError,
+    QuestionError,
     Segment,
     digest,
     list_segments,
@@ -170,9 +171,9 @@ class Books:
     def cut_seq(self, seq: int) -> Cut:
         """Everything up to and with command `seq`."""
         if seq < 0:
-            raise LedgerError(f"sequence {seq}, must be 0 or more")
+            raise QuestionError(f"sequence {seq}, must be 0 or more")
         if seq > self.head["seq"]:
-            raise LedgerError(f"the books have come to command {self.head['seq']}, not to {seq}")
+            raise QuestionError(f"the books have come to command {self.head['seq']}, not to {seq}")
         return self._cut_at(self._search("seq", seq), seq=seq)
 
     def cut(self, ts_ns: int) -> Cut:
@@ -180,6 +181,12 @@ class Books:
         if ts_ns > self.head["ts_ns"]:
             return self._cut_at(self.entries)
         return self._cut_at(self._search("recorded_ns", ts_ns), ts_ns=ts_ns)
+
+    def cut_entry(self, entries: int) -> Cut:
+        """The first so many entries."""
+        if not 0 <= entries <= self.entries:
+            raise QuestionError(f"there are {self.entries} entries, not {entries}")
+        return self._cut_at(entries)
 
     def now(self) -> Cut:
         return self._cut_at(self.entries)
@@ -263,6 +270,10 @@ class Books:
             found += range(first, min(last, self.entries))
         return found
 
+    def has_customer(self, account: int) -> bool:
+        """Whether anything was ever booked for it."""
+        return bool(((self.keys["key"] & 0xFFFFFFFF) == account).any())
+
     def find_key(self, key: int) -> int | None:
         """Row of an account of the books."""
         found = np.flatnonzero(self.keys["key"] == key)
@@ -296,7 +307,7 @@ class Books:
     def entry_rows(self, first: int, count: int) -> Array:
         """LEDGER_ENTRY rows; `first_leg` counts from the segment's first."""
         if not 0 <= first <= self.entries:
-            raise LedgerError(f"there are entries 0 to {self.entries - 1}, not {first}")
+            raise QuestionError(f"there are entries 0 to {self.entries - 1}, not {first}")
         return self.rows("entries", first, min(first + count, self.entries))
 
     def _segment_of(self, entry: int) -> int:
@@ -403,6 +414,13 @@ class Books:
         if at < len(rows) and int(rows[at]["seq"]) == seq:
             return int(rows[at]["trace_hi"]), int(rows[at]["trace_lo"])
         return None
+
+    def trace_order(self, seq: int) -> int:
+        """The order that the request behind a command was about; 0: none."""
+        rows = self.traces()
+        at = int(np.searchsorted(rows["seq"], seq))
+        known = at < len(rows) and int(rows[at]["seq"]) == seq
+        return int(rows[at]["order_id"]) if known else 0
 
     def find_trace(self, high: int, low: int) -> list[int]:
         """Commands with a trace id."""

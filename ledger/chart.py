@@ -207,6 +207,20 @@ class Event(IntEnum):
     JOURNAL = 35  # custody, capital, network cost: a bookkeeper's own entry
 
 
+# What a report said otherwise than the books, when it was booked.
+CHECK_WALLET: Final = 1
+CHECK_LOTS: Final = 2
+CHECK_COST: Final = 3
+CHECK_FUNDING: Final = 4
+CHECK_ISOLATED: Final = 5
+CHECKS: Final = {
+    CHECK_WALLET: "R2 wallet",
+    CHECK_LOTS: "R1 fills to position",
+    CHECK_COST: "R3 entry value",
+    CHECK_FUNDING: "R3 funding clearing",
+    CHECK_ISOLATED: "R2 isolated wallet",
+}
+
 # Where the money of a deposit or withdrawal is: the top seven bits of its `source`.
 SOURCE_SHIFT: Final = 56
 CUSTODY: Final = (

@@ -104,7 +104,7 @@ class Exporter:
         number = 1
         while True:
             end = min(at + self.chunk, self.last.entries)
-            closing = self.books.balances(self.books._cut_at(end))
+            closing = self.books.balances(self.books.cut_entry(end))
             yield _Chunk(number, at, end, opening, closing)
             if end >= self.last.entries:
                 return

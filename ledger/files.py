@@ -68,6 +68,10 @@ class LedgerError(Exception):
     """The books cannot be used, or cannot answer; says what, where and what to do."""
 
 
+class QuestionError(LedgerError):
+    """The books are sound; what was asked of them has no answer. Whoever asked may read why."""
+
+
 REMAKE: Final = "Move the directory away and run `perpcore ledger rebuild`: it is derived data"
 
 

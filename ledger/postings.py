@@ -24,7 +24,21 @@ from typing import Final
 import numpy as np
 
 from ledger import tables as t
-from ledger.chart import CODE_SHIFT, CUSTODY, LEG_SHIFT, LOTS, SOURCE_SHIFT, SUB_SHIFT, Code, Event
+from ledger.chart import (
+    CHECK_COST,
+    CHECK_FUNDING,
+    CHECK_ISOLATED,
+    CHECK_LOTS,
+    CHECK_WALLET,
+    CODE_SHIFT,
+    CUSTODY,
+    LEG_SHIFT,
+    LOTS,
+    SOURCE_SHIFT,
+    SUB_SHIFT,
+    Code,
+    Event,
+)
 from ledger.tables import (
     Book,
     Reports,
@@ -56,20 +70,6 @@ FAULT: Final = 5  # cells FAULT and FAULT_KEY say what
 
 LEGS_MAX: Final = 32  # of one report's entry
 BLOCK_ENTRIES: Final = 1024
-
-# What a break compared.
-CHECK_WALLET: Final = 1
-CHECK_LOTS: Final = 2
-CHECK_COST: Final = 3
-CHECK_FUNDING: Final = 4
-CHECK_ISOLATED: Final = 5
-CHECKS: Final = {
-    CHECK_WALLET: "R2 wallet",
-    CHECK_LOTS: "R1 fills to position",
-    CHECK_COST: "R3 entry value",
-    CHECK_FUNDING: "R3 funding clearing",
-    CHECK_ISOLATED: "R2 isolated wallet",
-}
 
 _AVAILABLE: Final = int(Code.AVAILABLE)
 _PENDING: Final = int(Code.WITHDRAWAL_PENDING)

@@ -13,14 +13,20 @@ the keys of its custody.
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+from bisect import bisect_left
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from ledger.books import Books, Cut
 from ledger.chart import CODE_SHIFT, Code
-from ledger.files import LedgerError
-from ledger.statements import CUSTOMERS
+from ledger.files import LedgerError, QuestionError
+from ledger.statements import CUSTOMERS, exact_sum
+from shm.files import replace_file
 from shm.units import SYSTEM_ACCOUNTS
 
 FORMAT: Final = "perpcore-liabilities-1"
@@ -63,7 +69,7 @@ class Tree:
             leaf_node(self.salt(customer), customer, owed[customer]) for customer in self.customers
         ]
         if not self.leaves:
-            raise LedgerError("nobody is owed anything at this cut")
+            raise QuestionError("nobody is owed anything at this cut")
         self.rows = [self.leaves]
         while len(self.rows[-1]) > 1:
             below = self.rows[-1]
@@ -95,9 +101,9 @@ class Tree:
 
     def prove(self, customer: int) -> dict[str, Any]:
         """The inclusion proof of one customer: its leaf, and the siblings up to the root."""
-        if customer not in self.customers:
-            raise LedgerError(f"customer {customer} is owed nothing at sequence {self.cut.seq}")
-        at = self.customers.index(customer)
+        at = bisect_left(self.customers, customer)
+        if at == len(self.customers) or self.customers[at] != customer:
+            raise QuestionError(f"customer {customer} is owed nothing at sequence {self.cut.seq}")
         leaf = self.leaves[at]
         path = []
         for row in self.rows[:-1]:
@@ -149,4 +155,91 @@ def liabilities(
     return {c: tuple(line) for c, line in owed.items() if any(line)}, assets, deficits
 
 
-__all__ = ["Code", "Node", "Tree", "leaf_node", "liabilities", "parent_node"]
+# ---------------------------------------------------------------- the proof that was published
+
+
+def salt_path(data: Path) -> Path:
+    """Where the secret of published proofs is kept, for the venue alone."""
+    return data / "proof.key"
+
+
+def root_path(data: Path) -> Path:
+    """What everybody may see of the newest published proof."""
+    return data / "proof.json"
+
+
+def secret_of(data: Path) -> bytes:
+    """The venue's own secret; made when there is none."""
+    path = salt_path(data)
+    if not path.exists():
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(os.urandom(32))
+            file.flush()
+            os.fsync(file.fileno())
+    if path.stat().st_mode & 0o077:
+        raise LedgerError(f"{path}: others may read it. chmod 600 {path}")
+    return path.read_bytes()
+
+
+def publish(data: Path, tree: Tree) -> dict[str, Any]:
+    """Publish a tree's root: customers' proofs are of this one from now on.
+
+    raises   LedgerError when it is not all that customers are owed (R9)
+    """
+    _, assets, deficits = liabilities(tree.books, tree.cut)
+    balances, commodity = tree.books.balances(tree.cut), tree.books.keys["commodity"]
+    wanted = np.isin(tree.books.keys["key"] >> CODE_SHIFT, [int(code) for code in CUSTOMERS])
+    for k, asset in enumerate(assets):
+        owed = -exact_sum(balances[wanted & (commodity == asset)]) + deficits.get(asset, 0)
+        if owed != tree.root.sums[k]:
+            name = tree.books.commodity_name(asset)
+            raise LedgerError(
+                f"the root says {tree.root.sums[k]} {name}, customers are owed {owed}"
+            )
+    said = {**tree.publish(), "entries": tree.cut.entries}
+    replace_file(root_path(data), json.dumps(said).encode())
+    return said
+
+
+def published(data: Path) -> dict[str, Any] | None:
+    """The root that was published last, if any."""
+    try:
+        found: dict[str, Any] = json.loads(root_path(data).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise LedgerError(f"{root_path(data)}: {error}. Publish again: perpcore ledger prove "
+                          "--publish") from None  # fmt: skip
+    return found
+
+
+def published_tree(books: Books, said: dict[str, Any]) -> Tree:
+    """The tree of a published root, made again; LedgerError when the books give another one."""
+    return _tree(books.folder, int(said["entries"]), int(said["sequence"]), said["root"]["hash"])
+
+
+@lru_cache(maxsize=1)
+def _tree(folder: Path, entries: int, seq: int, root: str) -> Tree:
+    books = Books(folder)
+    tree = Tree(books, books.cut_entry(entries)._replace(seq=seq), secret_of(folder.parent))
+    if tree.root.hash.hex() != root:
+        raise LedgerError(
+            f"{root_path(folder.parent)}: the books at sequence {seq} give another root. Verify "
+            "them: perpcore ledger verify"
+        )
+    return tree
+
+
+__all__ = [
+    "Code",
+    "Node",
+    "Tree",
+    "leaf_node",
+    "liabilities",
+    "parent_node",
+    "publish",
+    "published",
+    "published_tree",
+    "secret_of",
+]

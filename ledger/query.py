@@ -1,6 +1,6 @@
 """The books as a JSON API: pure functions from a viewer and parameters to data.
 
-Reads   Books, and the last proof's secret if there is one.
+Reads   Books; the break report and the published proof of the same data directory.
 Writes  nothing.
 Never   shows a customer another's lines: what isn't its own is not found, in the same words as what
         isn't there. An auditor sees everything and changes nothing.
@@ -19,15 +19,19 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple
 
-from ledger import sheet, statements
-from ledger.books import Books, Cut
-from ledger.chart import CHART, CODE_SHIFT, Event, unpack
-from ledger.files import LedgerError
-from ledger.report import entry_data
+import numpy as np
+
+from ledger import proof, sheet, statements
+from ledger.books import Books, Cut, account_path
+from ledger.breaks import BreakReport
+from ledger.chart import CHART, CHECKS, CODE_SHIFT, Event, unpack
+from ledger.files import QuestionError
+from ledger.report import decimal_text, entry_data
 from shm.units import SYSTEM_ACCOUNTS
 
 AUDITOR: Final = "auditor"
 CUSTOMER: Final = "customer"
+PUBLIC: Final = "public"
 LIMIT_MAX: Final = 1000
 
 
@@ -38,7 +42,7 @@ class Viewer(NamedTuple):
     account: int = -1
 
 
-class QueryError(LedgerError):
+class QueryError(QuestionError):
     """A question that cannot be answered: `status` is what HTTP would say."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -116,6 +120,9 @@ class Ask(NamedTuple):
             raise QueryError(400, f"{name} {text!r} is no number")
         return int(text)
 
+    def limit(self) -> int:
+        return min(max(self.number("limit", 100) or 0, 1), LIMIT_MAX)
+
     def cut(self, name: str = "at") -> Cut:
         default = self.books.cut_seq(0) if name == "from" else self.books.now()
         return parse_cut(self.books, self.params.get(name), default)
@@ -160,7 +167,9 @@ def _trial_balance(ask: Ask) -> dict[str, Any]:
 
 def _span(ask: Ask) -> tuple[Cut, Cut]:
     first, last = ask.cut("from"), ask.cut("to" if "to" in ask.params else "at")
-    if first.entries > last.entries:
+    said = [ask.params.get("from", ""), ask.params.get("to", "")]
+    backwards = all(text.isdecimal() for text in said) and int(said[0]) > int(said[1])
+    if first.entries > last.entries or backwards:
         raise QueryError(400, "the period ends before it begins")
     return first, last
 
@@ -181,26 +190,31 @@ def _income(ask: Ask) -> dict[str, Any]:
 def _statement(ask: Ask) -> dict[str, Any]:
     first, last = _span(ask)
     account = ask.customer()
-    if account < SYSTEM_ACCOUNTS:
+    known = ask.viewer.role == CUSTOMER or ask.books.has_customer(account)
+    if account < SYSTEM_ACCOUNTS or not known:
         raise not_found(f"customer {account}")
     return sheet.as_data(statements.customer(ask.books, account, first, last))
 
 
 def _accounts(ask: Ask) -> dict[str, Any]:
-    """Drill-down from a line of a statement: the accounts of one code, with balances."""
-    from ledger.books import account_path
-    from ledger.report import decimal_text
-
+    """Drill-down from a line of a statement: the accounts of one code, with balances; of a
+    customer its own, of every code unless it names one."""
     code = ask.number("code")
-    if code is None or code not in CHART:
+    if code not in CHART and not (code is None and ask.viewer.role == CUSTOMER):
         raise not_found(f"code {code}")
     balances = ask.books.balances(ask.cut())
+    keys = ask.books.keys["key"]
+    wanted = balances != 0
+    if code is not None:
+        wanted &= keys >> CODE_SHIFT == code
+    if ask.viewer.role == CUSTOMER:
+        wanted &= (keys & 0xFFFFFFFF) == ask.viewer.account
     found = []
-    for row in range(len(ask.books.keys)):
-        key = int(ask.books.keys[row]["key"])
-        if key >> CODE_SHIFT == code and balances[row]:
+    for row in np.flatnonzero(wanted).tolist():
+        key = int(keys[row])
+        if _may_see(ask.viewer, key):
             unit = int(ask.books.keys[row]["commodity"])
-            amount = int(balances[row]) * (1 if CHART[code].debit else -1)
+            amount = int(balances[row]) * (1 if unpack(key).line.debit else -1)
             found.append(
                 {
                     "key": key,
@@ -209,21 +223,29 @@ def _accounts(ask: Ask) -> dict[str, Any]:
                     "commodity": ask.books.commodity_name(unit),
                 }
             )
-    return {"code": code, "meaning": CHART[code].meaning, "accounts": found}
+    return {
+        "code": code,
+        "meaning": CHART[code].meaning if code is not None else "",
+        "accounts": found,
+    }
 
 
 def _entries(ask: Ask) -> dict[str, Any]:
-    """Entries of an account of the books, an order, a reference, a customer, an event."""
+    """Entries of an account of the books, an order, a reference, a customer, an event; oldest
+    first. `next` is the `start` to ask for more with, or None."""
     books = ask.books
-    limit = min(ask.number("limit", 100) or 0, LIMIT_MAX)
+    limit = ask.limit()
     first, last = _span(ask)
+    start = ask.number("start", 0) or 0
+    if start > first.entries:
+        first = books.cut_entry(min(start, last.entries))
     key = ask.number("key")
     if key is not None:
         row = books.find_key(key)
         if row is None or not _may_see(ask.viewer, key):
             raise not_found(f"account {key}")
         legs = books.account_legs(row, first.legs, last.legs)
-        entries = sorted({books.entry_of(leg) for leg in legs[-limit:]})
+        entries = sorted({books.entry_of(leg) for leg in legs[: limit + 1]})
     else:
         own = ask.viewer.account if ask.viewer.role == CUSTOMER else ask.number("account")
         event = ask.params.get("event")
@@ -237,9 +259,12 @@ def _entries(ask: Ask) -> dict[str, Any]:
             event=Event[event] if event else None,
             first=first.entries,
             last=last.entries,
-            limit=limit,
+            limit=limit + 1,
         )
-    return {"entries": [_shown(ask, entry) for entry in entries]}
+    return {
+        "entries": [_shown(ask, entry) for entry in entries[:limit]],
+        "next": entries[limit] if len(entries) > limit else None,
+    }
 
 
 def _may_see(viewer: Viewer, key: int) -> bool:
@@ -248,7 +273,7 @@ def _may_see(viewer: Viewer, key: int) -> bool:
 
 
 def _shown(ask: Ask, entry: int) -> dict[str, Any]:
-    """An entry as the viewer may see it: a customer sees its own legs only."""
+    """An entry as the viewer may see it: a customer sees its own legs, and its own requests."""
     data = entry_data(ask.books, entry)
     if ask.viewer.role == CUSTOMER:
         data["legs"] = [leg for leg in data["legs"] if _may_see(ask.viewer, leg["key"])]
@@ -256,6 +281,8 @@ def _shown(ask: Ask, entry: int) -> dict[str, Any]:
             # Another's command moved this customer's money: whose it was is not its business.
             for name in ("order_id", "customer", "trace", "reference"):
                 data[name] = None
+        elif ask.books.trace_order(data["seq"]) not in (0, data["order_id"]):
+            data["trace"] = None  # of whoever took what this customer had made
     return data
 
 
@@ -281,7 +308,7 @@ def _trace(ask: Ask) -> dict[str, Any]:
     for seq in ask.books.find_trace(high, low):
         shown = [_shown(ask, entry) for entry in ask.books.find_seq(seq)]
         if ask.viewer.role == CUSTOMER:
-            shown = [data for data in shown if data["legs"]]
+            shown = [data for data in shown if data["legs"] and data["trace"]]
         found += shown
     if not found:
         raise not_found(f"trace {text}")
@@ -293,8 +320,7 @@ def _notes(ask: Ask) -> dict[str, Any]:
 
 
 def _breaks(ask: Ask) -> dict[str, Any]:
-    from ledger.postings import CHECKS
-
+    """Reports that differed from the books when they were booked."""
     return {
         "breaks": [
             {
@@ -310,6 +336,27 @@ def _breaks(ask: Ask) -> dict[str, Any]:
     }
 
 
+def _reconciliation(ask: Ask) -> dict[str, Any]:
+    """The break report: every difference that was ever found, its owner and state."""
+    report = BreakReport(ask.books.folder.parent)
+    rows = report.rows if ask.params.get("all") in ("1", "true") else report.live
+    return {"open": len(report.live), "breaks": rows}
+
+
+def _published(ask: Ask) -> dict[str, Any]:
+    return proof.published(ask.books.folder.parent) or _no_proof()
+
+
+def _no_proof() -> dict[str, Any]:
+    raise not_found("a published proof of liabilities")
+
+
+def _proof(ask: Ask) -> dict[str, Any]:
+    """A customer's inclusion proof in the tree whose root was published last."""
+    said = _published(ask)
+    return proof.published_tree(ask.books, said).prove(ask.customer())
+
+
 _ROUTES: Final[dict[str, tuple[frozenset[str], Callable[[Ask], dict[str, Any]]]]] = {
     name: (frozenset(roles), make)
     for name, roles, make in (
@@ -322,16 +369,19 @@ _ROUTES: Final[dict[str, tuple[frozenset[str], Callable[[Ask], dict[str, Any]]]]
         ("fees", {AUDITOR}, _period(statements.fees)),
         ("funding", {AUDITOR}, _period(statements.funding)),
         ("withdrawals", {AUDITOR}, _moment(statements.withdrawals)),
-        ("accounts", {AUDITOR}, _accounts),
         ("notes", {AUDITOR}, _notes),
         ("breaks", {AUDITOR}, _breaks),
+        ("reconciliation", {AUDITOR}, _reconciliation),
+        ("accounts", {AUDITOR, CUSTOMER}, _accounts),
         ("statement", {AUDITOR, CUSTOMER}, _statement),
         ("entries", {AUDITOR, CUSTOMER}, _entries),
         ("entry", {AUDITOR, CUSTOMER}, _entry),
         ("trace", {AUDITOR, CUSTOMER}, _trace),
+        ("proof", {AUDITOR, CUSTOMER}, _proof),
+        ("proof-root", {AUDITOR, CUSTOMER, PUBLIC}, _published),
     )
 }
-ROUTES: Final = tuple(_ROUTES)
+ROUTES: Final = {name: roles for name, (roles, _make) in _ROUTES.items()}
 
 
 def answer(books: Books, viewer: Viewer, name: str, params: Mapping[str, str]) -> dict[str, Any]:
@@ -345,4 +395,4 @@ def answer(books: Books, viewer: Viewer, name: str, params: Mapping[str, str]) -
     return make(Ask(books, viewer, params))
 
 
-__all__ = ["AUDITOR", "CUSTOMER", "ROUTES", "QueryError", "Viewer", "answer"]
+__all__ = ["AUDITOR", "CUSTOMER", "PUBLIC", "ROUTES", "QueryError", "Viewer", "answer"]

@@ -19,7 +19,7 @@ import numpy as np
 
 from ledger.books import Books, Cut, account_path
 from ledger.chart import CHART, CODE_SHIFT, LOTS, Code, Event, Type, pack, unpack
-from ledger.files import LedgerError
+from ledger.files import QuestionError
 from ledger.report import decimal_text, time_text
 from ledger.sheet import Row, Sheet, facts_of
 
@@ -57,7 +57,7 @@ class Currency(NamedTuple):
             for asset, quanta in amounts.items():
                 name = books.commodity_name(asset)
                 if quanta and name not in self.rates:
-                    raise LedgerError(f"no rate of {name} in {self.name} was given")
+                    raise QuestionError(f"no rate of {name} in {self.name} was given")
                 if quanta:
                     total += self.rates[name] * quanta / (Decimal(10) ** books.scale(asset))
             return total
@@ -354,7 +354,7 @@ def customer(books: Books, account: int, first: Cut, last: Cut, *, limit: int = 
         if not legs and not opening[at]:
             continue
         if len(legs) > limit:
-            raise LedgerError(
+            raise QuestionError(
                 f"{len(legs)} lines of {account_path(key, books)}: choose a shorter period"
             )
         rows.append(Row("head", account_path(key, books)))

@@ -32,6 +32,7 @@ from gateways.users.store import (
     now_ms,
     scopes_of,
 )
+from ledger.bookkeeping import Op, Refused, note_command
 from shm.codes import Kind, Reason, State, Status
 from shm.config import KINDS, Config
 from shm.kinds import COMMAND_RECORDS, command
@@ -100,6 +101,26 @@ class Administrator:
         except (OverflowError, ValueError, TypeError) as error:
             raise ApiError(-1130, message=f"{kind.name}: {error}") from None
         return await self._send(kind, Row(row))
+
+    async def keep_books(
+        self, who: Principal, op: str, *, principal: int = 0, **fields: Any
+    ) -> dict[str, Any]:
+        """A bookkeeper's note into the WAL; what comes of it the ledger's clerk decides.
+
+        principal   believed of whoever runs as the gateway's own user; an operator is itself
+        """
+        if op not in Op.__members__:
+            raise ApiError(-1130, message=f"op must be one of {', '.join(Op.__members__)}")
+        if who.user_id != LOCAL and principal not in (0, who.user_id):
+            raise ApiError(-1002, message=f"you are principal {who.user_id}, not {principal}")
+        own = who.user_id if who.user_id != LOCAL else principal
+        if own <= 0:
+            raise ApiError(-1130, message="principal: say who proposes or approves, by number")
+        try:
+            row = note_command(Op[op], principal=own, **fields)
+        except (Refused, OverflowError) as error:
+            raise ApiError(-1130, message=f"{op}: {error}") from None
+        return await self._send(Kind.BOOKKEEPING, Row(row))
 
     async def _send(self, kind: Kind, row: Row) -> dict[str, Any]:
         def told(report: tuple[int, ...]) -> dict[str, Any]:

@@ -46,18 +46,24 @@ class _Connection(http.client.HTTPConnection):
 Work = Callable[[Administrator, Principal], Awaitable[Any]]
 
 
-def administer(config: Config, path: str, body: dict[str, Any], work: Work) -> Any:
+def administer(config: Config, path: str, body: dict[str, Any], work: Work, token: str = "") -> Any:
     """Do something: POST it to the admin socket, or do `work` here when nobody listens there.
 
+    token       an operator's access token; "": as whoever runs this
     raises      AdminError, SegmentError when no engine runs
     """
     connection = _Connection(config.admin_socket)
     try:
         connection.connect()
     except (FileNotFoundError, ConnectionRefusedError):
+        if token:
+            raise AdminError(
+                "a token is for the admin socket, and nobody listens there: perpcore gateway admin"
+            ) from None
         return asyncio.run(_here(config, work))
     try:
-        connection.request("POST", path, msgspec.json.encode(body))
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request("POST", path, msgspec.json.encode(body), headers)
         response = connection.getresponse()
         answer = msgspec.json.decode(response.read())
     finally:

@@ -11,6 +11,8 @@
     POST   /keys               {name, account?, scopes?, networks?, label?, expires_ms?,
                                 public_key? | curve?}
     POST   /keys/revoke        {api_key}
+    POST   /books              {op, principal?, amount?, debit?, credit?, effective_ns?,
+                                reference?, text?}     bookkeepers' notes (ledger/bookkeeping.py)
     POST   /login              {name, password, code?}     -> {access}
 
 Who calls: the bearer of an operator's access token, or whoever runs as the gateway's own user (or
@@ -88,6 +90,17 @@ class KeyNamed(_Strict):
     api_key: str
 
 
+class Note(_Strict):
+    op: str
+    principal: int = 0
+    amount: int = 0
+    debit: int = 0
+    credit: int = 0
+    effective_ns: int = 0
+    reference: int = 0
+    text: str = ""
+
+
 class Login(_Strict):
     name: str
     password: str
@@ -118,6 +131,7 @@ class AdminSocket:
             "/accounts": (NewAccount, self._add_account),
             "/keys": (NewKey, self._new_key),
             "/keys/revoke": (KeyNamed, lambda who, b: admin.revoke_key(who, b.api_key)),
+            "/books": (Note, lambda who, b: admin.keep_books(who, **msgspec.structs.asdict(b))),
         }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:

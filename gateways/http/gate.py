@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from gateways.accounts.client import Account, AccountView, ViewError
@@ -14,6 +15,7 @@ from gateways.history.queries import History, HistoryError, QueryError
 from gateways.http.accounts import Accounts
 from gateways.http.desk import Desk
 from gateways.http.errors import ApiError
+from gateways.http.library import Library
 from gateways.http.limits import Limits
 from gateways.http.orders import AccountState
 from gateways.http.refusals import Refusals
@@ -59,6 +61,7 @@ class Gate:
         )
         self.accounts.desk = self.desk
         self.market = MarketData(config)
+        self.library = Library(Path(config.data_dir))
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

@@ -40,6 +40,14 @@ _POSITION: Final = _object(
     symbol=_S, positionSide=_S, positionAmt=_S, entryPrice=_S, breakEvenPrice=_S, markPrice=_S,
     unRealizedProfit=_S, liquidationPrice=_S, notional=_S, updateTime=_I,
 )  # fmt: skip
+_ENTRY: Final = _object(
+    entry=_I, seq=_I, event=_S, recorded=_S, recorded_ns=_I, effective_ns=_I,
+    legs=_list(_object(key=_I, account=_S, code=_I, side=_S, amount=_S, commodity=_S, quanta=_I)),
+)  # fmt: skip
+_ROOT: Final = _object(
+    format=_S, sequence=_I, instant_ns=_I, assets=_list(_object(name=_S, scale=_I)), customers=_I,
+    root=_object(sums=_list(_S), hash=_S),
+)  # fmt: skip
 _TICKER: Final = _object(
     symbol=_S, priceChange=_S, priceChangePercent=_S, weightedAvgPrice=_S, lastPrice=_S,
     lastQty=_S, openPrice=_S, highPrice=_S, lowPrice=_S, volume=_S, quoteVolume=_S, openTime=_I,
@@ -121,5 +129,26 @@ SHAPES: Final[dict[str, Schema]] = {
         positions=_list({"type": "object"}),
     ),  # fmt: skip
     "positions": _list(_POSITION),
+    "sheet": _object(
+        title=_S,
+        ok=_B,
+        facts={"type": "object"},
+        columns=_list(_S),
+        rows=_list(_object(kind=_S, name=_S, cells={"type": "object"})),
+    ),
+    "ledgerEntry": _ENTRY,
+    "ledgerEntries": {
+        "type": "object",
+        "properties": {"entries": _list(_ENTRY), "next": {"type": ["integer", "null"]}},
+        "required": ["entries", "next"],
+    },
+    "proofRoot": _ROOT,
+    "proof": _object(
+        **_ROOT["properties"],
+        customer=_I,
+        salt=_S,
+        balances=_list(_S),
+        path=_list(_object(side=_S, sums=_list(_S), hash=_S)),
+    ),
     "listenKey": {"type": "object", "properties": {"listenKey": _S}},
 }

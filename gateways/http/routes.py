@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from gateways.http import (
     algos,
+    books,
     listenkeys,
     portfolio,
     public,
@@ -24,6 +25,7 @@ from gateways.http import (
     params as p,
 )
 from gateways.http.schema import ID, Param, Route, Security, Values, one_of
+from ledger.query import CUSTOMER, PUBLIC
 
 NONE, KEY, STREAM = Security.NONE, Security.MARKET_DATA, Security.USER_STREAM
 READ, TRADE = Security.USER_DATA, Security.TRADE
@@ -80,6 +82,17 @@ def _stream(method: str, handler: Any, summary: str) -> Route:
         *(method, f"{V1}/listenKey", STREAM, "read", 1, p.LISTEN_KEY_PARAMS),
         *(handler, "listenKey", summary),
     )
+
+
+def _ledger(name: str) -> Route:
+    """A question to the books: everybody's, each customer's own, or auditors' alone."""
+    summary, reply, weight, params = books.QUESTIONS[name]
+    roles = books.roles_of(name)
+    rule = (READ, "read" if CUSTOMER in roles else "audit")
+    if PUBLIC in roles:
+        rule = (NONE, "")
+    path = f"{books.PREFIX}/{name}"
+    return Route("GET", path, *rule, weight, params, books.handler(name), reply, summary)
 
 
 _TICKER_PRICE: Final = (public.ticker_price, "price", "Latest price", _by_symbol(1, 2))
@@ -169,6 +182,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     _stream("POST", listenkeys.open_key, "Open a user stream"),
     _stream("PUT", listenkeys.extend_key, "An hour more"),
     _stream("DELETE", listenkeys.close_key, "Close the user stream"),
+    # the books
+    *(_ledger(name) for name in books.QUESTIONS),
 )  # fmt: skip
 
 BY_NAME: Final[dict[tuple[str, str], Route]] = {(r.method, r.path): r for r in ROUTES}

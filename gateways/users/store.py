@@ -96,6 +96,7 @@ class Scope(IntFlag):
     TRANSFER = 4
     WITHDRAW = 8
     ADMIN = 16
+    AUDIT = 32  # all of the ledger, and nothing else
 
 
 class StoreError(ValueError):

@@ -27,6 +27,7 @@ from gateways.users.keyring import KeyRing, address_of, allowed
 from gateways.users.logins import LoginError, Logins
 from gateways.users.seal import Seal, SealError
 from gateways.users.store import Scope, Store, StoreError, key_name, scopes_of
+from ledger.query import ROUTES as ledger_routes
 from shm.codes import Kind, ReportKind
 from shm.kinds import command
 from shm.records import COMMAND, PARAMETERS_REPORT, REPORT
@@ -67,7 +68,7 @@ def test_every_route_has_a_rule() -> None:
         if route.security == Security.NONE:
             assert route.scope == "" and route.method == "GET" and not route.changes, route.path
         else:
-            assert route.scope in ("read", "trade"), route.path
+            assert route.scope in ("read", "trade", "audit"), route.path
         if route.changes:
             assert route.security == Security.TRADE and route.scope == "trade", route.path
         if route.method != "GET" and route.security != Security.USER_STREAM:
@@ -75,6 +76,18 @@ def test_every_route_has_a_rule() -> None:
         if route.orders:
             assert route.changes
         assert route.reply in SHAPES and route.summary
+
+
+def test_the_books_are_for_auditors_and_what_is_ones_own() -> None:
+    """The route's rule is the role's: what a customer may not ask needs the scope `audit`."""
+    for name, roles in ledger_routes.items():
+        route = BY_NAME["GET", f"/ledger/v1/{name}"]
+        assert (route.security == Security.NONE) == ("public" in roles)
+        if "public" not in roles:
+            assert route.security == Security.USER_DATA
+            assert route.scope == ("read" if "customer" in roles else "audit")
+    own = {name for name, roles in ledger_routes.items() if "customer" in roles}
+    assert own == {"accounts", "statement", "entries", "entry", "trace", "proof", "proof-root"}
 
 
 def test_websocket_methods_are_routes() -> None:
@@ -109,7 +122,10 @@ def refused(call: Any, *arguments: Any) -> int:
     return error.value.code
 
 
-SCOPES = (Scope(0), Scope.READ, Scope.TRADE, Scope.READ | Scope.TRADE, Scope.WITHDRAW)
+SCOPES = (
+    *(Scope(0), Scope.READ, Scope.TRADE, Scope.READ | Scope.TRADE, Scope.WITHDRAW, Scope.ADMIN),
+    *(Scope.AUDIT, Scope.AUDIT | Scope.READ),
+)
 
 
 @pytest.mark.parametrize("scopes", SCOPES, ids=lambda s: str(int(s)))

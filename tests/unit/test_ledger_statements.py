@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ledger import statements
+from ledger import proof, statements
 from ledger.bookkeeping import Op, note_fields
 from ledger.books import Books
 from ledger.chart import Code, pack
-from ledger.files import LedgerError
-from ledger.query import QueryError, Viewer, answer, parse_time
+from ledger.files import LedgerError, QuestionError
+from ledger.query import ROUTES, QueryError, Viewer, answer, parse_time
 from ledger.sheet import FORMATS, Sheet, as_data, as_text
 from ledger.store import Ledger
 from shm.codes import Kind, Move, RequestStatus
@@ -234,7 +234,7 @@ def test_an_auditor_drills_down_from_a_line_to_the_request_and_back(tmp_path: Pa
     traced = answer(books, AUDITOR, "trace", {"trace": last["trace"]})["entries"]
     assert [e["entry"] for e in traced] == [last["entry"]]
     for name in ("head", "income", "custody", "fund", "fees", "funding", "withdrawals", "notes",
-                 "breaks", "trial-balance"):  # fmt: skip
+                 "breaks", "trial-balance", "reconciliation"):  # fmt: skip
         json.dumps(answer(books, AUDITOR, name, {}))
 
 
@@ -257,9 +257,16 @@ def test_a_customer_sees_its_own_lines_only(tmp_path: Path) -> None:
     assert answer(books, ann, "statement", {"account": str(BOB)})["facts"]["customer"] == ANN
     mine = answer(books, bob, "entries", {"account": str(ANN)})["entries"]
     assert mine and all(e["customer"] == BOB for e in mine)
-    for name in ("balance-sheet", "accounts", "head", "notes", "breaks", "nonsense"):
-        with pytest.raises(QueryError, match="was not found"):
-            answer(books, ann, name, {"code": "2010"})
+    public = Viewer("public")
+    for name, roles in ROUTES.items():
+        for viewer in (ann, public):
+            if viewer.role not in roles:
+                with pytest.raises(QueryError, match=f"{name} was not found"):
+                    answer(books, viewer, name, {"code": "2010"})
+    for params in ({}, {"code": "2010"}):
+        own = answer(books, ann, "accounts", params)["accounts"]
+        assert own and all(f":U{ANN}:" in a["account"] for a in own)
+    assert answer(books, ann, "accounts", {"code": "4010"})["accounts"] == []
     key = str(pack(Code.AVAILABLE, BOB, 0))
     with pytest.raises(QueryError, match="was not found"):
         answer(books, ann, "entries", {"key": key})
@@ -267,6 +274,40 @@ def test_a_customer_sees_its_own_lines_only(tmp_path: Path) -> None:
     theirs = answer(books, AUDITOR, "entries", {"event": "DEPOSIT"})["entries"][1]["trace"]
     with pytest.raises(QueryError, match="was not found"):
         answer(books, ann, "trace", {"trace": theirs})
+
+
+def test_entries_in_pages_are_all_of_them(tmp_path: Path) -> None:
+    books = books_of(tmp_path, day())
+    key = str(pack(Code.AVAILABLE, BOB, 0))
+    for params in ({}, {"account": str(BOB)}, {"key": key}):
+        whole = [e["entry"] for e in answer(books, AUDITOR, "entries", params)["entries"]]
+        found, start = [], 0
+        while start is not None:
+            part = answer(books, AUDITOR, "entries", {**params, "limit": "2", "start": str(start)})
+            found += [e["entry"] for e in part["entries"]]
+            start = part["next"]
+        assert found == whole and len(whole) > 2
+
+
+def test_a_proof_is_of_the_root_that_was_published(tmp_path: Path) -> None:
+    s = day()
+    books = books_of(tmp_path / "ledger", s)
+    ann = Viewer("customer", ANN)
+    for viewer, name in ((ann, "proof"), (Viewer("public"), "proof-root")):
+        with pytest.raises(QueryError, match="a published proof of liabilities was not found"):
+            answer(books, viewer, name, {})
+    tree = proof.Tree(books, books.cut_seq(s.seq - 1), proof.secret_of(tmp_path))
+    proof.publish(tmp_path, tree)
+    root = answer(books, Viewer("public"), "proof-root", {})
+    assert root["sequence"] == s.seq - 1 and root["root"]["hash"] == tree.root.hash.hex()
+    mine = answer(books, ann, "proof", {"account": str(BOB)})
+    assert mine["customer"] == ANN and mine == {**tree.prove(ANN)}
+    assert answer(books, AUDITOR, "proof", {"account": str(BOB)})["customer"] == BOB
+    with pytest.raises(QuestionError, match="is owed nothing"):
+        answer(books, AUDITOR, "proof", {"account": "99"})
+    (tmp_path / "proof.key").chmod(0o644)
+    with pytest.raises(LedgerError, match="others may read it"):
+        proof.secret_of(tmp_path)
 
 
 BAD = [
@@ -286,6 +327,7 @@ BAD = [
     ("accounts", {"code": "1"}, 404),
     ("statement", {}, 400),
     ("statement", {"account": "3"}, 404),
+    ("statement", {"account": "9999"}, 404),
 ]
 
 
