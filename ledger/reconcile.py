@@ -1,8 +1,8 @@
 """Reconciliation: the books against somebody else's figures, at one sequence number, to the unit.
 
-Reads   Books, and facts that did not come from the reports the ledger was fed: balances, positions
-        and holds that an independent replay of the WAL writes (tools/ledger_facts.py), custody
-        statements, exports read back.
+Reads   Books, leg by leg from the first one on, and facts that did not come from the reports the
+        ledger was fed: balances, positions and holds that an independent replay of the WAL writes
+        and the engine has in memory (tools/ledger_facts.py), custody statements.
 Writes  nothing: a list of breaks. What becomes of them is kept by ledger/breaks.py.
 
     R1  trades of each symbol                 fills booked
@@ -11,14 +11,15 @@ Writes  nothing: a list of breaks. What becomes of them is kept by ledger/breaks
     R4  holds and close claims of orders      OrderHold, CloseClaim
     R5  custody, an address or wallet each    Custody
     R6  third parties' statements             Custody:ThirdParty
-    R7  digests of live run and replay        (replay itself: engine/replay.py)
-    R8  exports, in other programs' hands     (tests, tools/ledger_export.py)
+    R7  the engine's memory, report digests   replay of its WAL
+    R8  exports, in other programs' hands     trial balance (tools/ledger_programs.py)
     R9  leaves of the proof of liabilities    customers' liabilities
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -26,11 +27,11 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from ledger.bookkeeping import OUTSIDE
 from ledger.books import Books, Cut, account_path
-from ledger.chart import CHART, CODE_SHIFT, Code, Event, Type, pack, unpack
-from ledger.files import LedgerError
+from ledger.chart import CHART, CODE_SHIFT, SUB_SHIFT, Code, Event, Type, pack, unpack
+from ledger.files import LedgerError, QuestionError
 from ledger.statements import CUSTOMERS, exact_sum
-from shm.units import SYSTEM_ACCOUNTS
 
 Array = np.ndarray[Any, Any]
 
@@ -52,13 +53,20 @@ class Break(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What an independent replay says after command `seq`; see tools/ledger_facts.py."""
+    """What somebody independent says after command `seq`; see tools/ledger_facts.py.
+
+    By keys of accounts of the books, ascending, values that are not 0: cross wallets under
+    AVAILABLE whoever's they are, what orders hold under ORDER_HOLD, a position's lots, entry value,
+    isolated wallet and close claims under their own, all entry values of a symbol under
+    PNL_CLEARING, what a funding round under way has paid less what it took under FUNDING_CLEARING.
+    Signs are the engine's.
+    """
 
     seq: int
-    wallets: Mapping[tuple[int, int], tuple[int, int]]  # (account, asset): wallet, held
-    positions: Mapping[tuple[int, int, int], tuple[int, int, int, int]]
-    # (account, symbol, leg): lots, entry value, isolated wallet, close claims
-    trades: Mapping[int, int]  # symbol: trades, those outside the book too
+    reports: int  # that the commands up to there made
+    keys: Array
+    values: Array
+    trades: Array  # int64[65536]: trades of each symbol, those outside the book too
 
 
 # Accounts of the books that together are the engine's cross wallet of the account in their key.
@@ -69,50 +77,111 @@ _WALLET_CODES: Final = tuple(
     and line.type != Type.MEMO
     and line.code not in (Code.POSITION_MARGIN, Code.PNL_CLEARING, Code.FUNDING_CLEARING)
 )
+_SIGNS: Final = {
+    int(Code.ORDER_HOLD): 1,
+    int(Code.POSITION_LOTS): 1,
+    int(Code.POSITION_COST): 1,
+    int(Code.POSITION_MARGIN): -1,
+    int(Code.CLOSE_CLAIM): 1,
+    int(Code.PNL_CLEARING): 1,
+    int(Code.FUNDING_CLEARING): 1,
+}
+_CHECKS: Final = {
+    int(Code.AVAILABLE): "R2",
+    int(Code.POSITION_MARGIN): "R2",
+    int(Code.POSITION_LOTS): "R3",
+    int(Code.POSITION_COST): "R3",
+    int(Code.PNL_CLEARING): "R3",
+    int(Code.FUNDING_CLEARING): "R3",
+    int(Code.ORDER_HOLD): "R4",
+    int(Code.CLOSE_CLAIM): "R4",
+}
+_OWNER: Final = 0xFFFFFFFF
+SYMBOLS: Final = 1 << 16
 
 
-def compare(books: Books, facts: Facts) -> list[Break]:
-    """R1 to R4 at the sequence number of the facts."""
-    cut = books.cut_seq(facts.seq)
-    balances = books.balances(cut)
-    found: list[Break] = []
-    own = _own_sums(books, balances)
-    for where in sorted({*own.wallets, *facts.wallets}):
-        if where[0] == 15:  # results of bookkeepers' entries: no wallet has them
-            continue
-        wallet, held = facts.wallets.get(where, (0, 0))
-        account, asset = where
-        name = f"wallet of {account} in {books.commodity_name(asset)}"
-        _add(found, "R2", name, own.wallets.get(where, 0), wallet, facts.seq,
-             pack(Code.AVAILABLE, account, asset))  # fmt: skip
-        hold = own.holds.get(where, 0)
-        _add(found, "R4", f"holds of {account} in {books.commodity_name(asset)}", hold, held,
-             facts.seq, pack(Code.ORDER_HOLD, account, asset))  # fmt: skip
-    for place in sorted({*own.positions, *facts.positions}):
-        told = facts.positions.get(place, (0, 0, 0, 0))
-        mine = own.positions.get(place, (0, 0, 0, 0))
-        account, symbol, leg = place
-        for k, (check, code) in enumerate(
-            (
-                ("R3", Code.POSITION_LOTS),
-                ("R3", Code.POSITION_COST),
-                ("R2", Code.POSITION_MARGIN),
-                ("R4", Code.CLOSE_CLAIM),
-            )
-        ):
-            key = pack(code, account, symbol, leg)
-            name = account_path(unpack(key), books)
-            _add(found, check, name, mine[k], told[k], facts.seq, key)
-    for symbol in sorted({*own.costs, *(p[1] for p in facts.positions)}):
-        cost = sum(told[1] for place, told in facts.positions.items() if place[1] == symbol)
-        key = pack(Code.PNL_CLEARING, 0, symbol)
-        name = account_path(unpack(key), books)
-        _add(found, "R3", name, own.costs.get(symbol, 0), cost, facts.seq, key)
-    booked = count_trades(books, cut)
-    for symbol in sorted({*booked, *facts.trades}):
+def added_up(keys: Array, values: Array) -> tuple[Array, Array]:
+    """Values by key, ascending; what comes to 0 is left out."""
+    unique, place = np.unique(keys, return_inverse=True)
+    total = np.zeros(len(unique), np.int64)
+    np.add.at(total, place.reshape(-1), values)
+    return unique[total != 0], total[total != 0]
+
+
+def figures(accounts: Array, balances: Array) -> tuple[Array, Array]:
+    """The books added up the way the engine keeps its tables: keys and values as Facts has them.
+
+    accounts    LEDGER_KEY rows; balances of each
+    """
+    keys, commodity = accounts["key"], accounts["commodity"].astype(np.int64)
+    codes = keys >> CODE_SHIFT
+    found = []
+    for row_codes, sign in ((_WALLET_CODES, -1), *(((c,), s) for c, s in _SIGNS.items())):
+        rows = np.flatnonzero(np.isin(codes, row_codes) & (balances != 0))
+        own = keys[rows]
+        if row_codes is _WALLET_CODES:
+            rows = rows[own & _OWNER != OUTSIDE]  # results of bookkeepers' entries: no wallet's
+            wallets = pack(Code.AVAILABLE, 0, 0) | commodity[rows] << SUB_SHIFT
+            own = wallets | keys[rows] & _OWNER
+        found.append((own, sign * balances[rows]))
+    return added_up(np.concatenate([k for k, _ in found]), np.concatenate([v for _, v in found]))
+
+
+def figure_name(key: int, books: Books) -> str:
+    """What a figure is called in a break."""
+    k = unpack(key)
+    if k.code in (Code.AVAILABLE, Code.ORDER_HOLD):
+        what = "wallet" if k.code == Code.AVAILABLE else "holds"
+        return f"{what} of {k.account} in {books.commodity_name(k.sub)}"
+    return account_path(k, books)
+
+
+def compare(books: Books, facts: Facts, sums: Sums | None = None) -> list[Break]:
+    """R1 to R4 at the place of the facts. `sums` may stand anywhere before it."""
+    cut = cut_of(books, facts)
+    sums = sums if sums is not None else Sums()
+    sums.advance(books, cut)
+    keys, values = figures(books.keys, sums.totals)
+    every, place = np.unique(np.concatenate([keys, facts.keys]), return_inverse=True)
+    place = place.reshape(-1)
+    mine, told = np.zeros(len(every), np.int64), np.zeros(len(every), np.int64)
+    mine[place[: len(keys)]] = values
+    told[place[len(keys) :]] = facts.values
+    found = []
+    for at in np.flatnonzero(mine != told).tolist():
+        key = int(every[at])
+        check = _CHECKS[key >> CODE_SHIFT]
+        name = figure_name(key, books)
+        found.append(Break(check, name, int(mine[at]), int(told[at]), facts.seq, 0, key))
+    for symbol in np.flatnonzero(sums.trades != 2 * facts.trades).tolist():
+        booked, count = int(sums.trades[symbol]), 2 * int(facts.trades[symbol])
         name = f"trades of {books.symbol_name(symbol)}"
-        count = 2 * facts.trades.get(symbol, 0)
-        _add(found, "R1", name, booked.get(symbol, 0), count, facts.seq, 0)
+        found.append(Break("R1", name, booked, count, facts.seq))
+    return found
+
+
+def cut_of(books: Books, facts: Facts) -> Cut:
+    """The place in the books where the facts stand; QuestionError when they are not there yet."""
+    if books.head["reports"] < facts.reports:
+        raise QuestionError(
+            f"the books have taken up {books.head['reports']} reports, not {facts.reports}"
+        )
+    return books.cut_seq(min(facts.seq, books.head["seq"]))
+
+
+def compare_facts(replayed: Facts, live: Facts, books: Books) -> list[Break]:
+    """R7: the engine's own memory against a replay at the same command; `books` names accounts."""
+    assert replayed.seq == live.seq
+    every = np.union1d(replayed.keys, live.keys)
+    mine, told = np.zeros(len(every), np.int64), np.zeros(len(every), np.int64)
+    mine[np.searchsorted(every, replayed.keys)] = replayed.values
+    told[np.searchsorted(every, live.keys)] = live.values
+    found = []
+    for at in np.flatnonzero(mine != told).tolist():
+        key = int(every[at])
+        name = f"the engine's memory: {figure_name(key, books)}"
+        found.append(Break("R7", name, int(mine[at]), int(told[at]), live.seq, 0, key))
+    _add(found, "R7", "reports ever made", replayed.reports, live.reports, live.seq, 0)
     return found
 
 
@@ -121,41 +190,6 @@ def _add(
 ) -> None:
     if books != other:
         found.append(Break(check, account, books, other, seq, 0, key))
-
-
-class _Own(NamedTuple):
-    wallets: dict[tuple[int, int], int]
-    holds: dict[tuple[int, int], int]
-    positions: dict[tuple[int, int, int], tuple[int, int, int, int]]
-    costs: dict[int, int]  # debit balance of PnL clearing, by symbol
-
-
-def _own_sums(books: Books, balances: Array) -> _Own:
-    """The books added up the way the engine keeps its tables."""
-    own = _Own({}, {}, {}, {})
-    keys = books.keys["key"]
-    codes = keys >> CODE_SHIFT
-    for row in np.flatnonzero(np.isin(codes, _WALLET_CODES) & (balances != 0)).tolist():
-        where = (int(keys[row]) & 0xFFFFFFFF, int(books.keys[row]["commodity"]))
-        own.wallets[where] = own.wallets.get(where, 0) - int(balances[row])
-    for row in np.flatnonzero((codes == Code.ORDER_HOLD) & (balances != 0)).tolist():
-        key = unpack(int(keys[row]))
-        own.holds[key.account, key.sub] = int(balances[row])
-    for at, code, sign in (
-        (0, Code.POSITION_LOTS, 1),
-        (1, Code.POSITION_COST, 1),
-        (2, Code.POSITION_MARGIN, -1),
-        (3, Code.CLOSE_CLAIM, 1),
-    ):
-        for row in np.flatnonzero((codes == code) & (balances != 0)).tolist():
-            key = unpack(int(keys[row]))
-            place = (key.account, key.sub, key.leg)
-            values = list(own.positions.get(place, (0, 0, 0, 0)))
-            values[at] = sign * int(balances[row])
-            own.positions[place] = (values[0], values[1], values[2], values[3])
-    for row in np.flatnonzero((codes == Code.PNL_CLEARING) & (balances != 0)).tolist():
-        own.costs[unpack(int(keys[row])).sub] = int(balances[row])
-    return own
 
 
 FILLS: Final = tuple(
@@ -167,23 +201,97 @@ FILLS: Final = tuple(
 )
 
 
-def count_trades(books: Books, cut: Cut) -> dict[int, int]:
-    """Sides of trades booked, by symbol."""
-    counts = np.zeros(1 << 16, np.int64)
-    for _, rows in books.pieces("entries", 0, cut.entries):
-        counts += np.bincount(rows["symbol"][np.isin(rows["event"], FILLS)], minlength=1 << 16)
-    return {int(symbol): int(counts[symbol]) for symbol in np.flatnonzero(counts)}
+class Sums:
+    """Balances added up leg by leg from the first one on: neither the running balances nor the
+    files of balances are believed.
+
+    What was added is remembered by its hash, so that a leg altered later is found without adding
+    everything up again: `changed` goes round, so many spans a call.
+    """
+
+    SPAN: Final = 1 << 16  # legs under one hash at most
+
+    def __init__(self) -> None:
+        self.entries = self.legs = 0
+        self.totals = np.zeros(0, np.int64)
+        self.trades = np.zeros(SYMBOLS, np.int64)  # sides booked, by symbol
+        self.strange: list[int] = []  # legs of accounts that are not there
+        self._spans: list[tuple[int, int, bytes]] = []  # (first leg, last + 1, hash)
+        self._altered = -1  # a span that was not what it had been, the last time
+        self._round = 0
+
+    def advance(self, books: Books, cut: Cut) -> None:
+        """Add what lies between here and a cut that is not before it."""
+        assert cut.legs >= self.legs and cut.entries >= self.entries
+        for _, entries in books.pieces("entries", self.entries, cut.entries):
+            symbols = entries["symbol"][np.isin(entries["event"], FILLS)]
+            self.trades += np.bincount(symbols, minlength=SYMBOLS)
+        self._add(books, self.legs, cut.legs)
+        at = self.legs
+        if self._spans and at % self.SPAN:
+            first, last, made = self._spans[-1]
+            if self._hash(books, first, last) == made:  # else it stays, to be found
+                self._spans.pop()
+                at = first
+        while at < cut.legs:
+            end = min((at // self.SPAN + 1) * self.SPAN, cut.legs)
+            self._spans.append((at, end, self._hash(books, at, end)))
+            at = end
+        self.entries, self.legs = cut.entries, cut.legs
+
+    def again(self, books: Books) -> None:
+        """Add up everything anew, and go on believing that it was what it was."""
+        self.totals[:] = 0
+        self.strange.clear()
+        self._add(books, 0, self.legs)
+
+    def _add(self, books: Books, first: int, last: int) -> None:
+        accounts = len(books.keys)
+        more = max(accounts - len(self.totals), 0)
+        self.totals = np.concatenate([self.totals, np.zeros(more, np.int64)])
+        for begin, rows in books.pieces("account", first, last):
+            amounts = books.rows("amount", begin, begin + len(rows))
+            if len(rows) and int(rows.max()) >= accounts:
+                good = rows < accounts
+                self.strange += (begin + np.flatnonzero(~good)).tolist()
+                rows, amounts = rows[good], amounts[good]
+            np.add.at(self.totals, rows, amounts)
+
+    def _hash(self, books: Books, first: int, last: int) -> bytes:
+        made = hashlib.blake2b(digest_size=16)
+        for name in ("account", "amount"):
+            for _, rows in books.pieces(name, first, last):
+                made.update(rows.tobytes())
+        return made.digest()
+
+    def changed(self, books: Books, spans: int) -> tuple[int, int] | None:
+        """Look at the next so many spans; the first of them that is not what it was."""
+        count = len(self._spans)
+        places = [(self._round + k) % count for k in range(min(spans, count))]
+        if self._altered >= 0:
+            places.insert(0, self._altered)
+        self._altered = -1
+        for place in places:
+            first, last, made = self._spans[place]
+            self._round = place + 1
+            if self._hash(books, first, last) != made:
+                self._altered = place
+                return first, last
+        return None
 
 
 # ---------------------------------------------------------------- laws of the books themselves
 
 
-def laws(books: Books, cut: Cut, *, settled: bool = True) -> list[Break]:
-    """What must hold at any cut whoever else says what.
+def laws(
+    books: Books, cut: Cut, *, rounds: bool = True, balances: Array | None = None
+) -> list[Break]:
+    """What must hold behind any command whoever else says what.
 
-    settled   no command is half told at this cut, and no funding round under way
+    rounds     no funding round is under way
+    balances   at the cut, where somebody added them up before
     """
-    balances = books.balances(cut)
+    balances = balances if balances is not None else books.balances(cut)
     keys, commodity = books.keys["key"], books.keys["commodity"]
     codes = keys >> CODE_SHIFT
     found: list[Break] = []
@@ -198,34 +306,26 @@ def laws(books: Books, cut: Cut, *, settled: bool = True) -> list[Break]:
     for unit in sorted(set(commodity[memo].tolist())):
         value = exact_sum(balances[memo & (commodity == unit)])
         expect(f"memorandum accounts in {books.commodity_name(unit)}", value, 0)
-    zero = [int(Code.SUSPENSE)]
-    if settled:
-        zero += [int(Code.POSITION_LOTS_CONTROL), int(Code.FUNDING_CLEARING)]
+    zero = [int(Code.SUSPENSE), int(Code.POSITION_LOTS_CONTROL)]
+    if rounds:
+        zero.append(int(Code.FUNDING_CLEARING))
     for row in np.flatnonzero(np.isin(codes, zero)).tolist():
         key = int(keys[row])
         expect(account_path(unpack(key), books), int(balances[row]), 0, key)
-    for symbol in books.symbols:
-        clearing = books.find_key(pack(Code.PNL_CLEARING, 0, symbol))
-        control = books.find_key(pack(Code.POSITION_COST_CONTROL, 0, symbol))
-        value = int(balances[clearing]) if clearing is not None else 0
-        costs = -int(balances[control]) if control is not None else 0
-        if settled:
-            # Both sides of a trade at one price: what they realised is what entry values lost.
-            key = pack(Code.PNL_CLEARING, 0, symbol)
-            expect(f"{books.symbol_name(symbol)}: PnL clearing", value, costs, key)
+    # Both sides of a trade at one price: what they realised is what entry values lost.
+    values = {}
+    for code, sign in ((Code.PNL_CLEARING, 1), (Code.POSITION_COST_CONTROL, -1)):
+        for row in np.flatnonzero(codes == code).tolist():
+            values[code, int(keys[row]) >> SUB_SHIFT & 0xFFFF] = sign * int(balances[row])
+    for symbol in sorted({symbol for _code, symbol in values}):
+        value = values.get((Code.PNL_CLEARING, symbol), 0)
+        costs = values.get((Code.POSITION_COST_CONTROL, symbol), 0)
+        name = f"{books.symbol_name(symbol)}: PnL clearing"
+        expect(name, value, costs, pack(Code.PNL_CLEARING, 0, symbol))
     for row in np.flatnonzero((codes == Code.ROUNDING) & (balances > 0)).tolist():
         key = int(keys[row])
         expect(account_path(unpack(key), books), int(balances[row]), 0, key)
     return found
-
-
-def deficits(books: Books, cut: Cut) -> dict[int, int]:
-    """Customers whose cross wallet is below zero, and by how much, by row of the books."""
-    balances = books.balances(cut)
-    keys = books.keys["key"]
-    customers = (keys & 0xFFFFFFFF) >= SYSTEM_ACCOUNTS
-    owing = (keys >> CODE_SHIFT == Code.AVAILABLE) & customers & (balances > 0)
-    return {int(row): int(balances[row]) for row in np.flatnonzero(owing)}
 
 
 # ---------------------------------------------------------------- custody
@@ -281,16 +381,16 @@ def parse_amount(text: str, scale: int, where: str) -> int:
     """Decimal text as quanta; LedgerError unless it is a plain, exact number of them."""
     plain = text.removeprefix("-")
     if not plain.isascii() or not plain.replace(".", "", 1).isdecimal():
-        raise LedgerError(f"{where}: balance {text!r} is no plain decimal number")
+        raise LedgerError(f"{where}: amount {text!r} is no plain decimal number")
     try:
         value = Decimal(text).scaleb(scale)
         whole = int(value)
     except (InvalidOperation, ValueError, OverflowError):
-        raise LedgerError(f"{where}: balance {text!r} is no number") from None
+        raise LedgerError(f"{where}: amount {text!r} is no number") from None
     if value != whole:
-        raise LedgerError(f"{where}: balance {text!r} has more than {scale} decimals")
+        raise LedgerError(f"{where}: amount {text!r} has more than {scale} decimals")
     if abs(whole) >= 1 << 63:
-        raise LedgerError(f"{where}: balance {text!r} is beyond 64 bits")
+        raise LedgerError(f"{where}: amount {text!r} is beyond 64 bits")
     return whole
 
 

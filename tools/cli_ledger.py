@@ -422,6 +422,7 @@ def notes(data_dir: Path) -> None:
     epilog="""
     perpcore ledger reconcile
     perpcore ledger reconcile --custody hot.csv --mapping wallets.json --cancel-only
+    perpcore ledger reconcile --follow --every 1
     """,
 )
 @configured
@@ -430,7 +431,13 @@ def notes(data_dir: Path) -> None:
 )
 @click.option("--mapping", type=FILE, help="JSON: wallet, or beginning* -> hot, cold, third.")
 @click.option("--replay/--no-replay", default=True, show_default=True, help="R1 to R4 and R7.")
+@click.option("--genesis", is_flag=True, help="Replay all, not from the newest snapshot on.")
+@click.option("--programs", is_flag=True, help="R8: export; hledger and the like add it up.")
 @click.option("--cancel-only", is_flag=True, help="A break of R1 to R4 or R7 stops trading.")
+@click.option("--follow", is_flag=True, help="Over and over, until Ctrl-C.")
+@click.option(
+    "--every", type=click.FloatRange(min=0.05), default=1.0, show_default=True, help="Seconds."
+)
 @as_json
 def reconcile(
     config_path: Path | None,
@@ -440,15 +447,33 @@ def reconcile(
     custody: tuple[Path, ...],
     mapping: Path | None,
     replay: bool,
+    genesis: bool,
+    programs: bool,
     cancel_only: bool,
+    follow: bool,
+    every: float,
     as_json: bool,
 ) -> None:
     """Hold the books against a replay of the WAL and against custody.
 
-    At equal sequence numbers, to the unit. Ends with 1 if there is a break, which is kept in the
-    break report with the first command at which it shows.
+    And against the engine's memory, when it is at rest. At equal sequence numbers, to the unit.
+    Ends with 1 if there is a break, which is kept in the break report with the first command at
+    which it shows.
     """
     config = config_of(config_path, settings, instance=instance, data_dir=data_dir)
+    if follow:
+        from tools import ledger_watch
+
+        sys.exit(
+            ledger_watch.run(
+                config,
+                custody=custody,
+                mapping=mapping,
+                genesis=genesis,
+                cancel_only=cancel_only,
+                every_s=every,
+            )
+        )
     from tools import ledger_reconcile
 
     sys.exit(
@@ -457,6 +482,8 @@ def reconcile(
             custody=custody,
             mapping=mapping,
             replay=replay,
+            genesis=genesis,
+            programs=programs,
             cancel_only=cancel_only,
             as_json=as_json,
         )
@@ -493,27 +520,47 @@ def breaks(
 @ledger.command(
     cls=Examples,
     epilog="""
-    perpcore ledger prove --secret salt.key
-    perpcore ledger prove --secret salt.key --customer 16
+    perpcore ledger prove --publish
+    perpcore ledger prove --customer 16
+    perpcore ledger prove --secret salt.key --at 200000
     """,
 )
 @_data
 @_at
-@click.option("--secret", type=FILE, required=True, help="At least 16 bytes that salt the leaves.")
+@click.option(
+    "--secret", type=FILE, help="At least 16 bytes that salt the leaves; default: <data>/proof.key."
+)
 @click.option("--customer", type=int, help="Its proof; default: what everybody may see.")
+@click.option("--publish", "publishes", is_flag=True, help="Gateways prove against it from now on.")
 @click.option("--checker", is_flag=True, help="Print the program that checks a proof instead.")
 def prove(
-    data_dir: Path, at: str | None, secret: Path, customer: int | None, checker: bool
+    data_dir: Path,
+    at: str | None,
+    secret: Path | None,
+    customer: int | None,
+    publishes: bool,
+    checker: bool,
 ) -> None:
-    """Proof of liabilities: its root, or the proof of one customer."""
-    from ledger import check_proof
-    from ledger.proof import Tree
+    """Proof of liabilities: its root, or the proof of one customer.
+
+    Without --at, a customer's is of the root that was published last, if one was.
+    """
+    from ledger import check_proof, proof
 
     if checker:
         click.echo(Path(check_proof.__file__).read_text(), nl=False)
         return
     books = _books(data_dir)
-    tree = Tree(books, _cut(books, at), secret.read_bytes())
+    said = proof.published(data_dir) if at is None and secret is None and not publishes else None
+    if said is not None and customer is not None:
+        print_json(proof.published_tree(books, said).prove(customer))
+        return
+    if publishes and secret is not None:
+        raise click.UsageError("what is published is salted with <data>/proof.key: no --secret")
+    salt = secret.read_bytes() if secret is not None else proof.secret_of(data_dir)
+    tree = proof.Tree(books, _cut(books, at), salt)
+    if publishes:
+        proof.publish(data_dir, tree)
     print_json(tree.publish() if customer is None else tree.prove(customer))
 
 
@@ -565,15 +612,24 @@ def export(
 
 
 def _note(config: Config, op: str, **fields: Any) -> None:
-    """Send a BOOKKEEPING command, and say under which number it is known."""
-    from ledger.bookkeeping import Op, note_command
-    from tools.desk import ask
+    """Send a BOOKKEEPING command; say its number and what came of it, 1 where it was refused."""
+    from ledger.bookkeeping import Op, Refused, note_fields
+    from tools.ledger_notes import send
 
-    seq = ask(config, config.ledger.producer, note_command(Op[op], **fields))
-    click.echo(f"command {seq}: perpcore ledger notes says what came of it")
+    try:
+        note_fields(Op[op], **fields)  # what cannot be said is not sent
+    except (Refused, OverflowError) as error:
+        raise click.ClickException(str(error)) from None
+    text, done = send(config, op, fields)
+    click.echo(text)
+    sys.exit(0 if done else 1)
 
 
-_principal = click.option("--principal", type=int, required=True, help="Your number.")
+_principal = click.option(
+    "--principal",
+    type=click.IntRange(min=1),
+    help="Your number; an operator's token (PERPCORE_TOKEN) says it by itself.",
+)
 _reason = click.option("--reason", required=True, help="Up to 88 bytes, kept for ever.")
 
 
@@ -589,7 +645,7 @@ _reason = click.option("--reason", required=True, help="Up to 88 bytes, kept for
 @configured
 def close(
     until: str,
-    principal: int,
+    principal: int | None,
     reason: str,
     config_path: Path | None,
     settings: tuple[str, ...],
@@ -603,7 +659,7 @@ def close(
     from ledger.query import parse_time
 
     config = config_of(config_path, settings, instance=instance, data_dir=data_dir)
-    _note(config, "CLOSE", principal=principal, effective_ns=parse_time(until), text=reason)
+    _note(config, "CLOSE", principal=principal or 0, effective_ns=parse_time(until), text=reason)
 
 
 @ledger.command()
@@ -611,7 +667,7 @@ def close(
 @_reason
 @configured
 def reopen(
-    principal: int,
+    principal: int | None,
     reason: str,
     config_path: Path | None,
     settings: tuple[str, ...],
@@ -620,7 +676,7 @@ def reopen(
 ) -> None:
     """Propose to open the period closed last again."""
     config = config_of(config_path, settings, instance=instance, data_dir=data_dir)
-    _note(config, "REOPEN", principal=principal, text=reason)
+    _note(config, "REOPEN", principal=principal or 0, text=reason)
 
 
 @ledger.command()
@@ -630,7 +686,7 @@ def reopen(
 @configured
 def reverse(
     number: int,
-    principal: int,
+    principal: int | None,
     reason: str,
     config_path: Path | None,
     settings: tuple[str, ...],
@@ -639,19 +695,19 @@ def reverse(
 ) -> None:
     """Propose to reverse a bookkeeper's entry."""
     config = config_of(config_path, settings, instance=instance, data_dir=data_dir)
-    _note(config, "REVERSE", principal=principal, reference=number, text=reason)
+    _note(config, "REVERSE", principal=principal or 0, reference=number, text=reason)
 
 
 @ledger.command(
     cls=Examples,
     epilog="""
-    perpcore ledger journal CUSTODY_COLD CUSTODY_HOT 700000 --principal 7 --reason sweep
+    perpcore ledger journal CUSTODY_COLD CUSTODY_HOT 0.7 --principal 7 --reason sweep
     """,
 )
 @click.argument("debit")
 @click.argument("credit")
-@click.argument("quanta", type=click.IntRange(min=1))
-@click.option("--asset", type=int, default=0, show_default=True)
+@click.argument("amount")
+@click.option("--asset", metavar="NAME", help="Of AMOUNT; may be left out where there is one.")
 @click.option("--effective", metavar="TIME", help="When it counts; default: now.")
 @_principal
 @_reason
@@ -659,33 +715,35 @@ def reverse(
 def journal(
     debit: str,
     credit: str,
-    quanta: int,
-    asset: int,
+    amount: str,
+    asset: str | None,
     effective: str | None,
-    principal: int,
+    principal: int | None,
     reason: str,
     config_path: Path | None,
     settings: tuple[str, ...],
     instance: str | None,
     data_dir: str | None,
 ) -> None:
-    """Propose an entry between two accounts of the chart.
+    """Propose an entry of AMOUNT between two accounts of the chart.
 
     The engine's own, as customers' wallets, are none of a bookkeeper's business.
     """
     from ledger.chart import Code, pack
     from ledger.query import parse_time
+    from tools.ledger_notes import quanta_of
 
+    config = config_of(config_path, settings, instance=instance, data_dir=data_dir)
+    number, quanta = quanta_of(_books(Path(config.data_dir)), asset, amount)
     keys = []
     for name in (debit, credit):
         if name not in Code.__members__:
             raise click.BadParameter(f"{name!r} is none of {', '.join(Code.__members__)}")
-        keys.append(pack(Code[name], 0, asset))
-    config = config_of(config_path, settings, instance=instance, data_dir=data_dir)
+        keys.append(pack(Code[name], 0, number))
     _note(
         config,
         "JOURNAL",
-        principal=principal,
+        principal=principal or 0,
         amount=quanta,
         debit=keys[0],
         credit=keys[1],
@@ -702,7 +760,7 @@ def journal(
 def approve(
     number: int,
     reject: bool,
-    principal: int,
+    principal: int | None,
     config_path: Path | None,
     settings: tuple[str, ...],
     instance: str | None,
@@ -710,4 +768,4 @@ def approve(
 ) -> None:
     """Approve what another principal proposed, by its command."""
     config = config_of(config_path, settings, instance=instance, data_dir=data_dir)
-    _note(config, "REJECT" if reject else "APPROVE", principal=principal, reference=number)
+    _note(config, "REJECT" if reject else "APPROVE", principal=principal or 0, reference=number)

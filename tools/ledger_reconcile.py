@@ -1,8 +1,8 @@
-"""`perpcore ledger reconcile`: the books against a replay of the WAL, and against custody.
+"""`perpcore ledger reconcile`: the books against a replay of the WAL, and against custody, once.
 
-Reads   the books; the WAL, replayed here from genesis; custody statements.
+Reads   the books; the WAL, replayed here; custody statements; a running engine's memory.
 Writes  <data>/breaks.json; with --cancel-only, or ledger.cancel_only set, a VENUE_STATE command.
-Never   changes the books.
+Never   changes the books. Going on for ever is tools/ledger_watch.py.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,13 +20,17 @@ import numpy as np
 
 from ledger.books import Books
 from ledger.breaks import BreakReport
+from ledger.chart import Code, unpack
 from ledger.files import LedgerError, ledger_folder
 from ledger.reconcile import (
     Break,
     Facts,
+    Sums,
     compare,
     compare_custody,
+    compare_facts,
     compare_liabilities,
+    figures,
     laws,
     read_custody,
 )
@@ -50,57 +55,136 @@ def read_mapping(path: Path) -> dict[str, str]:
 def reconcile(
     data: Path,
     *,
+    config: Config | None = None,
     custody: tuple[Path, ...] = (),
     mapping: Path | None = None,
     replay: bool = True,
+    genesis: bool = False,
+    programs: bool = False,
 ) -> tuple[list[Break], dict[str, Any]]:
-    """Every reconciliation there is something to reconcile with; (breaks, what was compared)."""
+    """Every reconciliation there is something to reconcile with; (breaks, what was compared).
+
+    config      of the instance whose running engine is looked at, if it runs
+    genesis     replay everything, though there is a snapshot to begin with
+    """
     books = Books(ledger_folder(data))
     cut = books.now()
-    found = laws(books, cut)
+    sums = Sums()
+    found: list[Break] = []
     said: dict[str, Any] = {"sequence": cut.seq, "entries": cut.entries, "points": 0}
     if replay:
-        found += _against_replay(data, books, said)
+        found += _against_replay(data, books, sums, said, genesis=genesis, config=config)
+    sums.advance(books, cut)
+    found += laws(books, cut, rounds=False, balances=sums.totals)
+    if sums.strange:
+        seq = int(books.entry_rows(books.entry_of(sums.strange[0]), 1)[0]["seq"])
+        count = len(sums.strange)
+        found.append(Break("L", "legs of accounts that are not there", count, 0, cut.seq, seq))
     if custody:
-        lines = [line for path in custody for line in read_custody(path, books)]
-        found += compare_custody(books, cut, lines, read_mapping(mapping) if mapping else {})
-        said["custody"] = len(lines)
+        found += against_custody(books, custody, mapping, said)
+    if programs:
+        from tools.ledger_programs import second_opinions
+
+        breaks, said["programs"] = second_opinions(books, books.cut_entry(0), cut)
+        found += breaks
     found += _against_proof(books)
+    said["checks"] = sorted(
+        {"L", "R9"}
+        | ({"R1", "R2", "R3", "R4", "R7"} if replay else set())
+        | ({"R5", "R6"} if custody else set())
+        | ({"R8"} if programs else set())
+    )
     return found, said
 
 
-def _against_replay(data: Path, books: Books, said: dict[str, Any]) -> list[Break]:
+def against_custody(
+    books: Books, custody: tuple[Path, ...], mapping: Path | None, said: dict[str, Any]
+) -> list[Break]:
+    """R5 and R6."""
+    lines = [line for path in custody for line in read_custody(path, books)]
+    said["custody"] = len(lines)
+    return compare_custody(books, books.now(), lines, read_mapping(mapping) if mapping else {})
+
+
+def _against_replay(
+    data: Path,
+    books: Books,
+    sums: Sums,
+    said: dict[str, Any],
+    *,
+    genesis: bool,
+    config: Config | None,
+) -> list[Break]:
+    """R1 to R4 and R7 at hash points on the way, and at the last place that can be compared."""
     from engine.replay import Diverged
-    from engine.wal import scan_wal
     from tools.ledger_facts import Replay
 
-    end = min(scan_wal(data).seq, books.head["seq"])
+    live = _live(config)
+    end = _last_command(data, live)
     blocks = max(1, len(books.blocks()))
+    every = max(1, blocks // POINTS)
+    good, number = 0, 0
+    replay = Replay(data, genesis=genesis)
+    said["replayed_from"] = replay.first_seq
+    upto = min(end or books.head["seq"], books.head["seq"])
     found: list[Break] = []
     try:
-        for facts in Replay(data).points(end, max(1, blocks // POINTS)):
-            if facts.seq > books.head["seq"]:
-                break
-            said["points"] += 1
-            said["replayed"] = facts.seq
-            found = compare(books, facts)
-            if found:
-                found = _located(data, books, facts, found)
-                break
+        for seq in replay.checkpoints(upto):
+            number += 1
+            if number % every == 0:
+                found = _point(books, replay.facts(), sums, said)
+                if found:
+                    return located(data, books, found, good)
+                good = seq
+        if end and replay.seq == end:
+            replay.settle()
+            facts = replay.facts()
+            if books.head["reports"] >= facts.reports:
+                found = _point(books, facts, sums, said)
+            memory = live.facts(facts.seq) if live is not None else None
+            if memory is not None:
+                said["live"] = memory.seq
+                found += compare_facts(facts, memory, books)
+        return located(data, books, found, good)
     except Diverged as error:
-        found.append(Break("R7", str(error), 0, 1, books.head["seq"]))
-    return found
+        return [*found, Break("R7", str(error), 0, 1, books.head["seq"])]
+    finally:
+        replay.close()
+        if live is not None:
+            live.close()
+
+
+def _point(books: Books, facts: Facts, sums: Sums, said: dict[str, Any]) -> list[Break]:
+    said["points"] += 1
+    said["replayed"] = facts.seq
+    return compare(books, facts, sums)
+
+
+def _live(config: Config | None) -> Any:
+    from shm.segment import SegmentError
+    from tools.ledger_facts import Live
+
+    if config is not None:
+        with suppress(SegmentError):
+            return Live(config)
+    return None
+
+
+def _last_command(data: Path, live: Any) -> int:
+    """The last command, when everything up to it is settled; 0 while an engine is at work."""
+    from engine.wal import scan_wal
+
+    return live.at_rest() if live is not None else scan_wal(data).seq
 
 
 def _against_proof(books: Books) -> list[Break]:
     """R9: the leaves of a proof, and what is owed to the venue instead, are the liabilities."""
     from ledger.proof import Tree, liabilities
 
-    _owed, assets, deficits = liabilities(books, books.now())
-    try:
+    owed, assets, deficits = liabilities(books, books.now())
+    sums = (0,) * len(assets)
+    if owed:
         sums = Tree(books, books.now(), bytes(16)).root.sums
-    except LedgerError:
-        sums = (0,) * len(assets)
     net = {a: s - deficits.get(a, 0) for a, s in zip(assets, sums, strict=True)}
     return compare_liabilities(books, books.now(), net)
 
@@ -108,26 +192,51 @@ def _against_proof(books: Books) -> list[Break]:
 # ---------------------------------------------------------------- where it began
 
 
-def _located(data: Path, books: Books, facts: Facts, found: list[Break]) -> list[Break]:
+def located(data: Path, books: Books, found: list[Break], good: int) -> list[Break]:
     """The same breaks with the first command at which each of them shows.
 
     The books are made a second time from the WAL: where those differ from what is on disk, an
     entry was altered or lost. Where they don't, the reports are at odds with the engine's state,
-    and a replay command by command says since when.
+    and a replay command by command says since when. What only memory says began where it was
+    compared last.
+
+    good        a command at which all was well
     """
+    wanted = [b for b in found if b.check in ("R1", "R2", "R3", "R4", "L") and not b.first_seq]
+    if not wanted:
+        return found
     folder = Path(tempfile.mkdtemp(prefix="perpcore-shadow-"))
     try:
-        shadow = _shadow(data, folder / "ledger", facts.seq)
-        first = {b.key: first_difference(books, shadow, b.key) for b in found if b.key}
+        shadow = _shadow(data, folder / "ledger", max(b.seq for b in wanted))
+        first = {b.key: _first_leg(books, shadow, b.key) for b in wanted if b.key}
         whole = first_difference(books, shadow, 0)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return [
-        b._replace(
-            first_seq=first.get(b.key) or whole or _first_by_state(data, books, b, facts.seq)
-        )
-        for b in found
-    ]
+    for b in wanted:
+        seq = first.get(b.key) or whole
+        if not seq and b.key:
+            seq = _first_by_state(data, books, b, good)
+        found[found.index(b)] = b._replace(first_seq=seq)
+    return found
+
+
+def _first_leg(books: Books, shadow: Books, figure: int) -> int:
+    """The first command at which two books disagree about a figure."""
+    parts = {*_parts(books, figure), *_parts(shadow, figure)}
+    seqs = [seq for key in parts if (seq := first_difference(books, shadow, key))]
+    return min(seqs, default=0)
+
+
+def _parts(books: Books, figure: int) -> list[int]:
+    """Keys of the accounts of the books that a figure is made of: of a wallet there are several."""
+    ones = np.ones(1, np.int64)
+    found = []
+    owner = unpack(figure).account
+    for row in np.flatnonzero((books.keys["key"] & 0xFFFFFFFF) == owner).tolist():
+        made, _ = figures(books.keys[row : row + 1], ones)
+        if figure in made.tolist():
+            found.append(int(books.keys["key"][row]))
+    return found
 
 
 def _shadow(data: Path, folder: Path, upto: int) -> Books:
@@ -179,22 +288,41 @@ def _legs(books: Books, key: int) -> tuple[Array, Array, Array]:
     """(command, key, amount) of every leg of an account, or of all."""
     entries = books.rows("entries", 0, books.entries)
     seqs = np.repeat(entries["seq"], entries["leg_count"].astype(np.int64))
-    keys = books.keys["key"][books.rows("account", 0, books.legs)]
+    accounts = books.rows("account", 0, books.legs)
+    known = accounts < len(books.keys)
+    keys = np.where(known, books.keys["key"][np.where(known, accounts, 0)], -1)
     amounts = books.rows("amount", 0, books.legs)
     keep = keys == key if key else np.ones(len(keys), np.bool_)
     return seqs[keep], keys[keep], amounts[keep]
 
 
-def _first_by_state(data: Path, books: Books, b: Break, upto: int) -> int:
-    """Replay command by command until this break shows."""
+def _first_by_state(data: Path, books: Books, b: Break, good: int) -> int:
+    """Replay command by command behind `good` until this break shows."""
     from tools.ledger_facts import Replay
 
+    told = _history(books, b.key)
     replay = Replay(data)
+    try:
+        for _ in replay.checkpoints(good):
+            pass
+        return replay.first_difference(b.key, told, b.seq)
+    finally:
+        replay.close()
 
-    def look(seq: int) -> bool:
-        return any(c.account == b.account for c in compare(books, replay.facts()._replace(seq=seq)))
 
-    return replay.watch(upto, 0, look)
+def _history(books: Books, figure: int) -> Array:
+    """int64[n, 2]: a figure as the books tell it, behind each command that moved it."""
+    moves: dict[int, int] = {}
+    for key in _parts(books, figure):
+        seqs, _, amounts = _legs(books, key)
+        for seq, amount in zip(seqs.tolist(), amounts.tolist(), strict=True):
+            moves[seq] = moves.get(seq, 0) + amount
+    sign = -1 if unpack(figure).code in (Code.AVAILABLE, Code.POSITION_MARGIN) else 1
+    total, rows = 0, []
+    for seq in sorted(moves):
+        total += sign * moves[seq]
+        rows.append((seq, total))
+    return np.array(rows, np.int64).reshape(-1, 2)
 
 
 # ---------------------------------------------------------------- what follows
@@ -206,29 +334,33 @@ def run(
     custody: tuple[Path, ...],
     mapping: Path | None,
     replay: bool,
+    genesis: bool,
+    programs: bool,
     cancel_only: bool,
     as_json: bool,
-    stop: Callable[[Config], None] | None = None,
 ) -> int:
     """Reconcile, keep the report, say what was found; 1 when there is a break."""
     data = Path(config.data_dir)
-    found, said = reconcile(data, custody=custody, mapping=mapping, replay=replay)
+    found, said = reconcile(
+        data,
+        config=config,
+        custody=custody,
+        mapping=mapping,
+        replay=replay,
+        genesis=genesis,
+        programs=programs,
+    )
     report = BreakReport(data)
-    new = report.record(found)
-    halting = [b for b in found if b.check in HALTING]
+    new = report.record(found, checks=said["checks"])
     said["breaks"] = len(found)
-    if halting and (cancel_only or config.ledger.cancel_only):
-        (stop or halt)(config)
+    if (cancel_only or config.ledger.cancel_only) and halting(found):
+        halt(config)
         said["venue"] = "CANCEL_ONLY"
     if as_json:
         click.echo(json.dumps({**said, "new": len(new), "open": report.live}, indent=2))
     else:
         for b in found:
-            since = b.first_seq or b.seq
-            click.echo(
-                f"BREAK {b.check} {b.account}: books {b.books}, other side {b.other}, "
-                f"difference {b.difference}, first at command {since}"
-            )
+            click.echo(break_text(b))
         what = f"{said['points']} hash points of a replay to command {said.get('replayed', 0)}"
         click.echo(f"{len(found)} breaks at command {said['sequence']}; compared with {what}")
         if "venue" in said:
@@ -236,10 +368,40 @@ def run(
     return 1 if found else 0
 
 
+def break_text(b: Break) -> str:
+    """One line for the log."""
+    return (
+        f"BREAK {b.check} {b.account}: books {b.books}, other side {b.other}, "
+        f"difference {b.difference}, first at command {b.first_seq or b.seq}"
+    )
+
+
+def halting(found: list[Break]) -> bool:
+    """Whether any of these is a reason to stop trading."""
+    return any(b.check in HALTING for b in found)
+
+
+Halt = Callable[[Config], None]
+
+
 def halt(config: Config) -> None:
-    """The venue takes nothing but cancels until somebody looked."""
+    """The venue takes nothing but cancels until somebody looked.
+
+    Through the operators' socket where there is one, which is the producer "admin"; else, or where
+    `ledger.producer` is another, through that producer's own ring.
+    """
+    from gateways.http.adminclient import administer
     from shm.codes import Kind, State
     from shm.kinds import command
     from tools.desk import ask
 
-    ask(config, config.ledger.producer, command(Kind.VENUE_STATE, state=State.CANCEL_ONLY))
+    if config.ledger.producer != "admin":
+        ask(config, config.ledger.producer, command(Kind.VENUE_STATE, state=State.CANCEL_ONLY))
+        return
+    said = {"state": State.CANCEL_ONLY.name}
+    administer(
+        config,
+        "/commands/venue_state",
+        said,
+        lambda admin, who: admin.act(who, Kind.VENUE_STATE, said),
+    )

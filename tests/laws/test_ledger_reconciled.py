@@ -67,27 +67,27 @@ def alter(data: Path, entry: int) -> int:
     amounts[first] += 1
     amounts[first + 1] -= 1
     amounts.flush()
-    for path in (data / "ledger" / "balances").iterdir():
-        path.unlink()
     return int(books.entry_rows(entry, 1)[0]["seq"])
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
 def test_an_altered_posting_is_found_with_its_command(
-    data: Path, part: float, capsys: pytest.CaptureFixture[str]
+    data: Path, part: float, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     books = Books(data / "ledger")
     seq = alter(data, int(books.entries * part))
     halted = []
+    monkeypatch.setattr(ledger_reconcile, "halt", lambda _config: halted.append(True))
     config = load(None, {"data_dir": str(data), "instance": "none", "ledger.cancel_only": True})
     code = ledger_reconcile.run(
         config,
         custody=(),
         mapping=None,
         replay=True,
+        genesis=False,
+        programs=False,
         cancel_only=False,
         as_json=False,
-        stop=lambda _config: halted.append(True),
     )
     assert code == 1 and halted == [True]
     assert f"first at command {seq}" in capsys.readouterr().out

@@ -9,18 +9,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ledger.books import Books
 from ledger.breaks import BreakReport
-from ledger.chart import Code, pack
-from ledger.files import LedgerError
+from ledger.chart import Code, pack, unpack
+from ledger.files import LedgerError, QuestionError
 from ledger.proof import Node, Tree, leaf_node, parent_node
 from ledger.reconcile import (
+    SYMBOLS,
     Break,
     Facts,
+    Sums,
     compare,
     compare_custody,
+    compare_facts,
     compare_liabilities,
     laws,
     parse_amount,
@@ -32,21 +36,26 @@ from tests.unit.test_ledger_statements import books_of, day
 ROOT = Path(__file__).parent.parent.parent
 
 
-def facts_of(s: Stream) -> Facts:
-    """What the engine's tables would say of a hand-made stream."""
-    wallets = {(account, 0): (value, 0) for account, value in s.wallets.items()}
-    wallets[0, 0] = (401, 0)  # fees of `day`
-    places = {*s.lots, *s.isolated}
-    positions = {
-        (a, symbol, leg): (
-            s.lots[a, symbol, leg],
-            s.cost[a, symbol, leg],
-            s.isolated[a, symbol, leg],
-            0,
-        )
-        for a, symbol, leg in places
-    }
-    return Facts(s.seq, wallets, positions, {0: s.trades})
+def figures_of(s: Stream) -> dict[int, int]:
+    """What the engine's tables would say of a hand-made stream, by key of the books."""
+    found = {pack(Code.AVAILABLE, account, 0): value for account, value in s.wallets.items()}
+    found[pack(Code.AVAILABLE, 0, 0)] = 401  # fees of `day`
+    for account, symbol, leg in {*s.lots, *s.isolated}:
+        place = (account, symbol, leg)
+        found[pack(Code.POSITION_LOTS, *place)] = s.lots[place]
+        found[pack(Code.POSITION_COST, *place)] = s.cost[place]
+        found[pack(Code.POSITION_MARGIN, *place)] = s.isolated[place]
+        clearing = pack(Code.PNL_CLEARING, 0, symbol)
+        found[clearing] = found.get(clearing, 0) + s.cost[place]
+    return found
+
+
+def facts_of(s: Stream, told: dict[int, int] | None = None, trades: int = 0) -> Facts:
+    found = {k: v for k, v in (told or figures_of(s)).items() if v}
+    keys = np.array(sorted(found), np.int64)
+    counts = np.zeros(SYMBOLS, np.int64)
+    counts[0] = s.trades + trades
+    return Facts(s.seq, len(s.rows()), keys, np.array([found[k] for k in keys.tolist()]), counts)
 
 
 def test_what_is_right_is_no_break(tmp_path: Path) -> None:
@@ -56,28 +65,85 @@ def test_what_is_right_is_no_break(tmp_path: Path) -> None:
     assert laws(books, books.now()) == []
 
 
+CHECKS = {
+    Code.AVAILABLE: "R2",
+    Code.POSITION_MARGIN: "R2",
+    Code.POSITION_LOTS: "R3",
+    Code.POSITION_COST: "R3",
+    Code.PNL_CLEARING: "R3",
+    Code.FUNDING_CLEARING: "R3",
+    Code.ORDER_HOLD: "R4",
+    Code.CLOSE_CLAIM: "R4",
+}
+
+
 def test_one_unit_anywhere_is_a_break(tmp_path: Path) -> None:
     s = day()
     books = books_of(tmp_path, s)
-    facts = facts_of(s)
-    for where in facts.wallets:
-        for k in range(2):
-            told = list(facts.wallets[where])
-            told[k] += 1
-            found = compare(books, facts._replace(wallets={**facts.wallets, where: tuple(told)}))
-            assert [(b.check, b.difference) for b in found] == [("R2" if k == 0 else "R4", -1)]
-            assert str(where[0]) in found[0].account
-    for place in facts.positions:
-        for k, check in enumerate(("R3", "R3", "R2", "R4")):
-            told = list(facts.positions[place])
-            told[k] += 1
-            found = compare(
-                books, facts._replace(positions={**facts.positions, place: tuple(told)})
-            )
-            # An entry value is held against PnL clearing, too.
-            assert {b.check for b in found} == {check} and len(found) == (2 if k == 1 else 1)
-    found = compare(books, facts._replace(trades={0: s.trades + 1}))
+    told = figures_of(s)
+    told |= {pack(code, ANN, 0): 0 for code in (Code.ORDER_HOLD, Code.CLOSE_CLAIM)}
+    told[pack(Code.FUNDING_CLEARING, 0, 0)] = 0
+    for key in told:
+        for change in (1, -1):
+            found = compare(books, facts_of(s, {**told, key: told[key] + change}))
+            (b,) = found
+            code = unpack(key).code
+            assert (b.check, b.difference, b.key) == (CHECKS[code], -change, key)
+            if code == Code.AVAILABLE:
+                assert b.account == f"wallet of {unpack(key).account} in USDT"
+    found = compare(books, facts_of(s, trades=1))
     assert [(b.check, b.difference) for b in found] == [("R1", -2)]
+
+
+def test_memory_that_is_not_the_replayed_state_is_a_break(tmp_path: Path) -> None:
+    s = day()
+    books = books_of(tmp_path, s)
+    told = figures_of(s)
+    assert compare_facts(facts_of(s), facts_of(s), books) == []
+    key = pack(Code.POSITION_LOTS, BOB, 0)
+    (b,) = compare_facts(facts_of(s), facts_of(s, {**told, key: told.get(key, 0) + 1}), books)
+    assert (b.check, b.difference) == ("R7", -1) and "Position:U17:BTCUSDT" in b.account
+
+
+def test_facts_behind_the_books_end_are_asked_for_again(tmp_path: Path) -> None:
+    s = day()
+    books = books_of(tmp_path, s)
+    with pytest.raises(QuestionError, match="reports, not"):
+        compare(books, facts_of(s)._replace(reports=len(s.rows()) + 1))
+
+
+def alter(folder: Path, leg: int, change: int) -> None:
+    amounts = np.memmap(next(folder.glob("seg.*")) / "amount", np.int64, "r+")
+    amounts[leg] += change
+    amounts.flush()
+
+
+def test_sums_believe_nothing_but_legs_and_find_what_was_altered_behind_them(
+    tmp_path: Path,
+) -> None:
+    s = day()
+    books = books_of(tmp_path, s)
+    for span in (8, Sums.SPAN):
+        sums = Sums()
+        sums.SPAN = span  # type: ignore[misc]
+        for entries in range(0, books.entries + 1, 3):
+            sums.advance(books, books.cut_entry(entries))
+        sums.advance(books, books.now())
+        assert (sums.totals == books.balances(books.now())).all()
+        assert sums.changed(books, 1000) is None
+        for leg in range(books.legs):
+            alter(tmp_path, leg, 1)
+            first, last = sums.changed(Books(tmp_path), 1000) or (0, 0)
+            assert first <= leg < last
+            alter(tmp_path, leg, -1)
+        # What was altered is not forgotten when there is more to add.
+        sums = Sums()
+        sums.advance(books, books.cut_entry(books.entries - 1))
+        alter(tmp_path, 0, 1)
+        sums.advance(Books(tmp_path), books.now())
+        assert sums.changed(Books(tmp_path), 1000) and sums.changed(Books(tmp_path), 1000)
+        alter(tmp_path, 0, -1)
+        assert sums.changed(Books(tmp_path), 1000) is None
 
 
 def test_a_law_notices_an_altered_leg(tmp_path: Path) -> None:
