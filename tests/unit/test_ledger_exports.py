@@ -18,29 +18,32 @@ from ledger.exports import DECIMALS, FORMATS, Exporter
 from tests.unit.test_ledger_statements import books_of, day
 from tests.unit.test_ledger_store import stream
 
+PROGRAMS = ("hledger", "beancount", "ledger")
 BEAN_CHECK = Path(sys.executable).with_name("bean-check")
 
 
-def hledger() -> str:
-    """The program; a root on a host with apt and a network gets it installed."""
-    found = shutil.which("hledger")
+def program(name: str) -> str:
+    """hledger or ledger; a root on a host with apt and a network gets it installed."""
+    found = shutil.which(name)
     if not found and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(
-            ["apt-get", "install", "-y", "--no-install-recommends", "hledger"],
+            ["apt-get", "install", "-y", "--no-install-recommends", name],
             capture_output=True,
             timeout=120,
             check=False,
         )
-        found = shutil.which("hledger")
+        found = shutil.which(name)
     if not found:
-        pytest.skip("hledger is not installed, and only root may: apt-get install hledger")
+        pytest.skip(f"{name} is not installed, and only root may: apt-get install {name}")
     return found
 
 
 def checked(path: Path) -> subprocess.CompletedProcess[str]:
     """What the program of this format says to a file."""
     if path.suffix == ".journal":
-        command = [hledger(), "-f", str(path), "check", "--strict", "ordereddates"]
+        command = [program("hledger"), "-f", str(path), "check", "--strict", "ordereddates"]
+    elif path.suffix == ".ledger":
+        command = [program("ledger"), "-f", str(path), "--strict", "--pedantic", "balance"]
     else:
         if not BEAN_CHECK.exists():
             pytest.skip("bean-check is not installed: pip install beancount")
@@ -53,7 +56,7 @@ def exported(tmp_path: Path, form: str, chunk: int = 40) -> list[Path]:
     return Exporter(books, books.cut_seq(0), books.now(), chunk=chunk).write(tmp_path / form, form)
 
 
-@pytest.mark.parametrize("form", ["hledger", "beancount"])
+@pytest.mark.parametrize("form", PROGRAMS)
 def test_accepted(form: str, tmp_path: Path) -> None:
     paths = exported(tmp_path, form)
     assert len(paths) > 3
@@ -62,7 +65,7 @@ def test_accepted(form: str, tmp_path: Path) -> None:
         assert said.returncode == 0, said.stdout + said.stderr
 
 
-@pytest.mark.parametrize("form", ["hledger", "beancount"])
+@pytest.mark.parametrize("form", PROGRAMS)
 @pytest.mark.parametrize("line", [1, 5, -1])
 def test_refused_with_one_unit_changed(form: str, line: int, tmp_path: Path) -> None:
     path = exported(tmp_path, form)[1]
@@ -77,7 +80,7 @@ def test_refused_with_one_unit_changed(form: str, line: int, tmp_path: Path) -> 
     assert checked(path).returncode != 0
 
 
-@pytest.mark.parametrize("form", ["hledger", "beancount"])
+@pytest.mark.parametrize("form", PROGRAMS)
 def test_refused_with_a_wrong_assertion(form: str, tmp_path: Path) -> None:
     path = exported(tmp_path, form)[0]
     text = path.read_text()
