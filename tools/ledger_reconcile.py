@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,7 @@ from shm.config import Config
 
 Array = np.ndarray[Any, Any]
 HALTING: Final = ("R1", "R2", "R3", "R4", "R7")
+REST_S: Final = 5.0  # how long an engine is given to come to rest, and the books to follow
 POINTS: Final = 16  # hash points compared on the way, besides the last
 
 
@@ -68,12 +70,18 @@ def reconcile(
     genesis     replay everything, though there is a snapshot to begin with
     """
     books = Books(ledger_folder(data))
+    live = _live(config) if replay else None
+    end = _last_command(data, live, books) if replay else 0
     cut = books.now()
     sums = Sums()
     found: list[Break] = []
     said: dict[str, Any] = {"sequence": cut.seq, "entries": cut.entries, "points": 0}
     if replay:
-        found += _against_replay(data, books, sums, said, genesis=genesis, config=config)
+        try:
+            found += _against_replay(data, books, sums, said, genesis=genesis, live=live, end=end)
+        finally:
+            if live is not None:
+                live.close()
     sums.advance(books, cut)
     found += laws(books, cut, rounds=False, balances=sums.totals)
     if sums.strange:
@@ -113,14 +121,13 @@ def _against_replay(
     said: dict[str, Any],
     *,
     genesis: bool,
-    config: Config | None,
+    live: Any,
+    end: int,
 ) -> list[Break]:
     """R1 to R4 and R7 at hash points on the way, and at the last place that can be compared."""
     from engine.replay import Diverged
     from tools.ledger_facts import Replay
 
-    live = _live(config)
-    end = _last_command(data, live)
     blocks = max(1, len(books.blocks()))
     every = max(1, blocks // POINTS)
     good, number = 0, 0
@@ -139,19 +146,21 @@ def _against_replay(
         if end and replay.seq == end:
             replay.settle()
             facts = replay.facts()
-            if books.head["reports"] >= facts.reports:
-                found = _point(books, facts, sums, said)
+            found = _point(books, facts, sums, said)
             memory = live.facts(facts.seq) if live is not None else None
             if memory is not None:
                 said["live"] = memory.seq
                 found += compare_facts(facts, memory, books)
+        if not said["points"]:
+            raise LedgerError(
+                f"{data}: nothing could be compared: the engine was never at rest in {REST_S:.0f} "
+                "s, and there is no CHECKPOINT before where the books are. Try again"
+            )
         return located(data, books, found, good)
     except Diverged as error:
         return [*found, Break("R7", str(error), 0, 1, books.head["seq"])]
     finally:
         replay.close()
-        if live is not None:
-            live.close()
 
 
 def _point(books: Books, facts: Facts, sums: Sums, said: dict[str, Any]) -> list[Break]:
@@ -170,11 +179,22 @@ def _live(config: Config | None) -> Any:
     return None
 
 
-def _last_command(data: Path, live: Any) -> int:
-    """The last command, when everything up to it is settled; 0 while an engine is at work."""
+def _last_command(data: Path, live: Any, books: Books) -> int:
+    """The last command, when everything up to it is settled and booked; waits for that a while.
+
+    returns     0: an engine is at work, and books can be compared at CHECKPOINTs only
+    """
     from engine.wal import scan_wal
 
-    return live.at_rest() if live is not None else scan_wal(data).seq
+    until = time.monotonic() + REST_S
+    while True:
+        end = live.at_rest() if live is not None else scan_wal(data).seq
+        books.refresh()
+        if end and books.head["seq"] >= end:
+            return int(end)
+        if time.monotonic() > until:
+            return 0
+        time.sleep(0.02)
 
 
 def _against_proof(books: Books) -> list[Break]:
