@@ -79,6 +79,29 @@ def zmq(
     sys.exit(run(config, f"gateway{number}"))
 
 
+@gateway.command(
+    cls=Examples,
+    epilog="""
+    perpcore gateway market
+    perpcore gateway market --set zmq.market_tcp=0.0.0.0:7020
+    """,
+)
+@configured
+def market(
+    config_path: Path | None,
+    settings: tuple[str, ...],
+    instance: str | None,
+    data_dir: str | None,
+) -> None:
+    """Serve market data over ZeroMQ: books, snapshots, streams.
+
+    As records and as msgpack. Needs the market-data follower; gateways/zmq/market.py lists the topics.
+    """
+    from gateways.zmq.market import run
+
+    sys.exit(run(config_of(config_path, settings, instance=instance, data_dir=data_dir)))
+
+
 @gateway.command(cls=Examples, epilog="perpcore gateway admin")
 @configured
 def admin(

@@ -1,4 +1,4 @@
-"""What may be asked of market data, and the final JSON that answers it.
+"""What may be asked of market data, and what answers it: final JSON, or records.
 
 Reads   the state of gateways/marketdata/market.py, between two commands.
 Never   trusts a request: names, ranges and limits are checked here, whoever asks.
@@ -11,9 +11,14 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Final
 
+import msgpack
+import numpy as np
+
 from gateways.marketdata import messages
+from gateways.marketdata.book import ADDED
 from gateways.marketdata.klines import INTERVALS, KINDS, MINUTE_MS, OPEN_AT
 from gateways.marketdata.market import Market, Markets
+from shm.records import L2_UPDATE, L3_UPDATE, Record
 
 LIMIT_MAX: Final = 1500
 _TEXT_MAX: Final = 64
@@ -24,7 +29,7 @@ class Refused(ValueError):
 
 
 def answer(markets: Markets, request: Any) -> bytes:
-    """JSON text for {"what": ..., parameters}; Refused says what is wrong with it."""
+    """The answer to {"what": ..., parameters}; Refused says what is wrong with it."""
     if not isinstance(request, dict) or not isinstance(request.get("what"), str):
         raise Refused("wanted a map with `what` in it")
     what = request["what"]
@@ -77,6 +82,37 @@ def _current(markets: Markets, m: Market) -> Market:
 
 def _depth(markets: Markets, request: dict[str, Any]) -> bytes:
     return messages.depth(_market(markets, request), _limit(request, 500, 1000))
+
+
+def _book(layout: Record) -> Callable[[Markets, dict[str, Any]], bytes]:
+    """A whole book as records, with the command at which it stands."""
+
+    def made(markets: Markets, request: dict[str, Any]) -> bytes:
+        m = _market(markets, request)
+        resting = m.book.resting()
+        found: list[tuple[int, int, int, int]] = resting  # side, price, order, lots
+        if layout is L2_UPDATE:
+            found = [(s, p, 0, m.book.totals[p * 2 + s]) for s, p in dict.fromkeys(
+                (side, price) for side, price, _, _ in resting)]  # fmt: skip
+        rows = np.zeros(len(found), layout.dtype)
+        rows["ts_ns"], rows["seq"], rows["update_id"] = markets.ts_ns, markets.seq, m.update_id
+        rows["symbol"] = m.index
+        if found:
+            rows["side"], rows["price_ticks"], orders, rows["lots"] = zip(*found, strict=True)
+            if layout is L3_UPDATE:
+                rows["order_id"], rows["what"] = orders, ADDED
+        body: bytes = msgpack.packb(
+            {
+                "symbol": m.name,
+                "seq": markets.seq,
+                "update_id": m.update_id,
+                "ts_ns": markets.ts_ns,
+                "rows": rows.tobytes(),
+            }
+        )
+        return body
+
+    return made
 
 
 def _last(rows: Any, limit: int) -> Iterable[Any]:
@@ -159,12 +195,25 @@ def _symbols(markets: Markets, _request: dict[str, Any]) -> bytes:
 
 
 def _status(markets: Markets, _request: dict[str, Any]) -> bytes:
-    status = {"seq": markets.seq, "index": markets.index, "tsNs": markets.ts_ns}
+    """Where it stands; `records`: number of the newest record of each stream that is being sent."""
+    hub = markets.hub
+    status = {
+        "seq": markets.seq,
+        "index": markets.index,
+        "tsNs": markets.ts_ns,
+        "records": {
+            name: hub.numbers.get(f"records.{name}", 0)
+            for name in ("l2", "l3")
+            if hub.heard is None or f"records.{name}" in hub.heard
+        },
+    }
     return json.dumps(status).encode()
 
 
 _ANSWERS: Final[dict[str, Callable[[Markets, dict[str, Any]], bytes]]] = {
     "depth": _depth,
+    "l2": _book(L2_UPDATE),
+    "l3": _book(L3_UPDATE),
     "trades": _trades,
     "aggTrades": _agg_trades,
     "klines": _klines,

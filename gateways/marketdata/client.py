@@ -27,6 +27,7 @@ What may be asked for (each answer is the dialect's final JSON):
     klines(symbol, interval, start, end, limit, kind=trade|mark|index|premium)
     ticker(symbol?) price(symbol?) bookTicker(symbol?) premiumIndex(symbol?) openInterest(symbol)
     fundingInfo() symbols() status()
+    l2(symbol) l3(symbol)     msgpack {symbol, seq, update_id, ts_ns, rows: the book as records}
 
 Messages of a stream are numbered without gaps, the same number for ever: what a restarted process
 says again is dropped here, and a gap is told to `on_gap`, after which a snapshot is the way on.

@@ -30,6 +30,7 @@ from gateways.users.keyring import KeyRing, address_of, allowed
 from gateways.users.store import Key, Scope, Store, scope_words
 from gateways.zmq import protocol
 from gateways.zmq.barrier import Barrier
+from gateways.zmq.binding import bind, unlink
 from gateways.zmq.codec import (
     ENCODER,
     Malformed,
@@ -111,7 +112,10 @@ class Gateway:
     # ------------------------------------------------------------ life
 
     async def start(self) -> None:
-        """Bind, and attach to the engine as soon as it runs. Raises zmq.ZMQError."""
+        """Bind, and attach to the engine as soon as it runs.
+
+        raises      DataError when an endpoint can't be had
+        """
         own = self._config.zmq
         self._loop = asyncio.get_running_loop()
         self._auth = AsyncioAuthenticator(zmq.asyncio.Context.shadow(self._context.underlying))
@@ -132,10 +136,7 @@ class Gateway:
             (zmq.LINGER, 500),
         ):
             router.setsockopt(option, value)
-        for endpoint in self._config.zmq_endpoints:
-            router.bind(endpoint)
-            if endpoint.startswith("ipc://"):
-                os.chmod(endpoint.removeprefix("ipc://"), 0o660)
+        bind(router, self._config.zmq_endpoints)
         self._loop.add_reader(int(router.getsockopt(zmq.FD)), self._turn)
         self._stream.start()
         self._orphans_until_s = self._loop.time() + self._silent_s
@@ -157,6 +158,7 @@ class Gateway:
         self._auth.stop()
         self._router.close()
         self._context.term()
+        unlink(self._config.zmq_endpoints)
         self._log.close()
         self._memory.close()
         if self._door is not None:

@@ -34,9 +34,11 @@ Wanted = Callable[[dict[str, Any]], bool]
 class Doors(Exchange):
     """An engine, the operators' socket and a native gateway."""
 
+    heartbeat_ms = 700
+
     def open(self) -> None:
         self.tcp = f"127.0.0.1:{free_port()}"
-        self.settings |= {"zmq.heartbeat_ms": 700, "zmq.tcp": self.tcp}
+        self.settings |= {"zmq.heartbeat_ms": self.heartbeat_ms, "zmq.tcp": self.tcp}
         self.venue.start()
         self.venue.until_running()
         self.spawn("admin", "gateway", "admin")

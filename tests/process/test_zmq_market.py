@@ -1,0 +1,241 @@
+"""Native market data: books that two independent readers keep, through gaps and kills."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgpack
+import pytest
+import zmq
+
+from gateways.client.client import Client
+from gateways.client.market import Book, Market
+from gateways.zmq.protocol import Order
+from shm.codes import Side
+from tests.process.helpers import ROOT, free_port, wait_until
+from tests.process.test_zmq import Doors
+
+SYMBOL = "BTCUSDT"
+
+
+class Floor(Doors):
+    """Doors, the market-data follower and its native gateway."""
+
+    heartbeat_ms = 60_000  # nobody here is tested for silence
+
+    def open(self) -> None:
+        port = free_port()
+        self.settings |= {"zmq.market_tcp": f"127.0.0.1:{port}"}
+        super().open()
+        self.spawn("marketdata", "follow", "marketdata")
+        self.spawn("market", "gateway", "market")
+        wait_until(lambda: "perpcore market data" in self.log("market"), 60, "no market data")
+
+    def market(self, **options: Any) -> Market:
+        ends = self.config.market_endpoints[1], self.config.market_ask_endpoints[1]
+        return Market(*ends, **options)
+
+    def respawn(self, name: str, *command: str) -> None:
+        os.kill(self.processes[name].pid, signal.SIGKILL)
+        self.processes[name].wait()
+        self.spawn(name, *command)
+
+
+@pytest.fixture(scope="module")
+def floor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Floor]:
+    made = Floor(tmp_path_factory.mktemp("market"), f"market-{os.getpid()}")
+    try:
+        made.open()
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture(scope="module")
+def trader(floor: Floor) -> Iterator[Client]:
+    floor.user("tom")
+    with floor.connected(floor.key("tom")) as client:
+        yield client
+
+
+class Traffic:
+    """Orders of one trader, and the book they make: the twin that reads no market data."""
+
+    def __init__(self, client: Client, seed: int) -> None:
+        self.client = client
+        self.rng = random.Random(seed)
+        self.open: dict[int, tuple[int, int, int]] = {}  # order id -> side, price, lots
+        self.number = 0
+
+    def some(self, count: int) -> None:
+        orders: list[Order] = []
+        for _ in range(count):
+            if self.open and self.rng.random() < 0.4:
+                order = self.rng.choice(list(self.open))
+                orders.append(Order("cancel", symbol=0, order_id=order))
+                del self.open[order]
+            else:
+                side = self.rng.randrange(2)
+                price = 600_000 + (1 if side else -1) * self.rng.randrange(1, 40)
+                lots = self.rng.randrange(1, 5)
+                orders.append(Order("place", symbol=0, side=side, price_ticks=price, qty_lots=lots))
+        taken = self.client.send(orders)
+        assert taken.count == count
+        waiting = set(range(taken.first_request, taken.first_request + count))
+        while waiting:
+            for report in self.client.reports(0.05):
+                if report.get("request") in waiting and "order_id" in report:
+                    waiting.discard(report["request"])
+                    if report["command"] == 1:
+                        assert report["status"] == 0
+                        self.open[report["order_id"]] = (
+                            *(report["side"], report["price_ticks"], report["open_lots"]),
+                        )
+
+    def levels(self) -> tuple[dict[int, int], dict[int, int]]:
+        sums: tuple[dict[int, int], dict[int, int]] = ({}, {})
+        for side, price, lots in self.open.values():
+            sums[side][price] = sums[side].get(price, 0) + lots
+        return sums
+
+    def queues(self) -> tuple[dict[int, dict[int, int]], dict[int, dict[int, int]]]:
+        found: tuple[dict[int, dict[int, int]], dict[int, dict[int, int]]] = ({}, {})
+        for order, (side, price, lots) in sorted(self.open.items()):  # ids grow with time
+            found[side].setdefault(price, {})[order] = lots
+        return found
+
+
+def keep(markets: list[Market], what: Callable[[], Any], why: str, seconds: float = 30.0) -> None:
+    def look() -> Any:
+        for market in markets:
+            market.poll(0.01)
+        return what()
+
+    wait_until(look, seconds, why)
+
+
+def same(book: Book, traffic: Traffic) -> bool:
+    if not book.ready or book.levels != traffic.levels():
+        return False
+    if book.depth == "l3":
+        mine, theirs = book.queues, traffic.queues()
+        # dict equality forgets the order; in a queue it is what matters
+        return all(
+            {p: list(q.items()) for p, q in mine[side].items()}
+            == {p: list(q.items()) for p, q in theirs[side].items()}
+            for side in (Side.BUY, Side.SELL)
+        )
+    return True
+
+
+def test_books_are_what_the_orders_make(floor: Floor, trader: Client) -> None:
+    traffic = Traffic(trader, 1)
+    traffic.some(40)
+    raw, packed = floor.market(), floor.market(records=False)
+    books = [m.follow(SYMBOL, depth) for m in (raw, packed) for depth in ("l2", "l3")]
+    markets = [raw, packed]
+    keep(markets, lambda: all(same(b, traffic) for b in books), "snapshots differ")
+    for round_ in range(8):
+        traffic.some(60)
+        if round_ % 3 == 0:
+            keep(markets, lambda: all(same(b, traffic) for b in books), f"round {round_}")
+    keep(markets, lambda: all(same(b, traffic) for b in books), "books differ")
+    bid, ask = books[0].best()
+    assert bid < 600_000 < ask
+    # Late subscribers join in the middle of it.
+    late = floor.market()
+    book = late.follow(SYMBOL, "l3")
+    traffic.some(60)
+    keep([late], lambda: same(book, traffic), "the late one differs")
+    # A trade takes from the front of a queue.
+    bid = book.best()[0]
+    oldest = next(iter(traffic.queues()[Side.BUY][bid]))
+    sell = Order("place", symbol=0, side=int(Side.SELL), price_ticks=bid, qty_lots=1, tif=1)
+    assert trader.send([sell]).count == 1
+    side, price, lots = traffic.open.pop(oldest)
+    traffic.open |= {oldest: (side, price, lots - 1)} if lots > 1 else {}
+    every = [*markets, late]
+    keep(every, lambda: all(same(b, traffic) for b in (*books, book)), "the trade is missing")
+    for market in (*markets, late):
+        market.close()
+
+
+def test_snippet_of_readme(
+    floor: Floor, trader: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "README.md").read_text()
+    snippet = text.partition("```python perpcore native market data\n")[2].partition("```")[0]
+    Traffic(trader, 5).some(10)
+    ends = floor.config.market_endpoints[1], floor.config.market_ask_endpoints[1]
+    exec(snippet, dict(zip(("FEED", "ASK"), ends, strict=True)))
+    assert capsys.readouterr().out.startswith("(5")
+
+
+def test_gaps_and_kills_are_repaired(floor: Floor, trader: Client) -> None:
+    trader.send([Order("cancel_all", symbol=0)])
+    traffic = Traffic(trader, 2)
+    traffic.some(30)
+    market = floor.market()
+    books = [market.follow(SYMBOL, depth) for depth in ("l2", "l3")]
+    keep([market], lambda: all(same(b, traffic) for b in books), "no snapshot")
+    # Messages that never arrived: the next one tells.
+    gaps = [b.gaps for b in books]
+    market._sub.unsubscribe(b"l2.BTCUSDT\0")
+    market._sub.unsubscribe(b"l3.BTCUSDT\0")
+    time.sleep(0.3)
+    traffic.some(30)
+    for book in books:
+        market._sub.subscribe(f"{book.depth}.BTCUSDT".encode() + b"\0")
+    time.sleep(0.3)
+    traffic.some(30)
+    keep([market], lambda: all(same(b, traffic) for b in books), "the gap stays")
+    assert all(b.gaps > before for b, before in zip(books, gaps, strict=True))
+    # The gateway is killed, then the market-data process behind it.
+    floor.respawn("market", "gateway", "market")
+    traffic.some(30)
+    keep([market], lambda: all(same(b, traffic) for b in books), "after the gateway's death", 60)
+    floor.respawn("marketdata", "follow", "marketdata")
+    traffic.some(30)
+    keep([market], lambda: all(same(b, traffic) for b in books), "after market data's death", 60)
+    traffic.some(30)
+    keep([market], lambda: all(same(b, traffic) for b in books), "after all of it")
+    market.close()
+
+
+def test_any_question_is_answered_and_any_stream_is_heard(floor: Floor, trader: Client) -> None:
+    context = zmq.Context()
+    ask = context.socket(zmq.DEALER)
+    ask.setsockopt(zmq.RCVTIMEO, 10_000)
+    ask.connect(floor.config.market_ask_endpoints[0])
+
+    def said(request: bytes) -> tuple[bytes, bytes]:
+        ask.send_multipart([b"1", request])
+        _, status, body = ask.recv_multipart()
+        return status, body
+
+    rng = random.Random(4)
+    for request in [
+        *(b"", b"\xc1", b"\x80", msgpack.packb({"what": "l2"}), msgpack.packb({"what": ["l3"]})),
+        msgpack.packb({"what": "l2", "symbol": "NOSUCH"}),
+        msgpack.packb({"what": "l3", "symbol": 7}),
+        *(rng.randbytes(rng.randrange(100)) for _ in range(30)),
+    ]:
+        assert said(request)[0] == b"refused"
+    status, body = said(msgpack.packb({"what": "depth", "symbol": SYMBOL}))
+    assert status == b"ok" and b"lastUpdateId" in body
+    sub = context.socket(zmq.SUB)
+    sub.setsockopt(zmq.RCVTIMEO, 20_000)
+    sub.connect(floor.config.market_endpoints[0])
+    for topic in (b"btcusdt@bookTicker\0", b"nonsense\0", b"\xff" * 3000, b"l2.NOSUCH\0"):
+        sub.subscribe(topic)
+    time.sleep(0.5)
+    trader.send([Order("cancel_all", symbol=0)])
+    Traffic(trader, 3).some(20)
+    topic, _, payload, *_ = sub.recv_multipart()
+    assert topic == b"btcusdt@bookTicker\0" and b'"e":"bookTicker"' in payload
+    context.destroy(linger=0)
