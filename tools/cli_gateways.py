@@ -95,7 +95,7 @@ def market(
 ) -> None:
     """Serve market data over ZeroMQ: books, snapshots, streams.
 
-    As records and as msgpack. Needs the market-data follower; gateways/zmq/market.py lists the topics.
+    Records and msgpack; needs the market-data follower. gateways/zmq/market.py lists the topics.
     """
     from gateways.zmq.market import run
 
