@@ -4,8 +4,15 @@
 
 The engine runs in this process over private rings: limit orders around a mark, cancels, and the
 trades they make, in four symbols. Its reports are booked with balances, hash trees and chain; only
-that is timed, in thread CPU and wall time. Then balance sheets of random past instants are drawn,
-each by a reader that opens the directory anew, and checked against the sums of all legs.
+that is timed. Wall time is what the thread ran, what it waited for a core that others had, and what
+it slept for the disk: the kernel's accounts of the thread (schedstat) tell them apart. Then
+
+  lag       reports come as they would at 200,000 commands/s; how long after a report's time it is
+            in the books, committed, and when the last one is
+  rebuild   the books are made again from the commands: engine, replay and booking in one thread,
+            and must end in the same hash chain
+  past      balance sheets of random past instants are drawn, each by a reader that opens the
+            directory anew, and checked against the sums of all legs
 
 What is compared: TigerBeetle publishes 606,258 transfers/s (two legs each), replicated and durable,
 on far larger hardware. Postings here are legs; durability is the report log's, the books are
@@ -25,6 +32,8 @@ from typing import Any, Final
 import numpy as np
 
 from bench.harness import Report, parser
+from engine.recovery import fresh_arrays
+from engine.replay import Replayer
 from engine.state import Limits
 from ledger.books import Books
 from ledger.chart import Event
@@ -42,7 +51,40 @@ ACCOUNTS: Final = 1_000
 SYMBOLS: Final = 4
 ROUND: Final = 200_000  # commands between two bookings
 MARK: Final = 1_000
-COMMANDS_A_DAY: Final = 200_000 * 86_400
+RATE: Final = 200_000  # commands a second
+COMMANDS_A_DAY: Final = RATE * 86_400
+LAG_ROUNDS: Final = 10  # of ROUND commands: ten seconds' worth
+REBUILD_ROUNDS: Final = 3
+
+
+class Clock:
+    """Where the time of this thread goes."""
+
+    def __init__(self) -> None:
+        self.cpu = self.wall = self.queued = 0.0
+
+    def _now(self) -> tuple[float, float, float]:
+        ran, waited, _slices = map(int, Path("/proc/thread-self/schedstat").read_text().split())
+        return ran / 1e9, time.monotonic(), waited / 1e9
+
+    def __enter__(self) -> Clock:
+        self._begun = self._now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ran, wall, queued = (b - a for a, b in zip(self._begun, self._now(), strict=True))
+        self.cpu, self.wall, self.queued = self.cpu + ran, self.wall + wall, self.queued + queued
+
+    def rates(self, what: str, count: int) -> dict[str, Any]:
+        """Millions a second: of CPU, on a core of its own (sleep counts), and as it was."""
+        alone = max(self.wall - self.queued, self.cpu)
+        return {
+            f"M {what}/s cpu": count / self.cpu / 1e6,
+            f"M {what}/s own core": count / alone / 1e6,
+            f"M {what}/s wall": count / self.wall / 1e6,
+            "% queued": 100 * self.queued / self.wall,
+            "% asleep": 100 * max(self.wall - self.queued - self.cpu, 0) / self.wall,
+        }
 
 
 def open_venue(accounts: int) -> Venue:
@@ -107,11 +149,16 @@ def commands(r: np.random.Generator, count: int, accounts: int, first_seq: int) 
     return rows
 
 
-def batches(accounts: int, seed: int) -> Iterator[Array]:
-    """Reports of the engine, a round at a time, without end."""
+def batches(accounts: int, seed: int, log: list[Array] | None = None) -> Iterator[Array]:
+    """Reports of the engine, a round at a time, without end.
+
+    log         is given the commands of each round, as a WAL has them
+    """
     v = open_venue(accounts)
     r = np.random.default_rng(seed)
     while True:
+        if log is not None:
+            log.append(np.array(v.log).reshape(-1))
         yield v.all_reports()
         v.reports.clear()
         v.log.clear()
@@ -136,6 +183,8 @@ def main(argv: list[str] | None = None) -> None:
     folder = Path(tempfile.mkdtemp(prefix="perpcore-bench-ledger-"))
     try:
         _book(report, folder / "ledger", wanted, accounts, chosen.smoke)
+        _lag(report, folder / "lag", accounts, chosen.smoke)
+        _rebuild(report, folder, accounts, chosen.smoke)
         _look_back(report, folder / "ledger", 5 if chosen.smoke else 50)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -144,22 +193,20 @@ def main(argv: list[str] | None = None) -> None:
 
 def _book(report: Report, folder: Path, wanted: int, accounts: int, smoke: bool) -> None:
     ledger = Ledger(folder)
-    wall = cpu = 0.0
+    clock = Clock()
     reports = seqs = 0
     warm = smoke  # the first round compiles, and is not timed
     counted = (0, 0, 0)
     index = 0
     for rows in batches(accounts, 42):
         before = (ledger.entries, ledger.legs, int(ledger.seq))
-        begun, spent = time.monotonic(), time.thread_time()
-        for at in range(0, len(rows), 8192):
-            part = rows[at : at + 8192]
-            ledger.feed(index, part)
-            ledger.commit()
-            index += len(part)
+        with clock if warm else Clock():
+            for at in range(0, len(rows), 8192):
+                part = rows[at : at + 8192]
+                ledger.feed(index, part)
+                ledger.commit()
+                index += len(part)
         if warm:
-            wall += time.monotonic() - begun
-            cpu += time.thread_time() - spent
             reports += len(rows)
             seqs += ledger.seq - before[2]
             counted = (
@@ -177,10 +224,9 @@ def _book(report: Report, folder: Path, wanted: int, accounts: int, smoke: bool)
         f"booked with balances, hash trees and chain: {entries:,} entries of {accounts:,} accounts",
         [
             {
-                "M legs/s cpu": legs / cpu / 1e6,
-                "M legs/s wall": legs / wall / 1e6,
-                "M entries/s cpu": entries / cpu / 1e6,
-                "M reports/s cpu": reports / cpu / 1e6,
+                **clock.rates("legs", legs),
+                "M entries/s cpu": entries / clock.cpu / 1e6,
+                "M reports/s cpu": reports / clock.cpu / 1e6,
                 "legs/entry": legs / entries,
                 "entries/command": entries / max(seqs, 1),
             }
@@ -213,6 +259,86 @@ def _book(report: Report, folder: Path, wanted: int, accounts: int, smoke: bool)
                 "B/leg": a_leg,
                 "B/leg beyond its amount": a_leg - 8,
                 "GB/day at 200 K commands/s": a_leg * legs / max(seqs, 1) * COMMANDS_A_DAY / 1e9,
+            }
+        ],
+    )
+
+
+def _lag(report: Report, folder: Path, accounts: int, smoke: bool) -> None:
+    """Reports at the times they would have; the writer sleeps as a follower does."""
+    made = batches(accounts, 43)
+    ledger = Ledger(folder)
+    ledger.feed(0, next(made))
+    rows = np.concatenate([next(made) for _ in range(1 if smoke else LAG_ROUNDS)])
+    rows = rows[: 20_000 if smoke else len(rows)]
+    seqs = rows["seq"].astype(np.int64)
+    due = (seqs - seqs[0]) / RATE
+    lags: list[float] = []
+    pause, at, clock = 0.0002, 0, Clock()
+    with clock:
+        begun = time.monotonic()
+        while at < len(rows):
+            upto = int(np.searchsorted(due, time.monotonic() - begun, side="right"))
+            end = min(upto, at + 8192)
+            if end == at:
+                time.sleep(pause)
+                pause = min(pause * 1.5, 0.005)
+                continue
+            pause = 0.0002
+            ledger.feed(ledger.next_report, rows[at:end])
+            ledger.commit()
+            lags.append(time.monotonic() - begun - float(due[at]))  # of the oldest of them
+            at = end
+        rest = time.monotonic() - begun - float(due[-1])
+    ledger.close()
+    report.table(
+        f"lag behind an engine at {RATE:,} commands/s, {due[-1]:.1f} s of it",
+        [
+            {
+                "p50 ms": float(np.percentile(lags, 50)) * 1e3,
+                "p99 ms": float(np.percentile(lags, 99)) * 1e3,
+                "max ms": max(lags) * 1e3,
+                "0 again after ms": rest * 1e3,
+                "% of a core": 100 * clock.cpu / clock.wall,
+                "% queued": 100 * clock.queued / clock.wall,
+            }
+        ],
+    )
+
+
+def _rebuild(report: Report, folder: Path, accounts: int, smoke: bool) -> None:
+    """The same books from the commands alone, as `perpcore ledger rebuild` makes them of a WAL."""
+    log: list[Array] = []
+    made = batches(accounts, 44, log)
+    rounds = 1 if smoke else REBUILD_ROUNDS
+    rows = [next(made) for _ in range(1 + rounds)]
+    wanted, index = Ledger(folder / "wanted"), 0
+    for part in rows:
+        wanted.feed(index, part)
+        index += len(part)
+    wanted.close()
+    limits = open_venue(accounts).limits
+    ledger = Ledger(folder / "again")
+
+    def sink(first: int, reports: Array) -> None:
+        ledger.feed(first, reports)
+
+    replayer = Replayer(fresh_arrays(limits), limits, sink=sink)
+    replayer.feed(log[0])
+    before, clock = (ledger.entries, ledger.legs, ledger.seq), Clock()
+    with clock:
+        for commands_of in log[1:]:
+            replayer.feed(commands_of)
+        replayer.feed(log[0][:0], end=True)
+        ledger.close()
+    assert (ledger.chain, ledger.entries) == (wanted.chain, wanted.entries), "other books came out"
+    report.table(
+        "rebuilt from commands in memory: replay and booking, one thread",
+        [
+            {
+                **clock.rates("legs", ledger.legs - before[1]),
+                "M entries/s cpu": (ledger.entries - before[0]) / clock.cpu / 1e6,
+                "M commands/s cpu": (ledger.seq - before[2]) / clock.cpu / 1e6,
             }
         ],
     )

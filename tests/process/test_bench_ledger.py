@@ -13,7 +13,8 @@ def test_smoke() -> None:
     command = [sys.executable, "-m", "bench.ledger", "--smoke", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, done.stderr
-    booked, weight, back = json.loads(done.stdout)["tables"].values()
+    booked, weight, lag, rebuilt, back = json.loads(done.stdout)["tables"].values()
     assert booked[0]["M legs/s cpu"] > 0
     assert weight[0]["B/leg beyond its amount"] > 0
+    assert lag[0]["max ms"] > 0 and rebuilt[0]["M entries/s cpu"] > 0
     assert [row["case"] for row in back] == ["opened anew, as text", "reader kept open"]
