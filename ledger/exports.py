@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, TextIO
 import numpy as np
 
 from ledger.books import Books, Cut, account_path
-from ledger.chart import Event, unpack
+from ledger.chart import LOTS, Event, unpack
 from ledger.report import time_text
 
 DECIMALS: Final = 18
@@ -222,6 +222,8 @@ def _beancount(x: Exporter, part: _Chunk, out: TextIO) -> None:
     out.write(
         f'option "title" "Perpcore, chunk {part.number}"\noption "tolerance_multiplier" "0"\n'
     )
+    for unit in sorted(name for n, name in x.names.commodities.items() if not n & LOTS):
+        out.write(f'option "operating_currency" "{unit}"\n')
     start = _start(x, part)
     before = str(np.datetime64(start) - np.timedelta64(1, "D"))
     used = x.used(part)

@@ -24,7 +24,7 @@ import numpy as np
 from ledger import proof, sheet, statements
 from ledger.books import Books, Cut, account_path
 from ledger.breaks import BreakReport
-from ledger.chart import CHART, CHECKS, CODE_SHIFT, Event, unpack
+from ledger.chart import CHART, CHECKS, CODE_SHIFT, Code, Event, unpack
 from ledger.files import QuestionError
 from ledger.report import decimal_text, entry_data
 from shm.units import SYSTEM_ACCOUNTS
@@ -205,7 +205,11 @@ def _accounts(ask: Ask) -> dict[str, Any]:
     balances = ask.books.balances(ask.cut())
     keys = ask.books.keys["key"]
     wanted = balances != 0
-    if code is not None:
+    if code in (Code.AVAILABLE, Code.RECEIVABLE):
+        # A cross wallet that owes is a receivable, in the statement and here.
+        owing = balances > 0 if code == Code.RECEIVABLE else balances < 0
+        wanted &= (keys >> CODE_SHIFT == Code.AVAILABLE) & owing
+    elif code is not None:
         wanted &= keys >> CODE_SHIFT == code
     if ask.viewer.role == CUSTOMER:
         wanted &= (keys & 0xFFFFFFFF) == ask.viewer.account
@@ -214,7 +218,8 @@ def _accounts(ask: Ask) -> dict[str, Any]:
         key = int(keys[row])
         if _may_see(ask.viewer, key):
             unit = int(ask.books.keys[row]["commodity"])
-            amount = int(balances[row]) * (1 if unpack(key).line.debit else -1)
+            debit = unpack(key).line.debit or code == Code.RECEIVABLE
+            amount = int(balances[row]) * (1 if debit else -1)
             found.append(
                 {
                     "key": key,

@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple
 from ledger.books import Books, Cut
 from ledger.report import time_text
 
+CODE_FIRST: Final = 1000  # of the chart; what is below isn't an account's
+
 
 class Row(NamedTuple):
     """One line: `kind` is head, line, total or note; amounts are text, empty for none."""
@@ -55,7 +57,7 @@ def as_text(sheet: Sheet) -> str:
     lines = [sheet.title, ""]
     lines += [f"{name:<12} {_plain(value)}" for name, value in sheet.facts.items()]
     lines.append("")
-    wide = max([len(row.name) + 2 for row in sheet.rows] + [20])
+    wide = max([len(_label(row)) for row in sheet.rows] + [20])
     widths = [
         max([len(column)] + [len(row.cells[k]) for row in sheet.rows if k < len(row.cells)])
         for k, column in enumerate(sheet.columns)
@@ -63,12 +65,18 @@ def as_text(sheet: Sheet) -> str:
     head = [c.rjust(w) for c, w in zip(sheet.columns, widths, strict=True)]
     lines.append("  ".join(["".ljust(wide), *head]).rstrip())
     for row in sheet.rows:
-        indent = "  " if row.kind == "line" else ""
         cells = [c.rjust(w) for c, w in zip(row.cells, widths, strict=False)]
-        lines.append("  ".join([(indent + row.name).ljust(wide), *cells]).rstrip())
+        lines.append("  ".join([_label(row).ljust(wide), *cells]).rstrip())
         if row.kind == "total":
             lines.append("")
     return "\n".join(lines).rstrip("\n")
+
+
+def _label(row: Row) -> str:
+    """A line's code, by which its accounts are asked for, and its name."""
+    if row.kind != "line":
+        return row.name
+    return f"  {row.code} {row.name}" if row.code >= CODE_FIRST else f"  {row.name}"
 
 
 def _plain(value: Any) -> str:
@@ -96,7 +104,7 @@ def as_html(sheet: Sheet) -> str:
     )
     head = "".join(f"<th>{e(column)}</th>" for column in sheet.columns)
     body = "".join(
-        f'<tr class="{row.kind}"><td>{e(row.name)}</td>'
+        f'<tr class="{row.kind}"><td>{e(_label(row).strip())}</td>'
         + "".join(f"<td>{e(cell)}</td>" for cell in row.cells)
         + "</tr>"
         for row in sheet.rows

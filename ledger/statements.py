@@ -18,10 +18,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from ledger.books import Books, Cut, account_path
-from ledger.chart import CHART, CODE_SHIFT, LOTS, Code, Event, Type, pack, unpack
+from ledger.chart import CHART, CODE_SHIFT, LEGS, LOTS, Code, Event, Type, pack, unpack
 from ledger.files import QuestionError
 from ledger.report import decimal_text, time_text
 from ledger.sheet import Row, Sheet, facts_of
+from shm.records import NO_SYMBOL
 
 Array = np.ndarray[Any, Any]
 
@@ -144,6 +145,13 @@ def _added(*parts: dict[int, int]) -> dict[int, int]:
     return total
 
 
+def from_text(cut: Cut) -> str:
+    """Where a period begins: behind this."""
+    if cut.entries == 0:
+        return "genesis"
+    return f"sequence {cut.seq}, {time_text(cut.ts_ns)}"
+
+
 def line_name(code: int) -> str:
     return "/".join(CHART[code].path)
 
@@ -257,7 +265,7 @@ def trial_balance(
         rows.append(Row("total", f"Total {books.commodity_name(commodity)}", cells))
         ok = ok and totals[0] == totals[1] and totals[2] == totals[3] and totals[4] == totals[5]
     facts = facts_of(books, last)
-    facts["from"] = f"sequence {first.seq}, {time_text(first.ts_ns)}"
+    facts["from"] = from_text(first)
     facts["Dr = Cr"] = ok
     return Sheet("Trial balance", facts, columns, rows, ok)
 
@@ -302,7 +310,7 @@ def income(books: Books, first: Cut, last: Cut, *, currency: Currency | None = N
         totals = _added(totals, part)
     rows.append(Row("total", "Result", columns.cells(totals)))
     facts = facts_of(books, last)
-    facts["from"] = f"sequence {first.seq}, {time_text(first.ts_ns)}"
+    facts["from"] = from_text(first)
     return Sheet("Income statement", facts, columns.names, rows)
 
 
@@ -359,7 +367,7 @@ def customer(books: Books, account: int, first: Cut, last: Cut, *, limit: int = 
             )
         rows.append(Row("head", account_path(key, books)))
         start = decimal_text(-int(opening[at]), scale)
-        rows.append(Row("line", "opening", ("", "", "", "", "", start), int(key.code)))
+        rows.append(Row("line", "opening", ("", "", "", "", "", "", "", start)))
         balance = -int(opening[at])
         for leg in legs:
             entry = books.entry_of(leg)
@@ -370,29 +378,45 @@ def customer(books: Books, account: int, first: Cut, last: Cut, *, limit: int = 
                 time_text(int(row["recorded_ns"])),
                 str(entry),
                 str(int(row["order_id"]) or ""),
+                "" if row["symbol"] == NO_SYMBOL else books.symbol_name(int(row["symbol"])),
+                _against(books, entry, leg, -amount),
                 decimal_text(-amount, scale) if amount < 0 else "",
                 decimal_text(amount, scale) if amount > 0 else "",
                 decimal_text(balance, scale),
             )
-            rows.append(Row("line", Event(int(row["event"])).name, cells, int(key.code)))
+            rows.append(Row("line", Event(int(row["event"])).name, cells))
         assert balance == -int(closing[at])
         end = decimal_text(balance, scale)
-        rows.append(Row("total", "closing", ("", "", "", "", "", end)))
+        rows.append(Row("total", "closing", ("", "", "", "", "", "", "", end)))
     positions = _rows_of(books, (Code.POSITION_LOTS,), account)
-    rows.append(Row("head", "Positions at the end, in contracts"))
+    if closing[positions].any():
+        rows.append(Row("head", "Positions at the end: contracts, and what they cost"))
     for at in positions:
         key = unpack(int(books.keys[at]["key"]))
         if closing[at]:
             cost = books.find_key(pack(Code.POSITION_COST, account, key.sub, key.leg))
             value = int(closing[cost]) if cost is not None else 0
             scale = books.scale(int(books.symbols[key.sub]["asset"]))
-            cells = ("", "", "", "", decimal_text(value, scale), str(int(closing[at])))
-            rows.append(Row("line", account_path(key, books), cells, int(key.code)))
+            leg_name = f" {LEGS[key.leg].lower()}" if key.leg else ""
+            name = f"{books.symbol_name(key.sub)}{leg_name}"
+            cells = ("", "", "", "", "", "", str(int(closing[at])), decimal_text(value, scale))
+            rows.append(Row("line", name, cells))
     facts = facts_of(books, last)
     facts["customer"] = account
-    facts["from"] = f"sequence {first.seq}, {time_text(first.ts_ns)}"
-    columns = ("time", "entry", "order", "out", "in", "balance")
+    facts["from"] = from_text(first)
+    columns = ("time", "entry", "order", "symbol", "against", "out", "in", "balance")
     return Sheet(f"Statement of customer {account}", facts, columns, rows)
+
+
+def _against(books: Books, entry: int, leg: int, amount: int) -> str:
+    """The line of the chart on the other side of a leg: legs are written in pairs."""
+    legs = books.entry_legs(entry)
+    at = leg - books.first_leg(entry)
+    for k in (at - 1, at + 1):
+        if 0 <= k < len(legs) and legs[k][1] == -amount:
+            return line_name(legs[k][0] >> CODE_SHIFT)
+    others = {line_name(key >> CODE_SHIFT) for key, _ in legs[:at] + legs[at + 1 :]}
+    return ", ".join(sorted(others))
 
 
 def _by_event(books: Books, row: int, first: Cut, last: Cut) -> dict[int, int]:
@@ -422,7 +446,7 @@ def fund(books: Books, first: Cut, last: Cut) -> Sheet:
     rows.append(Row("total", "Closing", columns.cells(end)))
     totals = {a: start[a] + sum(moved[a].values()) for a in assets}
     facts = facts_of(books, last)
-    facts["from"] = f"sequence {first.seq}, {time_text(first.ts_ns)}"
+    facts["from"] = from_text(first)
     return Sheet("Insurance fund", facts, columns.names, rows, totals == end)
 
 
@@ -454,7 +478,7 @@ def fees(books: Books, first: Cut, last: Cut) -> Sheet:
         ]
         rows.append(Row("line", books.symbol_name(symbol), (books.commodity_name(asset), *cells)))
     facts = facts_of(books, last)
-    facts["from"] = f"sequence {first.seq}, {time_text(first.ts_ns)}"
+    facts["from"] = from_text(first)
     columns = ("asset", "taker fees", "maker fees", "rebates", "net")
     return Sheet("Fees", facts, columns, rows)
 
@@ -477,12 +501,15 @@ def funding(books: Books, first: Cut, last: Cut) -> Sheet:
         cells = [decimal_text(v, books.scale(asset)) for v in (paid, received - dust, dust, -left)]
         rows.append(Row("line", books.symbol_name(symbol), (books.commodity_name(asset), *cells)))
     facts = facts_of(books, last)
-    facts["from"] = f"sequence {first.seq}, {time_text(first.ts_ns)}"
+    facts["from"] = from_text(first)
     columns = ("asset", "paid", "received", "dust", "under way")
     return Sheet("Funding", facts, columns, rows, ok)
 
 
-_AGES: Final = ((3600, "under 1 h"), (86400, "under 1 d"), (7 * 86400, "under 7 d"))
+_AGES: Final = (
+    *((3600, "under 1 h"), (86400, "under 1 d"), (7 * 86400, "under 7 d")),
+    (1 << 63, "7 d and more"),
+)
 
 
 def withdrawals(books: Books, cut: Cut) -> Sheet:
@@ -498,21 +525,28 @@ def withdrawals(books: Books, cut: Cut) -> Sheet:
             else:
                 waiting.pop(reference, None)
     lines = []
+    totals: dict[tuple[int, int], int] = {}  # (bucket, commodity)
     for reference, entries in waiting.items():
         for entry in entries:
             row = books.entry_rows(entry, 1)[0]
             seconds = (cut.ts_ns - int(row["recorded_ns"])) // 1_000_000_000
-            age = next((name for limit, name in _AGES if seconds < limit), "7 d and more")
+            bucket = next(k for k, (limit, _) in enumerate(_AGES) if seconds < limit)
             for key, amount in books.entry_legs(entry):
                 if amount < 0:
                     commodity = books.commodity_of(unpack(key))
+                    where = (bucket, commodity)
+                    totals[where] = totals.get(where, 0) - amount
                     cells = (
                         time_text(int(row["recorded_ns"])),
-                        age,
+                        _AGES[bucket][1],
                         books.commodity_name(commodity),
                         decimal_text(-amount, books.scale(commodity)),
                     )
                     name = f"U{int(row['account'])} request {reference}"
                     lines.append(Row("line", name, cells, int(Code.WITHDRAWAL_PENDING)))
+    for bucket, commodity in sorted(totals):
+        total = decimal_text(totals[bucket, commodity], books.scale(commodity))
+        cells = ("", _AGES[bucket][1], books.commodity_name(commodity), total)
+        lines.append(Row("total", f"Total {_AGES[bucket][1]}", cells))
     columns = ("asked", "age", "asset", "amount")
     return Sheet("Withdrawals under way", facts_of(books, cut), columns, lines)

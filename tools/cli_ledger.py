@@ -402,16 +402,37 @@ def trace(trace: str, data_dir: Path, form: str) -> None:
 @click.argument("code", type=int)
 @_data
 @_at
-def accounts(code: int, data_dir: Path, at: str | None) -> None:
+@_lines
+def accounts(code: int, data_dir: Path, at: str | None, form: str) -> None:
     """The accounts behind a line of a statement, by its code."""
-    print_json(_ask(data_dir, "accounts", {"code": code, "at": at}))
+    said = _ask(data_dir, "accounts", {"code": code, "at": at})
+    if form == "json":
+        print_json(said)
+        return
+    click.echo(f"{code}: {said['meaning']}")
+    for a in said["accounts"]:
+        click.echo(f"  {a['account']:<48} {a['balance']:>26} {a['commodity']:<10} key {a['key']}")
 
 
 @ledger.command()
 @_data
-def notes(data_dir: Path) -> None:
+@_lines
+def notes(data_dir: Path, form: str) -> None:
     """What bookkeepers proposed, approved and were refused."""
-    print_json(_ask(data_dir, "notes", {}))
+    said = _ask(data_dir, "notes", {})
+    if form == "json":
+        print_json(said)
+        return
+    for n in said["notes"]:
+        about = f" {n['reference']}" if "reference" in n else ""
+        first, last = n.get("entries", (0, 0))
+        came = f"entries {first} to {last - 1}" if last > first else ""
+        came = f"refused: {n['refused']}" if "refused" in n else came
+        words = f'"{n["text"]}"' if n["text"] else ""
+        click.echo(
+            f"command {n['seq']}  principal {n['principal']}  "
+            + "  ".join(filter(None, (f"{n['op']}{about}", words, came)))
+        )
 
 
 # ---------------------------------------------------------------- reconciliation

@@ -261,7 +261,7 @@ def test_bookkeepers_propose_approve_close_and_open_again(desk: Desk) -> None:
         == 0
     )
     assert result(desk.look("balance-sheet", "--format", "json")) == income
-    ops = [note["op"] for note in desk.look("notes")["notes"]]
+    ops = [note["op"] for note in desk.look("notes", "--format", "json")["notes"]]
     assert ops.count("CLOSE") == 1 and ops.count("REOPEN") == 1
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+import venv
 from decimal import Decimal
 from pathlib import Path
 
@@ -90,6 +96,47 @@ def test_refused_with_a_wrong_assertion(form: str, tmp_path: Path) -> None:
     changed = Decimal(last) + Decimal(1).scaleb(-DECIMALS)
     path.write_text(text[:at] + f"{changed:.18f}" + text[at + len(last) :])
     assert checked(path).returncode != 0
+
+
+def fava(tmp_path: Path) -> str:
+    """The program: the one on the path, or one in an environment of its own."""
+    found = shutil.which("fava")
+    if not found:
+        folder = tmp_path / "fava"
+        venv.create(folder, with_pip=True)
+        found = str(folder / "bin" / "fava")
+        pip = [str(folder / "bin" / "pip"), "install", "-q", "fava"]
+        if subprocess.run(pip, capture_output=True, timeout=500).returncode != 0:
+            pytest.skip("fava is not installed, and cannot be from here: pip install fava")
+    return found
+
+
+def test_fava_opens_the_beancount_export(tmp_path: Path, long_run: bool) -> None:
+    if not long_run:
+        pytest.skip("--long")
+    path = exported(tmp_path, "beancount", chunk=10_000)[0]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [fava(tmp_path), "-p", str(port), str(path)], stderr=subprocess.DEVNULL
+    )
+    try:
+        base, until = f"http://127.0.0.1:{port}/perpcore-chunk-1", time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"{base}/api/errors") as answer:
+                    assert json.load(answer)["data"] == []
+                break
+            except urllib.error.URLError:
+                assert process.poll() is None and time.monotonic() < until
+                time.sleep(0.1)
+        with urllib.request.urlopen(f"{base}/api/balance_sheet") as answer:
+            text = answer.read().decode()
+        assert "Available" in text and "USDT" in text
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def test_csv_is_the_books(tmp_path: Path) -> None:

@@ -193,7 +193,8 @@ def test_what_is_held_and_owed_and_under_way(tmp_path: Path) -> None:
     assert custody["User/WithdrawalPending"] == ("2.000000",)
     waiting = statements.withdrawals(books, books.now())
     assert [(row.name, row.cells[1:]) for row in waiting.rows] == [
-        (f"U{BOB} request 10", ("under 1 h", "USDT", "2.000000"))
+        (f"U{BOB} request 10", ("under 1 h", "USDT", "2.000000")),
+        ("Total under 1 h", ("under 1 h", "USDT", "2.000000")),
     ]
     fund = rows(statements.fund(books, books.cut_seq(0), books.now()))
     assert fund["Opening"] == ("0.000000",) and fund["DEPOSIT"] == ("1.000000",)
@@ -274,6 +275,30 @@ def test_a_customer_sees_its_own_lines_only(tmp_path: Path) -> None:
     theirs = answer(books, AUDITOR, "entries", {"event": "DEPOSIT"})["entries"][1]["trace"]
     with pytest.raises(QueryError, match="was not found"):
         answer(books, ann, "trace", {"trace": theirs})
+
+
+def test_the_accounts_behind_a_line_add_up_to_it(tmp_path: Path) -> None:
+    books = books_of(tmp_path, day())
+    sheet = answer(books, AUDITOR, "balance-sheet", {})
+    lines = [row for row in sheet["rows"] if row["kind"] == "line" and (row["code"] or 0) >= 1000]
+    assert {"Receivable/UserDeficit", "User/Available"} <= {row["name"] for row in lines}
+    for row in lines:
+        found = answer(books, AUDITOR, "accounts", {"code": str(row["code"])})["accounts"]
+        total = sum(Decimal(a["balance"]) for a in found)
+        assert found and total == Decimal(row["cells"]["USDT"]), row
+
+
+def test_a_statement_says_what_each_line_was_against(tmp_path: Path) -> None:
+    books = books_of(tmp_path, day())
+    made = statements.customer(books, ANN, books.cut_seq(0), books.now())
+    said = {(row.name, row.cells[3], row.cells[4]) for row in made.rows if len(row.cells) > 4}
+    assert {
+        ("DEPOSIT", "", "Custody/Hot"),
+        ("FILL_OPEN", "BTCUSDT", "MakerRebate"),
+        ("FUNDING", "BTCUSDT", "Clearing/Funding"),
+        ("TRANSFER", "", "User/Available"),
+    } <= said
+    assert str(BOB) not in as_text(made), "whose money came is not in a customer's statement"
 
 
 def test_entries_in_pages_are_all_of_them(tmp_path: Path) -> None:
