@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from shm.codes import Reason
 from shm.records import RECORDS
 from tools.cli import main
+from tools.snippets import SNIPPETS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -71,7 +72,7 @@ def test_command_in_readme_parses(line: str) -> None:
         assert script.is_file(), line
         assert script.stat().st_mode & 0o111, f"{script} is not executable"
         if words[0] == "./tools/up":
-            parse_only(shlex.join(["perpcore", "up", "--demo", *words[1:]]))
+            parse_only(shlex.join(["perpcore", "demo", *words[1:]]))
         return
     parse_only(line)
 
@@ -80,6 +81,11 @@ def test_command_in_readme_parses(line: str) -> None:
 def test_short_command_in_readme_runs(line: str) -> None:
     result = CliRunner().invoke(main, shlex.split(line, comments=True)[1:])
     assert result.exit_code == 0, result.output
+
+
+def test_snippets_in_readme_are_those_that_the_demo_prints() -> None:
+    shown = dict(re.findall(r"```python ([\w.-]+)\n(.*?)```", README, re.S))
+    assert shown == SNIPPETS
 
 
 def test_every_command_is_in_readme() -> None:

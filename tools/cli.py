@@ -11,19 +11,17 @@ line was wrong. A traceback is always a bug of ours.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import click
 
-from tools import cli_gateways, cli_ledger, cli_operations
+from tools import cli_demo, cli_gateways, cli_ledger, cli_operations
 from tools.options import (
     FILE,
     FOLDER,
@@ -31,6 +29,7 @@ from tools.options import (
     TOPOLOGY,
     Commands,
     Examples,
+    toml_lines,
 )
 from tools.options import as_json as _json
 from tools.options import config_of as _config
@@ -65,8 +64,9 @@ def _print_version(ctx: click.Context, _option: click.Parameter, asked: bool) ->
 def main() -> None:
     """Perpcore: a perpetual-futures exchange core.
 
-    Start one with `perpcore up --demo`, look at it with `perpcore status`, and see what it wrote
-    with `perpcore verify` and `perpcore inspect`. Every command explains itself: perpcore up -h.
+    Start a whole venue with `perpcore demo`, look at it with `perpcore status`, and see what it
+    wrote with `perpcore verify` and `perpcore inspect`. Every command explains itself: perpcore up
+    -h.
     """
 
 
@@ -76,21 +76,19 @@ def main() -> None:
 @main.command(
     cls=Examples,
     epilog="""
-    perpcore up --demo                          # an exchange with traffic, until Ctrl-C
-    perpcore up --config perpcore.toml          # one for clients to connect to
+    perpcore up --config perpcore.toml          # an engine; gateways and followers are others
     perpcore up --topology split --data /srv/p  # one process a stage
     perpcore up --set shards=2 --instance b     # a second one on this host
     """,
 )
 @_configured
 @click.option("--topology", type=TOPOLOGY, help="Which stages share a process; default auto.")
-@click.option("--demo", is_flag=True, help="Send it orders of many accounts, and show the market.")
 @click.option(
+    "--traffic",
     "--demo-rate",
     type=click.IntRange(min=1),
-    help="Commands a second of the demo; default a modest number.",
+    help="Send it the demo's orders, so many commands a second; default none.",
 )
-@click.option("--demo-seed", type=int, default=1, show_default=True, help="Of its random walk.")
 @click.option(
     "--seconds", type=click.FloatRange(min=0), help="Stop by itself after this long; default never."
 )
@@ -112,14 +110,12 @@ def up(
     instance: str | None,
     data_dir: str | None,
     topology: str | None,
-    demo: bool,
-    demo_rate: int | None,
-    demo_seed: int,
+    traffic: int | None,
     seconds: float | None,
     clock: bool,
     restart: bool,
 ) -> None:
-    """Start an exchange, and stay with it until Ctrl-C or `stop`.
+    """Start an engine, and stay with it until Ctrl-C or `stop`.
 
     Recovers from the data directory first, if there is one. Stops cleanly: what was accepted is
     finished, durable and published, and nothing is left in shared memory.
@@ -129,9 +125,7 @@ def up(
 
     code = run.up(
         config,
-        demo=demo,
-        demo_rate=demo_rate or 0,
-        demo_seed=demo_seed,
+        traffic=traffic or 0,
         seconds=seconds,
         clock=clock,
         restart=restart,
@@ -670,26 +664,7 @@ def config_show(
     if as_json:
         _print_json(shown)
     else:
-        click.echo("\n".join(_toml(shown)))
-
-
-def _toml(table: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """A table as TOML: plain values first, then tables, then lists of tables."""
-    lines = []
-    tables = {}
-    for name, value in table.items():
-        nested = isinstance(value, dict) or (value and isinstance(value, list | tuple))
-        if nested and not isinstance(value, dict):
-            nested = isinstance(value[0], dict)
-        if nested:
-            tables[name] = value
-        elif value is not None:  # TOML has no null: what is absent is left out
-            lines.append(f"{name} = {json.dumps(value)}")
-    for name, value in tables.items():
-        for row in [value] if isinstance(value, dict) else value:
-            heading = f"[{prefix}{name}]" if isinstance(value, dict) else f"[[{prefix}{name}]]"
-            lines += ["", heading, *_toml(row, f"{prefix}{name}.")]
-    return lines
+        click.echo("\n".join(toml_lines(shown)))
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
@@ -729,7 +704,7 @@ def bench(subjects: tuple[str, ...], smoke: bool, out: Path | None) -> None:
     sys.exit(run.run(subjects, smoke=smoke, out=out))
 
 
-for commands in (cli_operations, cli_gateways, cli_ledger):
+for commands in (cli_demo, cli_operations, cli_gateways, cli_ledger):
     commands.register(main)
 
 if __name__ == "__main__":

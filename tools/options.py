@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ def operator_errors() -> tuple[type[Exception], ...]:
         "tools.install": "InstallError",
         "tools.trace": "TraceError",
         "shm.files": "DataError",
+        "tools.demoplan": "DemoError",
         "gateways.http.adminclient": "AdminError",
         "gateways.users.seal": "SealError",
         "gateways.users.store": "StoreError",
@@ -133,3 +134,22 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 
 def print_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2))
+
+
+def toml_lines(table: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """A table as TOML: plain values first, then tables, then lists of tables."""
+    lines = []
+    tables = {}
+    for name, value in table.items():
+        nested = isinstance(value, dict) or (value and isinstance(value, list | tuple))
+        if nested and not isinstance(value, dict):
+            nested = isinstance(value[0], dict)
+        if nested:
+            tables[name] = value
+        elif value is not None:  # TOML has no null: what is absent is left out
+            lines.append(f"{name} = {json.dumps(value)}")
+    for name, value in tables.items():
+        for row in [value] if isinstance(value, dict) else value:
+            heading = f"[{prefix}{name}]" if isinstance(value, dict) else f"[[{prefix}{name}]]"
+            lines += ["", heading, *toml_lines(row, f"{prefix}{name}.")]
+    return lines

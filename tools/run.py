@@ -121,24 +121,22 @@ def _row(now: Sample, before: Sample) -> str:
 
 
 class _Up:
-    """The foreground of a running exchange: its demo, and what is printed."""
+    """The foreground of a running exchange: its traffic and clock, and what is printed."""
 
     def __init__(
         self,
         config: Config,
-        demo_rate: int,
-        demo_seed: int,
+        traffic: int,
         seconds: float | None,
         clock: bool,
     ):
         self.config = config
-        self.demo_rate = demo_rate
-        self.demo_seed = demo_seed
+        self.rate = traffic
         self.seconds = seconds
         self.until: float | None = None
-        self.show = demo_rate > 0 or sys.stdout.isatty()
+        self.show = traffic > 0 or sys.stdout.isatty()
         self.seen_by_people = sys.stderr.isatty()  # else log records go there, as JSON
-        self.demo: SpawnProcess | None = None
+        self.traffic: SpawnProcess | None = None
         self.clock: SpawnProcess | None = None
         self.with_clock = clock
         self.lines = 0
@@ -182,17 +180,17 @@ class _Up:
             self.say("  clock      none: [[producers]] has none of that name")
         elif self.clock is None or not self.clock.is_alive():
             self._start_clock()
-        if self.demo_rate and (self.demo is None or not self.demo.is_alive()):
-            self._start_demo()
-            self.say(f"  demo       {self.demo_rate:,} commands a second, seed {self.demo_seed}")
+        if self.rate and (self.traffic is None or not self.traffic.is_alive()):
+            self._start_traffic()
+            self.say(f"  traffic    {self.rate:,} commands a second")
         self.say("Ctrl-C stops it cleanly.")
 
-    def _start_demo(self) -> None:
+    def _start_traffic(self) -> None:
         from engine.supervisor import start_process
         from tools import demo
 
-        args = (self.config.instance, self.demo_rate, self.demo_seed, os.getpid())
-        self.demo = start_process(demo.main, args, "demo")
+        args = (self.config.instance, self.rate, os.getpid())
+        self.traffic = start_process(demo.main, args, "demo")
 
     def _start_clock(self) -> None:
         from engine import clock
@@ -217,10 +215,10 @@ class _Up:
             print(f"warning: the clock ended with {self.clock.exitcode}, starting it again",
                   file=sys.stderr, flush=True)  # fmt: skip
             self._start_clock()
-        if self.demo is not None and not self.demo.is_alive():
-            print(f"warning: the demo ended with {self.demo.exitcode}, starting it again",
+        if self.traffic is not None and not self.traffic.is_alive():
+            print(f"warning: the traffic ended with {self.traffic.exitcode}, starting it again",
                   file=sys.stderr, flush=True)  # fmt: skip
-            self._start_demo()
+            self._start_traffic()
 
     def time_is_up(self) -> bool:
         return self.until is not None and time.monotonic() >= self.until
@@ -228,17 +226,17 @@ class _Up:
     def stopping(self) -> None:
         """Before the engine stops taking commands."""
         self.say("stopping: finishing what was taken (Ctrl-C again ends at once)")
-        self.end_demo()
+        self.end_others()
 
-    def end_demo(self) -> None:
+    def end_others(self) -> None:
         """End what was started beside the engine."""
-        for process in (self.demo, self.clock):
+        for process in (self.traffic, self.clock):
             if process is not None:
                 process.terminate()
                 process.join(2.0)
                 process.kill()
                 process.join()
-        self.demo = self.clock = None
+        self.traffic = self.clock = None
 
 
 def usable_cores() -> int:
@@ -252,16 +250,14 @@ def usable_cores() -> int:
 def up(
     config: Config,
     *,
-    demo: bool = False,
+    traffic: int = 0,
     seconds: float | None = None,
-    demo_rate: int = 0,
-    demo_seed: int = 1,
     restart: bool = True,
     clock: bool = True,
 ) -> int:
     """Start an exchange and stay with it; returns the exit code.
 
-    demo        send it traffic, demo_rate commands a second (0: the usual rate)
+    traffic     send it the demo's orders, so many commands a second
     seconds     stop after so long
     clock       run the clock process beside the engine; False: it is a service of its own
     restart     start the group again when a worker dies; False leaves that to systemd
@@ -274,17 +270,12 @@ def up(
         Supervisor,
     )
 
-    rate = 0
-    if demo or demo_rate:
-        from tools import demo as traffic
-
-        rate = demo_rate or traffic.RATE
-        if traffic.PRODUCER not in {p.name for p in config.producers}:
-            raise ConfigError(
-                f"producers: the demo sends through {traffic.PRODUCER!r}, which is not there. "
-                'Add name = "demo", kinds = ["any"], or leave the demo out'
-            )
-    front = _Up(config, rate, demo_seed, seconds, clock)
+    if traffic and "demo" not in {p.name for p in config.producers}:
+        raise ConfigError(
+            "producers: the traffic comes through 'demo', which is not there. "
+            'Add name = "demo", kinds = ["any"], or leave the traffic out'
+        )
+    front = _Up(config, traffic, seconds, clock)
     stream: TextIO = sys.stderr
     if front.seen_by_people:
         data = Path(config.data_dir)
@@ -309,7 +300,7 @@ def up(
     try:
         code = supervisor.run()
     finally:
-        front.end_demo()
+        front.end_others()
     front.say(
         {
             EXIT_CLEAN: "stopped: everything taken is durable and published, nothing left behind",

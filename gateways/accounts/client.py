@@ -172,6 +172,11 @@ class AccountView:
         return int(self._head[layout.TS_NS])
 
     @property
+    def open_count(self) -> int:
+        """Open orders of everybody."""
+        return int(self._head[layout.OPEN_ORDERS])
+
+    @property
     def venue_state(self) -> int:
         return int(self._head[layout.VENUE_STATE])
 

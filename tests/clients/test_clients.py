@@ -1,13 +1,12 @@
 """The clients people have, each in an environment of its own, against a real exchange.
 
 Reads   PyPI, once: environments are kept in ~/.cache/perpcore/clients. Without the index, skipped.
-A maker keeps the book alive meanwhile. The whole drive is behind --long; README's snippets always run.
+A maker keeps the book alive meanwhile. The whole drive is behind --long; the snippets always run.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.gateway_helpers import Exchange, Trader
-from tests.process.helpers import ROOT
+from tools.snippets import PACKAGES, SNIPPETS, pasted
 
 CACHE = Path(os.environ.get("PERPCORE_CACHE", Path.home() / ".cache" / "perpcore")) / "clients"
 CLIENTS = {
@@ -29,7 +28,6 @@ CLIENTS = {
 }
 INSTALL_SECONDS = 300
 HERE = Path(__file__).parent
-SNIPPETS = dict(re.findall(r"```python ([\w-]+)\n(.*?)```", (ROOT / "README.md").read_text(), re.S))
 
 
 def environment(name: str) -> Path:
@@ -100,17 +98,16 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
 
 
 def drive(exchange: Exchange, name: str, user: str, *arguments: str) -> str:
-    """Run a program with a client's Python, as a user of its own."""
-    python = environment(name)
+    """Run a program with a client's Python, as a user of its own: B, W, K, S in its environment."""
     trader = exchange.trader(user)
-    values = {
-        "B": exchange.base,
-        "W": exchange.base.replace("http", "ws"),
-        "K": trader.key,
-        "S": trader.secret,
-    }
+    web = exchange.base.replace("http", "ws")
+    return run(name, *arguments, B=exchange.base, W=web, K=trader.key, S=trader.secret)
+
+
+def run(name: str, *arguments: str, **values: str) -> str:
+    """Run a program with a client's Python."""
     done = subprocess.run(
-        [python, *arguments],
+        [environment(name), *arguments],
         env={**os.environ, **values},
         cwd=HERE,
         capture_output=True,
@@ -121,10 +118,12 @@ def drive(exchange: Exchange, name: str, user: str, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", CLIENTS)
-def test_snippet_of_readme(exchange: Exchange, name: str) -> None:
-    head = "import os\nB, W, K, S = (os.environ[name] for name in 'BWKS')\n"
-    drive(exchange, name, f"snippet-{name}"[:40], "-c", head + SNIPPETS[name])
+@pytest.mark.parametrize("name", SNIPPETS)
+def test_snippet_as_it_is_pasted(exchange: Exchange, name: str) -> None:
+    """README's and the demo's, which are the same (tests/test_docs.py)."""
+    trader = exchange.trader(f"snippet-{name}"[:40])
+    program = pasted(name, exchange.base, trader.key, trader.secret)
+    run(PACKAGES.get(name, name), "-c", program)
 
 
 @pytest.mark.parametrize("name", CLIENTS)

@@ -30,7 +30,7 @@ from shm.door import Door
 from shm.kinds import command
 from shm.records import COMMAND, FUNDING_REPORT, FUNDING_ROUND_REPORT, PRICE_REPORT
 from tests.process.helpers import SMALL, Venue, Witness, perpcore, wait_until
-from tools.demo import CONTRACTS
+from tools.demomarket import CONTRACTS
 
 LIMITS = Limits(**{k.partition(".")[2]: v for k, v in SMALL.items() if k.startswith("limits.")})
 
