@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 
 from gateways.accounts.client import AccountView, ViewError
+from gateways.http.classic import Classic
 from gateways.http.desk import Desk, Report
-from gateways.http.orders import AccountState
+from gateways.http.orders import AccountState, Algo, AlgoHappening
 from gateways.http.shapes import events
 from gateways.http.venue import Venue
 
@@ -28,9 +29,10 @@ ADOPT_S = 2.0
 class Accounts:
     """Every account that was asked for since this gateway started."""
 
-    def __init__(self, view: Callable[[], AccountView], venue: Venue) -> None:
+    def __init__(self, view: Callable[[], AccountView], venue: Venue, classic: Classic) -> None:
         """view: the mapping that is good now; raises ViewError."""
         self._view = view
+        self.classic = classic
         self._venue = venue
         self._states: dict[int, AccountState] = {}
         self._adopting: dict[int, asyncio.Task[AccountState]] = {}
@@ -114,10 +116,19 @@ class Accounts:
         listeners = self._listeners.get(state.account)
         if turn is None or not listeners:
             return
+        for happening in turn.happenings:
+            if isinstance(happening, AlgoHappening):
+                self.is_classic(state, happening.algo)
         for event in events(state, turn, self._venue, self.marks):
             text = msgspec.json.encode(event)
             for listener in tuple(listeners):
                 listener(event["e"], text)
+
+    def is_classic(self, state: AccountState, algo: Algo) -> bool:
+        """Whether a conditional order came through the classic order path."""
+        if algo.classic is None:
+            algo.classic = self.classic.has(state.account, algo.client_id)
+        return algo.classic
 
     # ------------------------------------------------------------ listeners
 

@@ -6,6 +6,8 @@ Writes  PLACE_ALGO, CANCEL_ALGO, CANCEL_ALGOS.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from gateways.http.decimals import BadDecimal, TooPrecise, scaled
@@ -66,16 +68,17 @@ async def place(call: Call) -> Json:
     """POST /fapi/v1/algoOrder."""
     state = await call.gate.trading_state(call.account)
     symbol = call.symbol()
-    algo = await _place(call, state, symbol, await _ask(call, state, symbol, ALGO_TERMS))
-    return algo_json(algo, symbol)
+    ask = await _ask(call, state, symbol, ALGO_TERMS)
+    call.gate.classic.drop(call.account, ask.name)
+    return await _hand(call, state, symbol, ask, lambda algo: algo_json(algo, symbol))
 
 
-async def place_classic(call: Call) -> Json:
-    """The same through POST /fapi/v1/order, answered as an order."""
-    state = await call.gate.trading_state(call.account)
+async def hand_classic(call: Call, state: AccountState) -> asyncio.Future[Json]:
+    """The same through POST /fapi/v1/order, to be answered as an order."""
     symbol = call.symbol()
-    algo = await _place(call, state, symbol, await _ask(call, state, symbol, CLASSIC))
-    return algo_as_order_json(algo, symbol)
+    ask = await _ask(call, state, symbol, CLASSIC)
+    call.gate.classic.add(call.account, ask.name, call.now_ms)
+    return _hand(call, state, symbol, ask, lambda algo: algo_as_order_json(algo, symbol))
 
 
 def test_classic(call: Call) -> Json:
@@ -89,8 +92,10 @@ def test_classic(call: Call) -> Json:
     return algo_as_order_json(algo, symbol)
 
 
-async def _place(call: Call, state: AccountState, symbol: Symbol, ask: Ask) -> Algo:
-    def render(report: tuple[int, ...]) -> Algo:
+def _hand(
+    call: Call, state: AccountState, symbol: Symbol, ask: Ask, shown: Callable[[Algo], Json]
+) -> asyncio.Future[Json]:
+    def render(report: tuple[int, ...]) -> Json:
         reason = report[7]
         if reason != Reason.NONE:
             raise order_refusal(reason, Kind.PLACE_ALGO, ask.words[1], symbol)
@@ -104,9 +109,9 @@ async def _place(call: Call, state: AccountState, symbol: Symbol, ask: Ask) -> A
             algo.client_id = ask.name
         if call.values["priceMatch"]:
             algo.price_match = call.values["priceMatch"]
-        return algo
+        return shown(algo)
 
-    return await call.gate.desk.ask(ask, render)
+    return call.gate.desk.ask(ask, render)
 
 
 async def _ask(call: Call, state: AccountState, symbol: Symbol, terms: Terms) -> Ask:
@@ -223,32 +228,33 @@ async def cancel(call: Call) -> Json:
             -1102, message="Param 'algoId' or 'clientAlgoId' must be sent, but both were empty!"
         )
     state = await call.gate.state(call.account)
-    algo = state.find_algo(v["algoId"], v["clientAlgoId"])
-    algo_id = algo.algo_id if algo is not None else v["algoId"] or 0
-    await cancel_algo(call, algo_id, "" if algo_id else v["clientAlgoId"], 0)
-    name = algo.client_id if algo is not None else v["clientAlgoId"] or ""
-    return {"algoId": algo_id, "clientAlgoId": name, **CANCELED}
+    algo = await call.gate.found(lambda: state.find_algo(v["algoId"], v["clientAlgoId"]))
+    if algo is None:
+        raise ApiError(-2011)
+    named = {"algoId": algo.algo_id, "clientAlgoId": algo.client_id}
+    return await hand_cancel(call, state, algo, lambda: {**named, **CANCELED})
 
 
-async def cancel_algo(call: Call, algo_id: int, name: str, part: int) -> None:
-    """Cancel one by id, or by name where the id is 0."""
-    state = await call.gate.state(call.account)
-    algo = state.find_algo(algo_id, name)
-    if algo is None or algo.algo_id not in state.algos:
+def hand_cancel(
+    call: Call, state: AccountState, algo: Algo, shown: Callable[[], Json]
+) -> asyncio.Future[Json]:
+    """Cancel one that waits; `shown` is the answer when it is done."""
+    if algo.algo_id not in state.algos:
         raise ApiError(-2011)
     ask = Ask(
         kind=Kind.CANCEL_ALGO,
         account=call.account,
-        origin=call.origin(part),
+        origin=call.origin(),
         symbol=algo.symbol,
         words=(algo.algo_id, 0, 0),
     )
 
-    def told(report: tuple[int, ...]) -> None:
+    def told(report: tuple[int, ...]) -> Json:
         if report[7] != Reason.NONE:
             raise refusal(report[7], Kind.CANCEL_ALGO)
+        return shown()
 
-    await call.gate.desk.ask(ask, told)
+    return call.gate.desk.ask(ask, told)
 
 
 async def cancel_all(call: Call) -> Json:

@@ -27,7 +27,7 @@ from gateways.http.rows import Ask, Row, rows_of
 from shm import cursors
 from shm.codes import ReportKind
 from shm.config import Config
-from shm.control import View
+from shm.control import Phase, View
 from shm.door import Door
 from shm.segment import SegmentError
 from shm.units import PRODUCER_SHIFT
@@ -98,6 +98,7 @@ class Desk:
         self._open_ns = 0
         self._tail: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._alive = False  # as of the last look, ATTACH_S ago at most
 
     # ------------------------------------------------------------ life
 
@@ -125,8 +126,13 @@ class Desk:
 
     @property
     def open(self) -> bool:
-        """Whether commands can be handed over now."""
-        return self._door is not None and self._door.open
+        """Whether commands can be handed over now.
+
+        That the engine's process lives is looked up ATTACH_S apart, since asking the host takes as
+        long as all else of an order. What is handed to one that has just died is answered as such.
+        """
+        door = self._door
+        return door is not None and self._alive and door.view.phase == Phase.RUNNING
 
     @property
     def ready(self) -> bool:
@@ -150,7 +156,7 @@ class Desk:
     def _attach(self) -> None:
         with suppress(SegmentError):
             door = Door(self._config.instance, self._producer)
-            self._door = door
+            self._door, self._alive = door, True
             self._number = max(self._number + 1, door.next_request())
 
     async def _keep_attached(self) -> None:
@@ -159,7 +165,7 @@ class Desk:
             await asyncio.sleep(ATTACH_S)
             if self._door is not None and not self._door.open:
                 self._door.close()
-                self._door = None
+                self._door, self._alive = None, False
             if self._door is None:
                 self._attach()
 
@@ -190,7 +196,7 @@ class Desk:
         self._flushing = False
         outbox, self._outbox = self._outbox, []
         door = self._door
-        if door is None or not door.open:
+        if door is None or not self.open:
             for request, _ in outbox:
                 self._fail(self._pending.pop(request), ApiError(-1001))
             return

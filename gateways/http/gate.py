@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from gateways.accounts.client import Account, AccountView, ViewError
 from gateways.history.queries import History, HistoryError, QueryError
 from gateways.http.accounts import Accounts
+from gateways.http.classic import Classic
 from gateways.http.desk import Desk
 from gateways.http.errors import ApiError
 from gateways.http.library import Library
@@ -30,6 +32,7 @@ from shm.config import Config
 
 VENUE_POLL_S: Final = 1.0
 READ_S: Final = 2.0
+Found = TypeVar("Found")
 
 
 class Gate:
@@ -51,7 +54,8 @@ class Gate:
         self._view: AccountView | None = None
         self._history: History | None = None
         self.venue = Venue(self.view)
-        self.accounts = Accounts(self.view, self.venue)
+        self.classic = Classic(config.users_path.parent / "classic.db")
+        self.accounts = Accounts(self.view, self.venue, self.classic)
         self.desk = Desk(
             config,
             producer,
@@ -74,6 +78,7 @@ class Gate:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.desk.stop()
         self.market.close()
+        self.classic.close()
         if self._view is not None:
             self._view.close()
 
@@ -130,6 +135,17 @@ class Gate:
         except ViewError:
             return AccountState(account)
 
+    async def found(self, look: Callable[[], Found | None]) -> Found | None:
+        """What is looked for in an account; where it isn't, after all that is durable was heard.
+
+        Another gateway may have been told of it before this one.
+        """
+        there = look()
+        if there is None:
+            await self.desk.caught_up()
+            there = look()
+        return there
+
     async def ask_market(self, what: str, **parameters: Any) -> bytes:
         """A snapshot of market data, as final JSON."""
         try:
@@ -160,7 +176,7 @@ class Gate:
 class Call:
     """One request after it was authenticated and parsed."""
 
-    __slots__ = ("gate", "key", "now_ms", "recv_ns", "signed", "trace", "values")
+    __slots__ = ("gate", "key", "now_ms", "part", "recv_ns", "signed", "trace", "values")
 
     def __init__(
         self,
@@ -170,8 +186,11 @@ class Call:
         recv_ns: int,
         signed: bytes,
         trace: tuple[int, int],
+        part: int = 0,
     ) -> None:
-        """signed: what was signed of it, which names it for ever; b"" where nothing was."""
+        """signed: what was signed of it, which names it for ever; b"" where nothing was.
+        part: which command of the request this is, where one makes several.
+        """
         self.gate = gate
         self.values = values
         self.key = key
@@ -179,18 +198,23 @@ class Call:
         self.now_ms = recv_ns // 1_000_000
         self.signed = signed
         self.trace = trace
+        self.part = part
+
+    def of(self, values: Values, part: int) -> Call:
+        """One of the several that this request asks for."""
+        return Call(self.gate, values, self.key, self.recv_ns, self.signed, self.trace, part)
 
     @property
     def account(self) -> int:
         assert self.key is not None, "a route without a key has no account"
         return self.key.account
 
-    def origin(self, part: int = 0) -> Origin:
-        """For the command this request makes, or its part-th command."""
+    def origin(self) -> Origin:
+        """Where the command that this makes comes from."""
         assert self.key is not None
         high = low = 0
         if self.signed:
-            high, low = digest_of(self.signed, self.key.api_key, part)
+            high, low = digest_of(self.signed, self.key.api_key, self.part)
         return Origin(*self.trace, high, low, self.recv_ns, self.key.id)
 
     def symbol(self) -> Symbol:

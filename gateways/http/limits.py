@@ -58,7 +58,7 @@ class Limits:
             os.ftruncate(self._file, _FILE_BYTES)
         self._map = mmap.mmap(self._file, _FILE_BYTES)
         self._cells = memoryview(self._map).cast("q")
-        self._rows: dict[str, int] = {}
+        self._rows: dict[str, tuple[int, int]] = {}  # subject -> its first cell, its key
         self._overflow: dict[str, list[int]] = {}
         self._over: dict[str, tuple[int, int]] = {}  # subject -> (window, requests past the limit)
 
@@ -81,13 +81,12 @@ class Limits:
             cells[mine + 1] = 0
             cells[mine] = window
         cells[mine + 1] += amount
-        total = 0
-        at = base + _HEAD + limit * 2
-        for _ in range(INSTANCES):
-            if cells[at] == window:
-                total += cells[at + 1]
-            at += 6
-        return total
+        at, end = base + _HEAD + limit * 2, base + _HEAD + INSTANCES * 6
+        windows = cells[at:end:6].tolist()
+        if windows.count(window) == 1:
+            return cells[mine + 1]
+        counts = cells[at + 1 : end : 6].tolist()
+        return sum(n for w, n in zip(windows, counts, strict=True) if w == window)
 
     def _count_here(self, subject: str, limit: int, amount: int, window: int) -> int:
         if len(self._overflow) > 4 * ROWS:
@@ -100,16 +99,16 @@ class Limits:
 
     def _row(self, subject: str, now_ms: int) -> int:
         """First cell of a subject's row, or -1 when there is no room."""
-        base = self._rows.get(subject)
+        known = self._rows.get(subject)
+        if known is not None and self._cells[known[0]] == known[1]:
+            self._cells[known[0] + 3] = now_ms
+            return known[0]
         key = _key(subject)
-        if base is not None and self._cells[base] == key:
-            self._cells[base + 3] = now_ms
-            return base
         base = self._claim(key, now_ms)
         if base >= 0:
             if len(self._rows) > 4 * ROWS:
                 self._rows.clear()
-            self._rows[subject] = base
+            self._rows[subject] = base, key
         return base
 
     def _claim(self, key: int, now_ms: int) -> int:

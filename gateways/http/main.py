@@ -44,6 +44,7 @@ from shm.reportlog import ReportLogReader
 LOG: Final = logging.getLogger("perpcore.http")
 FIRST_INHERITED: Final = 3  # systemd's
 STOP_S: Final = 10.0
+READY_S: Final = 3.0
 _COMPILE_S: Final = 600.0  # on a cold cache, on a slow host
 BACKLOG: Final = 1024
 ADMIN: Final = "admin"
@@ -133,6 +134,13 @@ def checked_producer(config: Config, producer: str) -> None:
         raise ConfigError(f"producers: there is no {producer!r}; there are {', '.join(known)}")
 
 
+async def until_ready(desk: Desk) -> None:
+    """Until commands would be answered; not for ever, since an engine may be started later."""
+    until = asyncio.get_running_loop().time() + READY_S
+    while not desk.ready and asyncio.get_running_loop().time() < until:
+        await asyncio.sleep(0.01)
+
+
 async def serve(config: Config, producer: str, stop: asyncio.Event) -> None:
     """Run one gateway until `stop` is set."""
     checked_producer(config, producer)
@@ -151,6 +159,7 @@ async def serve(config: Config, producer: str, stop: asyncio.Event) -> None:
         figures.compile_kernels()
     await gate.start()
     await front.start()
+    await until_ready(gate.desk)  # beside others on one port, it answers from its first request on
     await runner.setup()
     tls = _tls(config)
     sockets = inherited_sockets() or [listening_socket(http.host, http.port)]

@@ -6,7 +6,7 @@ Reads   gateways/http/routes.py: what validates and routes is what documents.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from html import escape
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +15,7 @@ import msgspec
 from gateways.http.errors import ERRORS
 from gateways.http.replies import ERROR, SHAPES
 from gateways.http.routes import ROUTES
-from gateways.http.schema import DECIMAL, Param, Route, Security
+from gateways.http.schema import DECIMAL, SYMBOL, Param, Route, Security
 
 Schema = dict[str, Any]
 _SIGNED: Final = (Security.USER_DATA, Security.TRADE)
@@ -30,6 +30,7 @@ _WINDOW: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": 60000}
 _STATUSES: Final = {
     "400": "refused: wrong parameters, a filter, or the engine's answer",
     "401": "no key, an unknown one, or one that may not",
+    "405": "no such method",
     "408": "no answer in time: what became of it is unknown",
     "413": "the body is too large",
     "418": "banned for going on past the limits",
@@ -39,11 +40,11 @@ _STATUSES: Final = {
 }
 
 
-def document() -> Schema:
-    """The whole description."""
+def document(symbols: tuple[str, ...] = ()) -> Schema:
+    """The whole description; `symbols`: those there are now, the values of `symbol` and `pair`."""
     paths: dict[str, Schema] = {}
     for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, symbols)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Perpcore", "version": "1", "description": _INTRO},
@@ -58,9 +59,9 @@ def document() -> Schema:
     }
 
 
-def _operation(route: Route) -> Schema:
+def _operation(route: Route, symbols: tuple[str, ...]) -> Schema:
     signed = route.security in _SIGNED
-    parameters = [_parameter(param) for param in route.params]
+    parameters = [_parameter(param, symbols) for param in route.params]
     if signed:
         parameters.append(_named("timestamp", _TIMESTAMP, required=True))
         parameters.append(_named("recvWindow", _WINDOW))
@@ -94,8 +95,10 @@ def _rule(route: Route) -> str:
     return f"{route.security}{scope}; weight {weight}, orders {route.orders}"
 
 
-def _parameter(param: Param) -> Schema:
+def _parameter(param: Param, symbols: tuple[str, ...]) -> Schema:
     found = _named(param.name, dict(param.type.openapi), required=param.required)
+    if param.type is SYMBOL and symbols:  # in either case
+        found["schema"] = {"type": "string", "enum": [*symbols, *(s.lower() for s in symbols)]}
     if param.default is not None:
         found["schema"]["default"] = param.default
     words = [param.meaning] if param.meaning else []
@@ -151,12 +154,12 @@ class Page(NamedTuple):
     """Something served as it is."""
 
     type: str
-    body: Callable[[], bytes]
+    body: Callable[[tuple[str, ...]], bytes]
 
 
-@cache
-def _json() -> bytes:
-    return msgspec.json.encode(document())
+@lru_cache(maxsize=4)
+def _json(symbols: tuple[str, ...]) -> bytes:
+    return msgspec.json.encode(document(symbols))
 
 
 @cache
@@ -166,5 +169,5 @@ def _html() -> bytes:
 
 PAGES: Final = {
     "/openapi.json": Page("application/json", _json),
-    "/docs": Page("text/html; charset=utf-8", _html),
+    "/docs": Page("text/html; charset=utf-8", lambda _symbols: _html()),
 }

@@ -90,6 +90,8 @@ class Order:
     def status_word(self) -> str:
         if self.status == Status.EXPIRED and self.reason == Reason.SELF_TRADE:
             return "EXPIRED_IN_MATCH"
+        if self.status == Status.EXPIRED and self.reason == Reason.COUNTDOWN:
+            return "CANCELED"
         if self.status == Status.NEW and self.executed_lots:
             return "PARTIALLY_FILLED"
         return Status(self.status).name
@@ -137,7 +139,7 @@ class Algo:
         *("algo_id", "client_id", "symbol", "side", "type", "tif", "reduce_only", "stp", "leg"),
         *("price_ticks", "qty_lots", "trigger_ticks", "activate_ticks", "callback_ppm"),
         *("expire_ms", "created_ms", "updated_ms", "triggered_ms", "status", "reason", "order_id"),
-        *("working", "protect", "close_position", "price_match"),
+        *("working", "protect", "close_position", "price_match", "classic"),
     )
 
     def __init__(self, algo_id: int, symbol: int) -> None:
@@ -152,6 +154,7 @@ class Algo:
         self.status = int(AlgoStatus.NEW)
         self.reason = self.order_id = 0
         self.price_match = "NONE"
+        self.classic: bool | None = None  # came through the order path; None: not looked up yet
 
     @property
     def status_word(self) -> str:
@@ -336,7 +339,8 @@ class AccountState:
             self._happen(turn, "AMENDMENT", order)
         else:
             order.status = status
-            self._happen(turn, Status(status).name, order)
+            word = order.status_word
+            self._happen(turn, "EXPIRED" if word == "EXPIRED_IN_MATCH" else word, order)
             self._close(order)
 
     def _new_order(self, order_id: int, symbol: int, codes: int, turn: Turn) -> Order:
@@ -344,6 +348,8 @@ class AccountState:
         order.side, order.type, order.tif = byte(codes, 0), byte(codes, 1), byte(codes, 2)
         order.reduce_only = bool(byte(codes, 3) & 1)
         order.leg, order.stp, order.cause = byte(codes, 5), byte(codes, 6), byte(codes, 7)
+        if order.cause == Kind.LIQUIDATION_ORDER:  # nobody named it; history calls it the same
+            order.client_id = f"autoclose-{order_id}"
         order.created_ms = turn.ts_ms
         algo = self._becoming.pop(order_id, None)
         if algo is not None:
@@ -400,7 +406,7 @@ class AccountState:
             )
         )
         turn.legs.add((symbol, leg))
-        turn.cause = turn.cause or "ORDER"
+        turn.cause = "ORDER"  # whatever margin moved for it
         if open_lots == 0 and order.order_id:
             self._close(order)
 
@@ -456,13 +462,14 @@ class AccountState:
         _, account, symbol, _, move, amount, wallet, other, other_quanta, _, pocket = r
         asset = pocket & 0xFFFF
         self.wallets[asset] = wallet
-        turn.wallets[asset] = turn.wallets.get(asset, 0) + amount
+        turn.wallets.setdefault(asset, 0)
         if move <= 1 and other == account:  # between the wallet and an isolated position
             side = (pocket >> 16) & 255
             self.leg(symbol, side).isolated_quanta = other_quanta
             turn.legs.add((symbol, side))
-            turn.cause = "MARGIN_TRANSFER"
+            turn.cause = turn.cause or "MARGIN_TRANSFER"
         else:
+            turn.wallets[asset] += amount
             turn.cause = turn.cause or _MOVE_WORDS.get(move, "ADJUSTMENT")
 
     def _funding(self, r: tuple[int, ...], turn: Turn) -> None:

@@ -8,6 +8,7 @@ from gateways.http.schema import (
     BOOLEAN,
     CLIENT_ID_TYPE,
     CLIENT_IDS,
+    COIN,
     DECIMAL,
     ID,
     IDS,
@@ -172,6 +173,20 @@ FORCE_PARAMS: Final = (
     Param("autoCloseType", choice(-1130, "LIQUIDATION", "ADL")),
     *WINDOW,
     limit(50, 100),
+)
+WITHDRAW_PARAMS: Final = (
+    Param("coin", COIN, required=True),
+    Param("withdrawOrderId", CLIENT_ID_TYPE),
+    Param("network", TEXT),
+    Param("address", TEXT, required=True),
+    Param("addressTag", TEXT),
+    Param("amount", DECIMAL, required=True),
+)
+MOVED_PARAMS: Final = (
+    Param("coin", COIN),
+    Param("offset", integer(0, 1000), default=0),
+    *WINDOW,
+    limit(1000, 1000),
 )
 LISTEN_KEY_PARAMS: Final = (Param("listenKey", TEXT),)
 KLINE_PARAMS: Final = (INTERVAL, *WINDOW, limit(500, 1500))

@@ -1,17 +1,23 @@
 """Public market data over HTTP, and what the venue says of itself.
 
-Reads   final JSON from the market-data process, forwarded as it is; symbols from the account view.
+Reads   final JSON from the market-data process, forwarded as it is; older candles from
+        the history; symbols from the account view.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from gateways.http.errors import ApiError
 from gateways.http.gate import Call
 from gateways.http.records import rate_text
 from gateways.http.schema import Values
 from gateways.http.shapes import Json
+from gateways.http.venue import Symbol
+from gateways.marketdata.klines import INTERVALS, KINDS, MINUTE_MS
+from gateways.marketdata.messages import array, kline_row
 from gateways.scales import decimal_text
 from shm.units import INSURANCE_ACCOUNT
 
@@ -111,7 +117,7 @@ def klines(kind: str, name: str = "symbol") -> Any:
         symbol = call.gate.venue.by_name.get(v[name])
         if symbol is None:
             raise ApiError(-1121 if name == "symbol" else -4144)
-        return await call.gate.ask_market(
+        recent = await call.gate.ask_market(
             "klines",
             symbol=symbol.name,
             interval=v["interval"],
@@ -120,9 +126,47 @@ def klines(kind: str, name: str = "symbol") -> Any:
             limit=v["limit"],
             kind=kind,
         )
+        if v["startTime"] is None and v["endTime"] is None:
+            return recent
+        return await _with_older(call, symbol, kind, recent)
 
     handler.__doc__ = f"Candles of {kind} prices."
     return handler
+
+
+async def _with_older(call: Call, symbol: Symbol, kind: str, recent: bytes) -> bytes:
+    """Candles of a window that may begin before those which market data keeps: history has them."""
+    v, rows = call.values, msgspec.json.decode(recent, type=list[msgspec.Raw])
+    first_ms = msgspec.json.decode(rows[0])[0] if rows else None
+    start_ms, end_ms, limit = v["startTime"], v["endTime"], v["limit"]
+    if first_ms is not None:
+        if (start_ms is None and len(rows) >= limit) or (start_ms or 0) >= first_ms:
+            return recent
+        end_ms = first_ms - 1
+    interval = INTERVALS[v["interval"]]
+    number = KINDS.index(kind)
+    try:
+        found = await call.gate.history(
+            *("klines", symbol.index, number, interval),
+            start_ms=start_ms,
+            end_ms=end_ms,
+            limit=limit if start_ms is not None else limit - len(rows),
+        )
+    except ApiError:  # no history runs here: what is known is answered
+        return recent
+    older = [
+        kline_row(
+            symbol, number, interval, [row["open_ms"] // MINUTE_MS, *(row[c] for c in _CELLS)]
+        )
+        for row in found
+    ]
+    return array([*older, *(bytes(row).decode() for row in rows)][:limit])
+
+
+_CELLS: Final = (
+    *("open", "high", "low", "close", "lots", "ticks_lots", "trades", "taker_lots"),
+    "taker_ticks_lots",
+)
 
 
 def by_symbol(what: str) -> Any:

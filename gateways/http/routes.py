@@ -15,6 +15,7 @@ from gateways.http import (
     algos,
     books,
     listenkeys,
+    money,
     portfolio,
     public,
     records,
@@ -178,6 +179,10 @@ ROUTES: Final[tuple[Route, ...]] = (
     _read(f"{V1}/feeBurn", portfolio.fee_burn, "any", "Fee discount (none)", 30),
     _trade("POST", f"{V1}/feeBurn", settings.fee_burn, "code", "Fee discount (refused)", p.FEE_BURN_PARAMS),
     _read(f"{V1}/apiTradingStatus", portfolio.trading_status, "any", "Quantitative rules (none)", 10, p.SYMBOL_OPTIONAL),
+    # money
+    Route("POST", "/sapi/v1/capital/withdraw/apply", TRADE, "withdraw", 10, p.WITHDRAW_PARAMS, money.withdraw, "any", "Ask for a withdrawal, which operators approve", changes=True),
+    _read("/sapi/v1/capital/withdraw/history", money.withdrawals, "list", "Withdrawals", 10, *p.MOVED_PARAMS),
+    _read("/sapi/v1/capital/deposit/hisrec", money.deposits, "list", "Deposits", 1, *p.MOVED_PARAMS),
     # user streams
     _stream("POST", listenkeys.open_key, "Open a user stream"),
     _stream("PUT", listenkeys.extend_key, "An hour more"),
@@ -188,3 +193,7 @@ ROUTES: Final[tuple[Route, ...]] = (
 
 BY_NAME: Final[dict[tuple[str, str], Route]] = {(r.method, r.path): r for r in ROUTES}
 assert len(BY_NAME) == len(ROUTES), "a route is there twice"
+# Methods of a path, as the header Allow lists them.
+ALLOWED: Final[dict[str, str]] = {
+    path: ", ".join(r.method for r in ROUTES if r.path == path) for path in {r.path for r in ROUTES}
+}

@@ -229,6 +229,7 @@ def one_of(code: int, *values: int) -> Type:
 _DECIMAL: Final = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,17})(\\.[0-9]{1,18})?$"}
 TEXT: Final = Type(_read_text, {"type": "string", "maxLength": 256})
 SYMBOL: Final = Type(_read_name, {"type": "string", "pattern": "^[A-Z0-9_]{1,20}$"})
+COIN: Final = Type(_read_name, {"type": "string", "pattern": "^[A-Z0-9_]{1,20}$"})
 CLIENT_ID_TYPE: Final = Type(
     _read_client_id, {"type": "string", "pattern": "^[\\.A-Z\\:/a-z0-9_-]{1,36}$"}
 )

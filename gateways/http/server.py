@@ -29,7 +29,8 @@ from gateways.http.frames import GOING_AWAY, POLICY
 from gateways.http.gate import Call, Gate, clock_ns
 from gateways.http.hub import Hub
 from gateways.http.logins import LOGINS, LoginRoutes
-from gateways.http.routes import BY_NAME
+from gateways.http.response import EMPTY, Whole
+from gateways.http.routes import ALLOWED, BY_NAME
 from gateways.http.schema import Route, Security, parse, weight_of
 from gateways.http.signing import Pairs, pairs, payload
 from gateways.http.sockets import PATH, streams
@@ -50,6 +51,8 @@ SHOWN: Final = (
     "X-MBX-USED-WEIGHT-1M, X-MBX-ORDER-COUNT-10S, X-MBX-ORDER-COUNT-1M, Retry-After, X-Trace-Id"
 )
 LINE_BYTES_MAX: Final = 16384
+ADDRESSES_MAX: Final = 16384  # remembered as parsed
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Front:
@@ -62,6 +65,7 @@ class Front:
         self._logins = logins
         self._proxies = [ip_network(n, strict=False) for n in self.config.trusted_proxies]
         self._origins = frozenset(self.config.cors_origins)
+        self._addresses: dict[str, Address | None] = {}
         self._sockets: dict[str, int] = {}  # WebSockets by address
         self._open: set[web.WebSocketResponse] = set()
         self._sessions: set[wsapi.Session] = set()
@@ -119,7 +123,12 @@ class Front:
     def address(self, request: web.BaseRequest) -> tuple[str, Address | None]:
         """Who is at the other end: forwarded addresses count from trusted proxies only."""
         text = request.remote or "local"
-        address = address_of(text)
+        if text in self._addresses:
+            address = self._addresses[text]
+        else:
+            if len(self._addresses) >= ADDRESSES_MAX:
+                self._addresses.clear()
+            address = self._addresses[text] = address_of(text)
         if self._proxies and address is not None and any(address in n for n in self._proxies):
             chain = request.headers.get("X-Forwarded-For", "").split(",")
             for hop in reversed(chain):
@@ -151,13 +160,13 @@ class Front:
             page = openapi.PAGES.get(path) if request.method == "GET" else None
             if page is not None:
                 headers["Content-Type"] = page.type
-                return web.Response(body=page.body(), headers=headers)
+                return Whole(200, page.body(tuple(self.gate.venue.by_name)), headers)
             if self._logins is not None and (request.method, path) in LOGINS:
                 result = await self._login(request, path)
             else:
                 result = await self._route(request, path, query, recv_ns, trace, headers)
-            body = result if isinstance(result, bytes) else msgspec.json.encode(result)
-            return web.Response(body=body, headers=headers)
+            body = result if isinstance(result, bytes) else _encode(result)
+            return Whole(200, body, headers)
         except ApiError as error:
             refused = error
         except web.HTTPRequestEntityTooLarge:
@@ -191,9 +200,9 @@ class Front:
         try:
             route = BY_NAME.get((request.method, path))
             if route is None:
-                raise ApiError(-5000, path[:128], request.method)
+                raise self._no_route(request.method, path, headers)
             query = query_text.encode("utf-8", "surrogateescape")
-            body = await request.read() if request.can_read_body else b""
+            body = await self._body(request) if request.can_read_body else b""
             sent: Pairs = pairs(body, pairs(query, {}))
             message = payload(query, body) if route.security not in _UNSIGNED else b""
             api_key = request.headers.get("X-MBX-APIKEY", "")
@@ -215,6 +224,25 @@ class Front:
             error.account = caller.key.account if caller.key is not None else None
             raise
 
+    @staticmethod
+    def _no_route(method: str, path: str, headers: dict[str, str]) -> ApiError:
+        """404, or 405 where there are other methods."""
+        others = ALLOWED.get(path)
+        if others is None:
+            return ApiError(-5000, path[:128], method)
+        headers["Allow"] = others
+        return ApiError(-5000, path[:128], method, status=405)
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        """The whole body; ApiError when it doesn't come in time."""
+        if request.content.is_eof():  # it came with the head, as it mostly does
+            return await request.read()
+        try:
+            async with asyncio.timeout(self.config.idle_timeout_s):
+                return await request.read()
+        except TimeoutError:
+            raise ApiError(-1013, message="The body did not come in time.", status=408) from None
+
     def _count_orders(
         self, route: Route, key: Key | None, now_ms: int, headers: dict[str, str]
     ) -> None:
@@ -227,14 +255,12 @@ class Front:
         assert self._logins is not None
         shown, _ = self.address(request)
         self.gate.limits.weigh(shown, 20, clock_ns() // 1_000_000)
-        return await self._logins.handle(path, await request.read(), request.headers)
+        return await self._logins.handle(path, await self._body(request), request.headers)
 
-    def _refused(self, error: ApiError, headers: dict[str, str]) -> web.Response:
+    def _refused(self, error: ApiError, headers: dict[str, str]) -> Whole:
         if error.retry_after_s:
             headers["Retry-After"] = str(error.retry_after_s)
-        return web.Response(
-            status=error.status, body=msgspec.json.encode(error.body), headers=headers
-        )
+        return Whole(error.status, _encode(error.body), headers)
 
     # ------------------------------------------------------------ browsers
 
@@ -244,9 +270,7 @@ class Front:
             headers["Access-Control-Expose-Headers"] = SHOWN
             headers["Vary"] = "Origin"
 
-    def _preflight(
-        self, request: web.BaseRequest, path: str, headers: dict[str, str]
-    ) -> web.Response:
+    def _preflight(self, request: web.BaseRequest, path: str, headers: dict[str, str]) -> Whole:
         if "Access-Control-Allow-Origin" not in headers:
             raise ApiError(-5000, path[:128], "OPTIONS")
         headers["Access-Control-Allow-Methods"] = METHODS
@@ -254,7 +278,7 @@ class Front:
             "X-MBX-APIKEY, Authorization, Content-Type, X-Trace-Id, traceparent"
         )
         headers["Access-Control-Max-Age"] = "600"
-        return web.Response(status=204, headers=headers)
+        return Whole(EMPTY, b"", headers)
 
     def _origin_good(self, request: web.BaseRequest) -> bool:
         """A browser's WebSocket comes from our own pages or from an allowed origin."""

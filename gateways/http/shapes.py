@@ -204,7 +204,10 @@ def events(state: AccountState, turn: Turn, venue: Venue, marks: dict[int, int])
         )
         symbol = venue.at(symbol_index)
         if isinstance(happening, AlgoHappening):
-            found.append(_algo_update(happening, symbol, turn.ts_ms))
+            if not happening.algo.classic:
+                found.append(_algo_update(happening, symbol, turn.ts_ms))
+            elif happening.status in _AS_ORDER:
+                found.append(_classic_update(happening, symbol, turn.ts_ms))
             continue
         found.append(_order_update(happening, symbol, turn.ts_ms))
         if happening.what == "TRADE":
@@ -267,6 +270,63 @@ def _order_update(h: Happening, symbol: Symbol, ts_ms: int) -> Json:
     if order.algo_id and order.algo_type == AlgoType.TRAILING_STOP_MARKET:
         detail["AP"] = scale.price(order.activate_ticks)
         detail["cr"] = callback_rate(order.callback_ppm)
+    return {"e": "ORDER_TRADE_UPDATE", "E": ts_ms, "T": ts_ms, "o": detail}
+
+
+# What becomes of a conditional order, to a client for which it is an order. Of one triggered
+# it hears when the order that it has become opens, under the same client id.
+_AS_ORDER: Final = {
+    "NEW": ("NEW", "0"),
+    "CANCELED": ("CANCELED", "0"),
+    "EXPIRED": ("EXPIRED", "6"),
+    "REJECTED": ("EXPIRED", "8"),
+}
+
+
+def _classic_update(h: AlgoHappening, symbol: Symbol, ts_ms: int) -> Json:
+    """A conditional order that came through the order path, told as one."""
+    algo, scale = h.algo, symbol.scale
+    status, why = _AS_ORDER[h.status]
+    detail: Json = {
+        "s": symbol.name,
+        "c": algo.client_id,
+        "S": SIDES[algo.side],
+        "o": ALGO_TYPES[algo.type],
+        "f": TIF_WORDS[Tif(algo.tif)],
+        "q": scale.qty(algo.qty_lots),
+        "p": scale.price(algo.price_ticks),
+        "ap": "0",
+        "sp": stop_price(algo, symbol),
+        "x": status,
+        "X": status,
+        "i": algo.algo_id,
+        "l": scale.qty(0),
+        "z": scale.qty(0),
+        "L": scale.price(0),
+        "n": "0",
+        "N": symbol.asset,
+        "T": ts_ms,
+        "t": 0,
+        "b": "0",
+        "a": "0",
+        "m": False,
+        "R": algo.reduce_only,
+        "wt": WORKINGS[algo.working],
+        "ot": ALGO_TYPES[algo.type],
+        "ps": LEGS[algo.leg],
+        "cp": algo.close_position,
+        "rp": "0",
+        "pP": algo.protect,
+        "si": 0,
+        "ss": 0,
+        "V": STPS[algo.stp],
+        "pm": algo.price_match,
+        "gtd": algo.expire_ms,
+        "er": why,
+    }
+    if algo.type == AlgoType.TRAILING_STOP_MARKET:
+        detail["AP"] = scale.price(algo.activate_ticks)
+        detail["cr"] = callback_rate(algo.callback_ppm)
     return {"e": "ORDER_TRADE_UPDATE", "E": ts_ms, "T": ts_ms, "o": detail}
 
 

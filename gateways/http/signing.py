@@ -58,17 +58,23 @@ def pairs(raw: bytes, into: Pairs) -> Pairs:
     """
     if not raw:
         return into
+    # Escapes are rare: without them all of it is decoded at once.
+    plain = b"%" not in raw and b"+" not in raw
+    parts: list[str] | list[bytes] = _decoded(raw).split("&") if plain else raw.split(b"&")
     seen: set[str] = set()
-    for part in raw.split(b"&"):
+    for part in parts:
         if not part:
             continue
-        head, _, tail = part.partition(b"=")
-        name = _decoded(head)
+        if isinstance(part, str):
+            name, _, value = part.partition("=")
+        else:
+            head, _, tail = part.partition(b"=")
+            name, value = _decoded(head), _decoded(tail)
         if name in seen:
             raise ApiError(-1101)
         seen.add(name)
         if name not in into:
-            into[name] = _decoded(tail)
+            into[name] = value
     return into
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from gateways.http import algos
@@ -26,10 +27,10 @@ from gateways.http.ordering import (
     order_refusal,
     reduce_only_of,
 )
-from gateways.http.orders import AccountState, Order, byte
+from gateways.http.orders import AccountState, Algo, Order, byte
 from gateways.http.params import CANCEL_PARAMS, MODIFY_PARAMS, ORDER_PARAMS
 from gateways.http.rows import Ask
-from gateways.http.schema import Raw, Values, parse
+from gateways.http.schema import Param, Raw, Values, parse
 from gateways.http.shapes import Json, algo_as_order_json, order_json, query_json
 from gateways.http.venue import Symbol
 from shm.codes import Flag, Kind, Reason, Side, Status, Stp, Tif, Type
@@ -37,16 +38,15 @@ from shm.codes import Flag, Kind, Reason, Side, Status, Stp, Tif, Type
 _REFUSED_BY_BOOK: Final = (Reason.WOULD_TAKE, Reason.FOK_UNFILLED, Reason.BOOK_FULL)
 
 
+Handed = asyncio.Future[Json]  # a command on its way: its answer as JSON, or its refusal
+
 # ---------------------------------------------------------------- new orders
 
 
 async def place(call: Call) -> Json:
     """POST /fapi/v1/order."""
-    v = call.values
-    if v["type"] in algos.TYPES:
-        return await algos.place_classic(call)
     state = await call.gate.trading_state(call.account)
-    return await _place(call, v, state, 0, "EXPIRE_MAKER")
+    return await (await _place(call, state, "EXPIRE_MAKER"))
 
 
 async def test(call: Call) -> Json:
@@ -56,7 +56,7 @@ async def test(call: Call) -> Json:
         return algos.test_classic(call)
     state = await call.gate.state(call.account)
     symbol = call.symbol()
-    ask = await order_ask(call, v, state, symbol, 0, "NONE")
+    ask = await order_ask(call, state, symbol, "NONE")
     order = Order(0, symbol.index)
     order.client_id, order.side, order.type, order.tif = ask.name, ask.side, ask.type, ask.tif
     order.price_ticks, order.qty_lots = ask.words[1], ask.words[2]
@@ -68,9 +68,12 @@ async def test(call: Call) -> Json:
     return order_json(order, symbol)
 
 
-async def _place(call: Call, v: Values, state: AccountState, part: int, stp: str) -> Json:
-    symbol = call.gate.venue.symbol(v["symbol"])
-    ask = await order_ask(call, v, state, symbol, part, stp)
+async def _place(call: Call, state: AccountState, stp: str) -> Handed:
+    v = call.values
+    if v["type"] in algos.TYPES:
+        return await algos.hand_classic(call, state)
+    symbol = call.symbol()
+    ask = await order_ask(call, state, symbol, stp)
     accepted_only = v["newOrderRespType"] != "RESULT"
 
     def render(report: tuple[int, ...]) -> Json:
@@ -82,7 +85,7 @@ async def _place(call: Call, v: Values, state: AccountState, part: int, stp: str
             order.price_match = v["priceMatch"]
         return order_json(order, symbol, accepted_only=accepted_only)
 
-    return await call.gate.desk.ask(ask, render)
+    return call.gate.desk.ask(ask, render)
 
 
 def _blind(report: tuple[int, ...], ask: Ask) -> Order:
@@ -99,10 +102,9 @@ def _blind(report: tuple[int, ...], ask: Ask) -> Order:
     return order
 
 
-async def order_ask(
-    call: Call, v: Values, state: AccountState, symbol: Symbol, part: int, stp: str
-) -> Ask:
+async def order_ask(call: Call, state: AccountState, symbol: Symbol, stp: str) -> Ask:
     """A LIMIT or MARKET order as a command; ApiError for the first thing that is wrong."""
+    v = call.values
     kind, side = Type[v["type"]], Side[v["side"]]
     tif = tif_of(v, kind)
     if v["closePosition"]:
@@ -133,7 +135,7 @@ async def order_ask(
     return Ask(
         kind=Kind.PLACE,
         account=call.account,
-        origin=call.origin(part),
+        origin=call.origin(),
         symbol=symbol.index,
         words=(0, price_ticks, lots),
         side=side,
@@ -164,13 +166,12 @@ def tif_of(v: Values, kind: Type) -> Tif:
 
 async def modify(call: Call) -> Json:
     """PUT /fapi/v1/order."""
-    state = await call.gate.state(call.account)
-    return await _modify(call, call.values, state, 0)
+    return await (await _modify(call, await call.gate.state(call.account)))
 
 
-async def _modify(call: Call, v: Values, state: AccountState, part: int) -> Json:
-    symbol = call.gate.venue.symbol(v["symbol"])
-    order = _named(v, state)
+async def _modify(call: Call, state: AccountState) -> Handed:
+    v, symbol = call.values, call.symbol()
+    order = await call.gate.found(lambda: _named(v, state))
     if order is None or order.symbol != symbol.index or order.ended:
         raise ApiError(-2013)
     if order.type != Type.LIMIT:
@@ -189,7 +190,7 @@ async def _modify(call: Call, v: Values, state: AccountState, part: int) -> Json
     ask = Ask(
         kind=Kind.AMEND,
         account=call.account,
-        origin=call.origin(part),
+        origin=call.origin(),
         symbol=symbol.index,
         words=(order.order_id, price_ticks, lots),
         side=order.side,
@@ -202,7 +203,7 @@ async def _modify(call: Call, v: Values, state: AccountState, part: int) -> Json
         changed = state.find(report[7], None) or _blind(report, ask)
         return {**order_json(changed, symbol), "pair": symbol.name}
 
-    return await call.gate.desk.ask(ask, render)
+    return call.gate.desk.ask(ask, render)
 
 
 def _named(v: Mapping[str, Any], state: AccountState) -> Order | None:
@@ -217,22 +218,20 @@ def _named(v: Mapping[str, Any], state: AccountState) -> Order | None:
 
 async def cancel(call: Call) -> Json:
     """DELETE /fapi/v1/order."""
-    state = await call.gate.trading_state(call.account)
-    return await _cancel(call, call.values, state, 0)
+    return await (await _cancel(call, await call.gate.trading_state(call.account)))
 
 
-async def _cancel(call: Call, v: Values, state: AccountState, part: int) -> Json:
-    symbol = call.gate.venue.symbol(v["symbol"])
-    order = _named(v, state)
+async def _cancel(call: Call, state: AccountState) -> Handed:
+    v, symbol = call.values, call.symbol()
+    order = await call.gate.found(lambda: _named(v, state))
     if order is None:
         algo = state.find_algo(v["orderId"], v["origClientOrderId"])
         if algo is not None and algo.symbol == symbol.index:
-            await algos.cancel_algo(call, algo.algo_id, "", part)
-            return algo_as_order_json(algo, symbol)
+            return algos.hand_cancel(call, state, algo, lambda: algo_as_order_json(algo, symbol))
     ask = Ask(
         kind=Kind.CANCEL,
         account=call.account,
-        origin=call.origin(part),
+        origin=call.origin(),
         symbol=symbol.index,
         words=(order.order_id if order else v["orderId"] or 0, 0, 0),
         name="" if order or v["orderId"] else v["origClientOrderId"],
@@ -243,13 +242,28 @@ async def _cancel(call: Call, v: Values, state: AccountState, part: int) -> Json
             raise refusal(byte(report[10], 4), Kind.CANCEL)
         return order_json(state.find(report[7], None) or _blind(report, ask), symbol)
 
-    return await call.gate.desk.ask(ask, render)
+    return call.gate.desk.ask(ask, render)
 
 
 async def cancel_all(call: Call) -> Json:
-    """DELETE /fapi/v1/allOpenOrders."""
-    await answered(call, Kind.CANCEL_ALL, call.symbol().index)
+    """DELETE /fapi/v1/allOpenOrders; conditional ones that came as orders count as such."""
+    symbol = call.symbol()
+    await answered(call, Kind.CANCEL_ALL, symbol.index)
+    state = await call.gate.trading_state(call.account)
+    for part, algo in enumerate(_classic(call, state, symbol.index), 1):
+        with suppress(ApiError):  # it has ended meanwhile
+            await algos.hand_cancel(call.of(call.values, part), state, algo, dict)
     return dict(CANCEL_ALL_DONE)
+
+
+def _classic(call: Call, state: AccountState, symbol: int | None) -> list[Algo]:
+    """Waiting conditional orders that came through the order path."""
+    accounts = call.gate.accounts
+    return [
+        algo
+        for algo in tuple(state.algos.values())
+        if symbol in (None, algo.symbol) and accounts.is_classic(state, algo)
+    ]
 
 
 async def countdown(call: Call) -> Json:
@@ -262,53 +276,43 @@ async def countdown(call: Call) -> Json:
 # ---------------------------------------------------------------- several at once
 
 
-async def _each(call: Call, work: list[Callable[[], Awaitable[Json]]]) -> list[Json]:
-    """All of them at once; what fails says so in its place, and in the log."""
-    done = await asyncio.gather(*(one() for one in work), return_exceptions=True)
+async def _each(
+    call: Call,
+    params: tuple[Param, ...],
+    every: list[dict[str, Raw]],
+    hand: Callable[[Call], Awaitable[Handed]],
+) -> list[Json]:
+    """Hand all of them over, then wait for all; what fails says so in its place, and in the log."""
+    handed: list[Handed | ApiError] = []
+    for part, sent in enumerate(every):
+        try:
+            handed.append(await hand(call.of(parse(params, sent), part)))
+        except ApiError as error:
+            handed.append(error)
     found = []
-    for part, result in enumerate(done):
-        if isinstance(result, ApiError):
-            call.gate.refusals.note(result, call.trace, f"batchOrders {part}", "", call.account)
-            found.append(result.body)
-        elif isinstance(result, BaseException):
-            raise result
-        else:
-            found.append(result)
+    for part, one in enumerate(handed):
+        try:
+            if isinstance(one, ApiError):
+                raise one
+            found.append(await one)
+        except ApiError as error:
+            call.gate.refusals.note(error, call.trace, f"batchOrders {part}", "", call.account)
+            found.append(error.body)
     return found
-
-
-def _each_order(
-    call: Call, params: Any, run: Callable[[Values, int], Awaitable[Json]]
-) -> list[Callable[[], Awaitable[Json]]]:
-    def one(part: int, sent: Mapping[str, Raw]) -> Callable[[], Awaitable[Json]]:
-        async def work() -> Json:
-            return await run(parse(params, sent), part)
-
-        return work
-
-    return [one(part, sent) for part, sent in enumerate(call.values["batchOrders"])]
 
 
 async def place_batch(call: Call) -> list[Json]:
     """POST /fapi/v1/batchOrders."""
     state = await call.gate.trading_state(call.account)
-
-    async def run(v: Values, part: int) -> Json:
-        if v["type"] in algos.TYPES:
-            raise ApiError(-4120)
-        return await _place(call, v, state, part, "NONE")
-
-    return await _each(call, _each_order(call, ORDER_PARAMS, run))
+    every = call.values["batchOrders"]
+    return await _each(call, ORDER_PARAMS, every, lambda one: _place(one, state, "NONE"))
 
 
 async def modify_batch(call: Call) -> list[Json]:
     """PUT /fapi/v1/batchOrders."""
     state = await call.gate.state(call.account)
-
-    async def run(v: Values, part: int) -> Json:
-        return await _modify(call, v, state, part)
-
-    return await _each(call, _each_order(call, MODIFY_PARAMS, run))
+    every = call.values["batchOrders"]
+    return await _each(call, MODIFY_PARAMS, every, lambda one: _modify(one, state))
 
 
 async def cancel_batch(call: Call) -> list[Json]:
@@ -326,14 +330,7 @@ async def cancel_batch(call: Call) -> list[Json]:
     if len(wanted) > 10:
         raise ApiError(-4082)
     state = await call.gate.trading_state(call.account)
-
-    def one(part: int, sent: dict[str, Raw]) -> Callable[[], Awaitable[Json]]:
-        async def work() -> Json:
-            return await _cancel(call, parse(CANCEL_PARAMS, sent), state, part)
-
-        return work
-
-    return await _each(call, [one(part, sent) for part, sent in enumerate(wanted)])
+    return await _each(call, CANCEL_PARAMS, wanted, lambda one: _cancel(one, state))
 
 
 # ---------------------------------------------------------------- looking
@@ -357,7 +354,9 @@ async def _query(call: Call, *, open_only: bool) -> Json:
     if order is None:
         algo = state.find_algo(v["orderId"], v["origClientOrderId"])
         if algo is not None and algo.symbol == symbol.index:
-            return algo_as_order_json(algo, symbol)
+            order = state.find(algo.order_id, None)  # what it has become, if so
+            if order is None and not (open_only and algo.algo_id not in state.algos):
+                return algo_as_order_json(algo, symbol)
     if order is None and not open_only:
         row = await call.gate.history(
             "order",
@@ -377,23 +376,35 @@ async def open_orders(call: Call) -> list[Json]:
     state = await call.gate.state(call.account)
     await call.gate.desk.caught_up()
     venue = call.gate.venue
-    return [
+    found = [
         query_json(order, venue.at(order.symbol))
         for order in state.orders.values()
         if wanted is None or order.symbol == wanted
     ]
+    found += [
+        algo_as_order_json(algo, venue.at(algo.symbol)) for algo in _classic(call, state, wanted)
+    ]
+    return found
 
 
 async def all_orders(call: Call) -> list[Json]:
     """GET /fapi/v1/allOrders."""
     v, symbol = call.values, call.symbol()
+    window = {"start_ms": v["startTime"], "end_ms": v["endTime"], "limit": v["limit"]}
     rows = await call.gate.history(
-        "orders",
-        call.account,
-        symbol.index,
-        order_id=v["orderId"],
-        start_ms=v["startTime"],
-        end_ms=v["endTime"],
-        limit=v["limit"],
+        "orders", call.account, symbol.index, order_id=v["orderId"], **window
     )
-    return [query_json(Order.of_view(row), symbol) for row in rows]
+    found = [query_json(Order.of_view(row), symbol) for row in rows]
+    waited = await call.gate.history(
+        "algos", call.account, symbol.index, algo_id=v["orderId"], **window
+    )
+    found += [
+        algo_as_order_json(Algo.of_view(row), symbol)
+        for row in waited
+        if not row["order_id"] and call.gate.classic.has(call.account, row["client_id"])
+    ]
+    if len(found) > len(rows):
+        found.sort(key=lambda order: order["orderId"])
+        oldest = v["orderId"] is not None or v["startTime"] is not None
+        found = found[: v["limit"]] if oldest else found[-v["limit"] :]
+    return found

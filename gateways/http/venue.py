@@ -12,8 +12,8 @@ from typing import Any, Final
 from gateways.accounts.client import AccountView, Row, ViewError
 from gateways.http.decimals import BadDecimal, TooPrecise, scaled
 from gateways.http.errors import ApiError
+from gateways.marketdata.messages import STATUS
 from gateways.scales import Scale
-from shm.codes import State
 from shm.units import PPM
 
 FOREVER_MS: Final = 4133404800000
@@ -21,12 +21,6 @@ ORDER_TYPES: Final = (
     *("LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET"),
     "TRAILING_STOP_MARKET",
 )
-STATUS: Final = {
-    State.TRADING: "TRADING",
-    State.CANCEL_ONLY: "PRE_SETTLE",
-    State.HALTED: "BREAK",
-    State.CLOSED: "CLOSE",
-}
 
 
 class Symbol:

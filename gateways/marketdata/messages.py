@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gateways.marketdata import klines
 from gateways.marketdata.klines import MINUTE_MS, Candle, next_open
@@ -23,12 +23,18 @@ if TYPE_CHECKING:
 PERPETUAL_END_MS: Final = 4133404800000  # "delivery date" of what is never delivered
 STATUS: Final = {
     State.TRADING: "TRADING",
-    State.CANCEL_ONLY: "PENDING_TRADING",
-    State.HALTED: "PRE_SETTLE",
+    State.CANCEL_ONLY: "PRE_SETTLE",
+    State.HALTED: "PENDING_TRADING",
     State.CLOSED: "CLOSE",
     State.ABSENT: "CLOSE",
 }
 _PREMIUM_DECIMALS: Final = 8
+
+
+class Scaled(Protocol):
+    """A symbol, as far as its candles need it."""
+
+    scale: Scale
 
 
 def rate_text(ppb: int) -> str:
@@ -128,7 +134,7 @@ def agg_trade_row(m: Market, t: AggTrade) -> str:
 # ---------------------------------------------------------------- candles
 
 
-def _price(m: Market, kind: int, value: int) -> str:
+def _price(m: Scaled, kind: int, value: int) -> str:
     if kind == klines.PREMIUM:
         return decimal_text(value, _PREMIUM_DECIMALS)
     return m.scale.price(value)
@@ -164,7 +170,7 @@ def price_kline(
     ).encode()
 
 
-def kline_row(m: Market, kind: int, interval: int, c: Candle) -> str:
+def kline_row(m: Scaled, kind: int, interval: int, c: Candle) -> str:
     opened = c[klines.OPEN_AT]
     close_ms = next_open(interval, opened) * MINUTE_MS - 1
     prices = '","'.join(

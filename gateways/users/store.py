@@ -7,6 +7,7 @@ Never   holds a secret in the clear: passwords are argon2id hashes, API and TOTP
     keys         API keys: account, scopes, addresses, expiry; revoked ones stay, and stay revoked
     sessions     refresh tokens, by hash; one use each
     listen_keys  user streams that are alive, shared by all gateways
+    destinations where withdrawals go, under the number their commands carry
     audit        what was changed, in the order it went into the WAL
     meta         up to which report the log was compared with this file
 """
@@ -70,6 +71,15 @@ CREATE TABLE IF NOT EXISTS listen_keys (
     account       INTEGER NOT NULL UNIQUE,
     key_id        INTEGER NOT NULL,
     expires_ms    INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS destinations (
+    reference     INTEGER PRIMARY KEY,
+    account       INTEGER NOT NULL,
+    coin          TEXT NOT NULL,
+    network       TEXT NOT NULL,
+    address       TEXT NOT NULL,
+    tag           TEXT NOT NULL,
+    UNIQUE (account, coin, network, address, tag)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS meta (
     name          TEXT PRIMARY KEY,
@@ -458,6 +468,32 @@ class Store:
             (now_ms(),),
         )
         return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+    # ------------------------------------------------------------ destinations
+
+    def destination(self, account: int, coin: str, network: str, address: str, tag: str) -> int:
+        """The number under which an account's place for withdrawals is known; the same for ever."""
+        place = (account, coin, network, address, tag)
+        with self._writing() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO destinations (account, coin, network, address, tag) "
+                "VALUES (?, ?, ?, ?, ?)",
+                place,
+            )
+            row = db.execute(
+                "SELECT reference FROM destinations WHERE account = ? AND coin = ? "
+                "AND network = ? AND address = ? AND tag = ?",
+                place,
+            ).fetchone()
+        return int(row[0])
+
+    def destination_of(self, account: int, reference: int) -> dict[str, str]:
+        """What an account asked for under this number; empty where operators chose it."""
+        row = self._db.execute(
+            "SELECT network, address, tag FROM destinations WHERE reference = ? AND account = ?",
+            (reference, account),
+        ).fetchone() or ("", "", "")
+        return dict(zip(("network", "address", "addressTag"), row, strict=True))
 
     # ------------------------------------------------------------ audit
 

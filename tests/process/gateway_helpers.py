@@ -186,12 +186,15 @@ class Trader:
         self.key = key
         self.secret = secret
 
+    def sign(self, text: str | bytes) -> str:
+        raw = text.encode() if isinstance(text, str) else text
+        return hmac.new(self.secret.encode(), raw, hashlib.sha256).hexdigest()
+
     def signed(self, **params: Any) -> str:
         pairs = [f"{name}={value}" for name, value in params.items()]
         pairs.append(f"timestamp={time.time_ns() // 1_000_000}")
         text = "&".join(pairs)
-        signature = hmac.new(self.secret.encode(), text.encode(), hashlib.sha256).hexdigest()
-        return f"{text}&signature={signature}"
+        return f"{text}&signature={self.sign(text)}"
 
     def call(self, method: str, path: str, **params: Any) -> tuple[int, Any]:
         """A signed call, parameters in the query."""
