@@ -293,8 +293,8 @@ def test_every_signed_route_refuses_strangers(exchange: Exchange, ann: Trader) -
         assert (status, answer["code"]) == (401, -2015), route.path
         if route.security in (Security.USER_DATA, Security.TRADE):
             status, answer, _ = ann.raw(route.method, f"{route.path}?timestamp=1&signature=00")
-            withdraws = route.scope == "withdraw"  # which ann's key may not
-            wanted = (401, -2015) if withdraws else (400, -1022)
+            may = route.scope in ("read", "trade")  # as ann's key says
+            wanted = (400, -1022) if may else (401, -2015)
             assert (status, answer["code"]) == wanted, route.path
 
 
