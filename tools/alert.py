@@ -1,4 +1,4 @@
-"""`perpcore alert`: what systemd calls when a unit has failed.
+"""`perpcore alert`: what systemd calls when a unit has failed, and reconciliation on a break.
 
 Reads   systemctl's word on the unit; the configuration's [alert] command.
 Writes  one JSON line to the journal; starts that command with the line as its last argument.
@@ -35,7 +35,11 @@ def describe(unit: str) -> dict[str, str]:
 
 def send(config: Config, unit: str) -> str:
     """Describe the failure, and hand it to the configured command; the line that was written."""
-    said: dict[str, str] = {"event": "unit failed", "instance": config.instance, **describe(unit)}
+    return tell(config, {"event": "unit failed", "instance": config.instance, **describe(unit)})
+
+
+def tell(config: Config, said: dict[str, str]) -> str:
+    """Hand what happened to the configured command, if there is one; the line that was written."""
     if config.alert.command:
         try:
             done = subprocess.run(

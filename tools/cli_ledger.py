@@ -121,27 +121,61 @@ def run(
     cls=Examples,
     epilog="""
     perpcore ledger rebuild --data var --into /tmp/books
+    perpcore ledger rebuild --sealed /backup/2026-01 --into /tmp/books
     """,
 )
 @_data
 @click.option("--into", type=NEW_FOLDER, help="An empty folder; default: ledger in the data.")
+@click.option(
+    "--sealed",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Begin with these: see seal.",
+)
 @as_json
-def rebuild(data_dir: Path, into: Path | None, as_json: bool) -> None:
-    """Make the books again from the WAL alone.
+def rebuild(data_dir: Path, into: Path | None, sealed: Path | None, as_json: bool) -> None:
+    """Make the books again from the WAL.
 
-    Ends with the head of the hash chain, which is the same as before.
+    From genesis, or from sealed books on. Ends with the head of the hash chain, which is the same
+    as before.
     """
     from ledger.files import ledger_folder
     from tools import ledger_run
 
-    said = ledger_run.rebuild(data_dir, into or ledger_folder(data_dir))
+    said = ledger_run.rebuild(data_dir, into or ledger_folder(data_dir), sealed)
     if as_json:
         print_json(said)
     else:
         click.echo(
-            "{entries} entries, {legs} legs to command {seq} in {seconds} s "
-            "({entries_per_second} entries/s), chain {chain}".format(**said)
+            "{entries} entries, {legs} legs to command {seq} in {seconds} s, from entry "
+            "{from_entry} on ({entries_per_second} entries/s), chain {chain}".format(**said)
         )
+
+
+@ledger.command(
+    cls=Examples,
+    epilog="""
+    perpcore ledger seal /backup/2026-01
+    """,
+)
+@click.argument("folder", type=NEW_FOLDER)
+@_data
+@as_json
+def seal(folder: Path, data_dir: Path, as_json: bool) -> None:
+    """Copy the books to where a rebuild may begin.
+
+    Proven sound, with the snapshot to go on from: the WAL before it may be archived then.
+    """
+    from tools import ledger_seal
+
+    said = ledger_seal.seal(data_dir, folder)
+    if as_json:
+        print_json(said)
+        return
+    needs = f"command {said['snapshot_seq'] + 1}" if said["snapshot_seq"] else "genesis"
+    click.echo(
+        "{entries} entries to command {seq}, chain {chain}".format(**said)
+        + f"\n  a rebuild from here needs the WAL from {needs} on"
+    )
 
 
 @ledger.command(

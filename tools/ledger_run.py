@@ -103,12 +103,18 @@ class _Sink:
             self.ledger.feed(index, rows)
 
 
-def rebuild(data: Path, into: Path) -> dict[str, Any]:
-    """Make the books from the WAL alone, into an empty folder; returns what came of it."""
-    from engine.recovery import fresh_arrays
+def rebuild(data: Path, into: Path, sealed: Path | None = None) -> dict[str, Any]:
+    """Make the books from the WAL, into an empty folder; returns what came of it.
+
+    sealed      begin with these books and their snapshot (tools/ledger_seal.py); None: at genesis
+    """
+    from engine.recovery import fresh_arrays, restore
+    from engine.releases import Releases
     from engine.replay import Replayer
+    from engine.snapshotfile import load_snapshot
     from engine.wal import read_commands, scan_wal
     from tools.datadir import limits_for
+    from tools.ledger_seal import SNAPSHOT, unseal
 
     if into.exists() and any(into.iterdir()):
         raise click.ClickException(
@@ -116,21 +122,31 @@ def rebuild(data: Path, into: Path) -> dict[str, Any]:
         )
     limits = limits_for(data)
     begun, cpu = time.monotonic(), time.process_time()
+    arrays, first_seq = fresh_arrays(limits), 0
+    if sealed is not None:
+        first_seq = int(unseal(sealed, into)["snapshot_seq"])
+        if first_seq:
+            _meta, sections = load_snapshot(sealed / SNAPSHOT)
+            restore(arrays, limits, sections, 1)
     ledger = Ledger(into, wal=wal_of(data))
-    replayer = Replayer(fresh_arrays(limits), limits, sink=_Sink(ledger))
-    end = scan_wal(data)
-    for rows in read_commands(data, 0, end.seq):
+    before = (ledger.entries, ledger.legs)
+    replayer = Replayer(arrays, limits, sink=_Sink(ledger))
+    end, releases = scan_wal(data, first_seq), Releases(data)
+    rows = np.zeros(0, replayer.arrays["commands"].dtype)
+    for rows in read_commands(data, first_seq, end.seq):
+        releases.check(rows)
         replayer.feed(rows)
         ledger.maybe_checkpoint()
-    replayer.feed(rows[:0] if end.seq else np.zeros(0, replayer.arrays["commands"].dtype), end=True)
+    replayer.feed(rows[:0], end=True)
     ledger.close()
     seconds = time.monotonic() - begun
     return {
         "seq": ledger.seq,
         "entries": ledger.entries,
         "legs": ledger.legs,
+        "from_entry": before[0],
         "chain": ledger.chain.hex(),
         "seconds": round(seconds, 3),
         "cpu_seconds": round(time.process_time() - cpu, 3),
-        "entries_per_second": round(ledger.entries / seconds) if seconds else 0,
+        "entries_per_second": round((ledger.entries - before[0]) / seconds) if seconds else 0,
     }

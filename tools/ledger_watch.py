@@ -2,7 +2,8 @@
 
 Reads   the WAL as it is written, replayed here on and on; the books; a running engine's memory when
         nothing is in flight there; custody files.
-Writes  <data>/breaks.json; with --cancel-only, or ledger.cancel_only set, a VENUE_STATE command.
+Writes  <data>/breaks.json; an alert ([alert] of the configuration); with --cancel-only, or
+        ledger.cancel_only set, a VENUE_STATE command.
 Never   holds the engine back, and never begins again where it was: a cycle costs what came since
         the last one, and a look at some megabytes of what was compared before.
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -30,10 +32,12 @@ from shm.config import Config
 from shm.files import DataError, read_manifest
 from shm.notify import notify
 from shm.segment import SegmentError
+from tools.alert import tell
 from tools.ledger_facts import Live, Replay
 from tools.ledger_reconcile import against_custody, break_text, halt, halting, located
 
 SCRUB_SPANS: Final = 256  # of ledger.reconcile.Sums.SPAN legs: 200 MB a cycle
+ALERT_BREAKS: Final = 10  # told in one alert; the report has them all
 PATIENCE_S: Final = 10.0  # how long the books may take to come to where the replay is
 
 
@@ -198,7 +202,10 @@ def run(
     cancel_only: bool,
     every_s: float,
 ) -> int:
-    """Until SIGTERM or SIGINT; what is found is said once, kept in the break report, acted on."""
+    """Until SIGTERM or SIGINT; what is found is said once, kept in the break report, acted on.
+
+    returns     0: whoever starts it again is told of breaks, not of an end that was asked for
+    """
     stop: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda got, _frame: stop.append(got))
@@ -218,14 +225,16 @@ def run(
             seq = max(seq, done.seq)
             known = {row["id"] for row in report.live}
             report.record(done.found, checks=done.checks)
-            for row in report.live:
-                if row["id"] not in known:
-                    _say(_text(done.found, row))
+            new = [row for row in report.live if row["id"] not in known]
+            for row in new:
+                _say(_text(done.found, row))
             for number in sorted(known - {row["id"] for row in report.live}):
                 _say(f"break {number} is gone")
             if halting(done.found) and (cancel_only or config.ledger.cancel_only) and not stopped:
                 stopped = _halted(config)
             stopped = stopped and bool(done.found)
+            if new:
+                _alert(config, [_text(done.found, row) for row in new], stopped)
         if not ready and done is not None:
             ready = True
             notify("READY=1")
@@ -235,7 +244,7 @@ def run(
     notify("STOPPING=1")
     watch.close()
     _say(f"stopped at command {seq}, {len(report.live)} breaks open")
-    return 1 if report.live else 0
+    return 0
 
 
 def _text(found: list[Break], row: dict[str, Any]) -> str:
@@ -252,6 +261,18 @@ def _halted(config: Config) -> bool:
         return False
     _say("the venue takes nothing but cancels now")
     return True
+
+
+def _alert(config: Config, texts: list[str], stopped: bool) -> None:
+    """Tell whoever has to know; a cycle doesn't wait for the command that does."""
+    said = {
+        "event": "break between the ledger and the engine",
+        "instance": config.instance,
+        "breaks": "; ".join(texts[:ALERT_BREAKS]),
+        "count": str(len(texts)),
+        "venue": "CANCEL_ONLY" if stopped else "goes on",
+    }
+    threading.Thread(target=lambda: _say(tell(config, said)), daemon=True).start()
 
 
 def _wait(stop: list[int], until: float) -> None:

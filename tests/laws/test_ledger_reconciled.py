@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from engine.recovery import LIMITS_FILE
+from engine.recovery import LIMITS_FILE, fresh_arrays, take
+from engine.replay import Replayer
+from engine.wal import read_commands, scan_wal
 from ledger.books import Books
 from ledger.breaks import BreakReport
-from ledger.files import list_segments
+from ledger.files import LedgerError, list_segments
 from ledger.store import Ledger
+from ledger.verify import verify
 from shm.codes import Kind
 from shm.config import load
 from shm.cursors import JOURNALED, RISKED, SETTLED
+from shm.files import DataError
 from tests.model.random_flow import Flow, open_venue
 from tests.model.wal_rig import WalRig
 from tests.venue import LIMITS, Venue
 from tools import ledger_reconcile
 from tools.ledger_reconcile import reconcile
 from tools.ledger_run import rebuild, wal_of
+from tools.ledger_seal import seal
 
 
 @pytest.fixture
@@ -94,3 +101,53 @@ def test_an_altered_posting_is_found_with_its_command(
     live = BreakReport(data).live
     assert live and all(row["first_seq"] == seq for row in live if row["key"])
     assert {abs(row["difference"]) for row in live} == {1}
+
+
+def reports_of(data: Path) -> np.ndarray[Any, Any]:
+    """Every report that the WAL gives."""
+    found: list[np.ndarray[Any, Any]] = []
+    replayer = Replayer(
+        fresh_arrays(LIMITS), LIMITS, sink=lambda _, rows: found.append(rows.copy())
+    )
+    for rows in read_commands(data, 0, scan_wal(data).seq):
+        replayer.feed(rows)
+    replayer.feed(rows[:0], end=True)
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_books_are_made_again_from_a_seal_without_what_came_before_it(
+    data: Path, tmp_path: Path, snapshot: bool
+) -> None:
+    whole, reports = Books(data / "ledger").chain(), reports_of(data)
+    if snapshot:
+        assert take(data, LIMITS).path is not None
+    shutil.move(data / "ledger", tmp_path / "whole")
+    sizes = {"segment_legs": 256, "segment_entries": 64, "balance_legs": 64, "span": 8}
+    ledger = Ledger(data / "ledger", wal=wal_of(data), **sizes)
+    part = len(reports) - 40 if snapshot else len(reports) // 3
+    ledger.feed(0, reports[:part])
+    ledger.checkpoint()
+    ledger.feed(part, reports[part:])  # behind the state: none of it is sealed
+    said = seal(data, tmp_path / "sealed")
+    with pytest.raises(LedgerError, match="is there already"):
+        seal(data, tmp_path / "sealed")
+    assert said["reports"] == part and (said["snapshot_seq"] > 0) == snapshot
+    wanted = ledger.chain.hex()
+    ledger.close()
+    shutil.rmtree(data / "ledger")
+    made = rebuild(data, data / "ledger", tmp_path / "sealed")
+    assert made["chain"] == wanted and made["from_entry"] == said["entries"]
+    assert made["entries"] == Books(tmp_path / "whole").entries and whole != wanted
+    assert verify(data / "ledger").notes == []
+    assert reconcile(data)[0] == []
+
+    for name in ("seal", "ledger/blocks", "snapshot"):
+        path = tmp_path / "sealed" / name
+        if not path.exists():
+            continue
+        whole_file = path.read_bytes()
+        path.write_bytes(whole_file[:99] + bytes([whole_file[99] ^ 1]) + whole_file[100:])
+        with pytest.raises((LedgerError, DataError)):
+            rebuild(data, tmp_path / f"again-{path.name}", tmp_path / "sealed")
+        path.write_bytes(whole_file)

@@ -80,6 +80,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         mapping.write_text('{"hot-*": "hot"}')
         exchange.spawn(
             *("watch", "ledger", "reconcile", "--follow", "--every", "0.2", "--cancel-only"),
+            f"--set=alert.command=['sh', '-c', 'echo \"$0\" >> {custody.parent}/alerts']",
             *("--custody", str(custody), "--mapping", str(mapping)),
         )
         wait_until(lambda: "reconciled to" in exchange.log("watch"), 60, exchange.log("watch"))
@@ -324,6 +325,8 @@ def test_a_position_altered_in_memory_stops_trading(desk: Desk) -> None:
     rows[at]["lots"] += 1
     row = wait_until(lambda: is_open(desk, "R7", "Position:U"), 20, watch_says(desk))
     assert row["difference"] == -1 and row["other"] == lots + 1
+    told = desk.data.parent / "alerts"
+    wait_until(lambda: told.exists() and "Position:U" in told.read_text(), 20, "nobody was told")
     rows[at]["lots"] -= 1
     segment.close()
     wait_until(lambda: "nothing but cancels now" in watch_says(desk), 20, watch_says(desk))
