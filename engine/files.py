@@ -26,7 +26,6 @@ import numpy as np
 from shm.files import (
     MANIFEST_MAGIC,
     PAGE_BYTES,
-    RELEASE,
     RESTORE,
     DataError,
     Manifest,
@@ -51,7 +50,6 @@ from shm.records import WAL_MANIFEST, WATERMARK
 __all__ = [
     "MANIFEST_MAGIC",
     "PAGE_BYTES",
-    "RELEASE",
     "RESTORE",
     "DataError",
     "Manifest",

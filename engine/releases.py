@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.files import RELEASE, DataError
+from engine.files import DataError
 from shm.codes import Kind
 from shm.records import NOTE_COMMAND
+from shm.release import RELEASE
 from shm.units import RELEASE_MAX
 
 

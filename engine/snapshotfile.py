@@ -147,8 +147,18 @@ def newest_sound(
 
 
 def prune_snapshots(data: Path, keep: int) -> list[Path]:
-    """Remove all but the newest `keep`, and what crashes left; returns what was removed."""
-    removed = [*list_snapshots(data)[max(keep, 1) :], *snapshots_folder(data).glob("snap.*.tmp")]
+    """Remove all but the newest `keep` sound ones, and what crashes left; returns what was removed.
+
+    A damaged one doesn't count: the sound one behind it is what recovery would take.
+    """
+    found, sound = list_snapshots(data), 0
+    while found and sound < max(keep, 1):
+        try:
+            verify_snapshot(found.pop(0))
+            sound += 1
+        except SnapshotDamage:
+            pass  # stays for whoever wants to know why
+    removed = [*found, *snapshots_folder(data).glob("snap.*.tmp")]
     for path in removed:
         path.unlink()
     if removed:

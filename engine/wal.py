@@ -45,7 +45,6 @@ import numpy as np
 
 from engine.direct import PAGE_BYTES, aligned, check, open_direct, write_zeros
 from engine.files import (
-    RELEASE,
     RESTORE,
     DataError,
     Manifest,
@@ -71,6 +70,7 @@ from shm.hashing import hash_words
 from shm.jit import kernel
 from shm.pointers import Cells, Rows, table
 from shm.records import COMMAND, WAL_BLOCK
+from shm.release import RELEASE
 
 log = logging.getLogger(__name__)
 

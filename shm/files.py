@@ -18,8 +18,8 @@ import numpy as np
 from shm.hashing import hash_words
 from shm.pointers import table
 from shm.records import WAL_MANIFEST, Record
+from shm.release import RELEASE
 
-RELEASE: Final = 1  # of the program; stamped into what it writes
 PAGE_BYTES: Final = 4096  # what O_DIRECT asks of address, offset and length, on any disk we know
 
 

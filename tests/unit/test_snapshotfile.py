@@ -87,3 +87,29 @@ def test_newest_first_and_pruned(data: Path) -> None:
     removed = prune_snapshots(data, 2)
     assert sorted(p.name for p in removed) == [snapshot_path(data, 3).name, "snap.left.tmp"]
     assert [read_meta(p)["seq"] for p in list_snapshots(data)] == [100, 20]
+
+
+DAMAGED = """
+  snapshots, newest first | keep | stay
+  s100 s20 s3             | 2    | s100 s20
+  d100 s20 s3             | 2    | d100 s20 s3      a damaged one doesn't count
+  d100 d20 s3             | 1    | d100 d20 s3
+  s100 d20 s3 s2          | 2    | s100 d20 s3
+  s100 d20 s3             | 1    | s100
+  d100 d20                | 1    | d100 d20         none is sound: nothing is lost besides
+"""
+
+
+@pytest.mark.parametrize("row", DAMAGED.strip().splitlines()[1:])
+def test_pruning_keeps_what_recovery_could_take(data: Path, row: str) -> None:
+    there, keep, stay = (cell.strip() for cell in row.split("|"))
+    for name in there.split():
+        path = snapshot_path(data, int(name[1:]))
+        write_snapshot(path, META | {"seq": int(name[1:])}, sections())
+        if name[0] == "d":
+            content = bytearray(path.read_bytes())
+            content[-70] ^= 4  # of a table: the head still reads well
+            path.write_bytes(content)
+    prune_snapshots(data, int(keep))
+    wanted = [int(name[1:]) for name in stay.split() if name[0] in "sd" and name[1:].isdigit()]
+    assert [int(path.suffix[1:]) for path in list_snapshots(data)] == wanted
