@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numba.extending import typeof_impl
 
 from engine import pipeline
 from engine.book import resting
@@ -30,7 +31,9 @@ from engine.recovery import refill
 from engine.replay import Replayer
 from engine.sequencer import LAST_TS_NS
 from engine.state import (
+    Books,
     Limits,
+    Risk,
     allocate,
     risk_of,
     risk_tables,
@@ -40,6 +43,7 @@ from engine.state import (
 from shm import cursors, ingress
 from shm.codes import Kind, PositionSide, Reason, ReportKind, Side, Status, Stp, Tif, Type
 from shm.config import Producer
+from shm.jit import BOUNDSCHECK, PLAIN
 from shm.kinds import REPORT_RECORDS, command
 from shm.pointers import array_of, table
 from shm.records import COMMAND, REPORT
@@ -393,8 +397,30 @@ class Venue:
         ]
 
 
-def fresh_arrays(limits: Limits, shards: int = 1, **rings: int) -> pipeline.Arrays:
-    """Rings, cursors and tables of a venue where nothing was declared yet."""
+def _typed_once(kind: type) -> None:
+    """Say once and for all of what type arguments of this kind are.
+
+    Tables are bare pointers that differ in nothing but their rows, so an Engine is an Engine. numba
+    would look at each of its hundred tables at every call, which takes a millisecond.
+    """
+    general = typeof_impl.dispatch(tuple)
+    known: list[Any] = []
+
+    def typeof(value: Any, context: Any) -> Any:
+        if not known:
+            known.append(general(value, context))
+        return known[0]
+
+    typeof_impl.register(kind)(typeof)
+
+
+if not (BOUNDSCHECK or PLAIN):
+    for _kind in (pipeline.Engine, Risk, Books):
+        _typed_once(_kind)
+
+
+def zeroed_arrays(limits: Limits, shards: int = 1, **rings: int) -> pipeline.Arrays:
+    """Rings, cursors and tables, all zero, as a recovery wants them."""
     arrays = pipeline.allocate_rings(shards=shards, **rings)
     for specs, times in (
         (risk_tables(limits), 1),
@@ -402,6 +428,12 @@ def fresh_arrays(limits: Limits, shards: int = 1, **rings: int) -> pipeline.Arra
         (shard_tables(limits), shards),
     ):
         arrays.update(allocate(tuple(s._replace(rows=s.rows * times) for s in specs)))
+    return arrays
+
+
+def fresh_arrays(limits: Limits, shards: int = 1, **rings: int) -> pipeline.Arrays:
+    """Rings, cursors and tables of a venue where nothing was declared yet."""
+    arrays = zeroed_arrays(limits, shards, **rings)
     pipeline.initialise(arrays, limits, shards)
     return arrays
 

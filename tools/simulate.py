@@ -5,17 +5,20 @@ Writes  a data directory in shared memory, by the real journal; recovers it by t
 Never   leaves anything behind, and never goes on after something was wrong.
 
 A history is a number of steps. Each one is drawn from (seed, its number) alone: traffic of several
-gateways, a desk and a clock; one stage, by some amount; the journal; a follower that reads, or
-lags; time that passes; or a crash. A crash is a kill (the page cache survives), or a power cut
-(tools/simulatedisk.py), between two rounds of the journal or within one. Then it recovers, gateways
-send again what nobody answered, and it goes on.
+gateways, a desk and a clock, into rings that are often full; one stage, by some amount; the
+journal; followers (tools/simulatefollow.py) that read, lag, or keep a checkpoint; a snapshot, or
+half of one; time that passes; or a crash. A crash is a kill (the page cache survives), or a power
+cut (tools/simulatedisk.py), between two rounds of the journal or within one, and perhaps a bit of
+the newest snapshot has turned meanwhile. Then it recovers, perhaps to die again before it has done
+anything; gateways send again what nobody answered, and it goes on.
 
 What is checked after each recovery
     1  every command that was acknowledged is there, at its place, byte for byte, and no other
     2  the state, and every report, are those that a replica derives from the log alone
     3  a follower reads on where it was and finds the reports that it had seen unchanged
     4  a request is carried out once, however often it was sent
-    5  when nothing is in flight, the laws hold (tools/laws.py)
+    5  when nothing is in flight, the laws hold (tools/laws.py), and account view and ledger say
+       what the engine's tables say
     6  a disk that lies about a sync is found out, or had lost nothing that mattered
 
 A failure prints the one line that repeats it, cut down to the steps it needs.
@@ -24,6 +27,7 @@ A failure prints the one line that repeats it, cut down to the steps it needs.
 from __future__ import annotations
 
 import json
+import logging
 import random
 import tempfile
 import time
@@ -36,6 +40,7 @@ from typing import Any, Final
 import click
 import numpy as np
 
+from engine import recovery
 from engine.files import DataError
 from engine.journal import Journal, JournalFailed
 from engine.memory import limits_of
@@ -43,20 +48,24 @@ from engine.pipeline import Stage
 from engine.recovery import kept_tables, recover
 from engine.replay import Diverged, Replayer
 from engine.reportlog import ReportDamage
+from engine.snapshotfile import list_snapshots, snapshot_path
 from shm import config as configs
 from shm.codes import Kind, ReportKind, Status
 from shm.cursors import JOURNALED, REPORTS_JOURNALED, REPORTS_READ, RISKED, SEQUENCED
 from shm.feed import Feed
 from shm.kinds import command
+from shm.records import REPORT
 from shm.units import PRODUCER_SHIFT
-from tools.inprocess import EPOCH_NS, Venue, fresh_arrays, wal_rows
+from tools.inprocess import EPOCH_NS, Venue, fresh_arrays, wal_rows, zeroed_arrays
 from tools.laws import check_laws
 from tools.simulatedisk import Disk
 from tools.simulateflow import PRODUCERS, SECOND, Traffic, market
+from tools.simulatefollow import Followers
 
 PAGE: Final = 4096
 STEPS: Final = 400
 TRIES_MAX: Final = 60  # histories played to shrink one
+BOOKS_EVERY: Final = 4  # one history in so many keeps the ledger too
 LOG_RECORDS: Final = 4096  # of a report-log segment
 # Rings: (shards, commands, matches, reports, ingress).
 SHAPES: Final = (
@@ -75,8 +84,9 @@ LIMITS: Final = configs.Limits(
     algos=128,
     requests=64,
     client_window_ns=60 * SECOND,
-    leaves=400,
-    trie=400,
+    digests=128,
+    leaves=200,
+    trie=200,
 )
 
 
@@ -95,6 +105,8 @@ class Outcome:
     crashes: Counter[str] = field(default_factory=Counter)
     commands: int = 0
     detected: int = 0  # lying disks found out
+    snapshots: int = 0
+    rotten: int = 0  # of them, how many got a turned bit
 
     @property
     def recoveries(self) -> int:
@@ -169,9 +181,16 @@ class History:
         arrays = fresh_arrays(self.limits, shards, commands=1024, matches=256, reports=2048)
         keep = lambda _at, rows: self.replica_reports.append(rows.copy())  # noqa: E731
         self.replica = Replayer(arrays, self.limits, shards, keep)
+        commands, matches, reports = self.shape[1:4]
+        self.arrays = zeroed_arrays(
+            self.limits, self.shape[0], commands=commands, matches=matches, reports=reports
+        )
         self.disk = Disk(data)
+        self.followers: Followers | None = None
+        self.every = chance.choice((24, 96, 1 << 40))  # commands between two CHECKPOINTs
         self.derive_anew = False  # something in the report log was garbled
         self.start()
+        self.followers = Followers(data, self.limits, books=seed % BOOKS_EVERY == 0)
         for ring, kind, fields in market(EPOCH_NS):
             self.send(ring, kind, fields)
         self.settle_down()
@@ -180,10 +199,10 @@ class History:
 
     def start(self) -> None:
         """Recover from what is on disk, and be ready for traffic."""
-        shards, commands, matches, reports, slots = self.shape
-        arrays = fresh_arrays(
-            self.limits, shards, commands=commands, matches=matches, reports=reports
-        )
+        shards, *_, slots = self.shape
+        arrays = self.arrays  # shared memory of a dead engine is never read, but made anew
+        for array in arrays.values():
+            array.view(np.uint8)[:] = 0
         self.recovered = recover(self.config, arrays, LOG_RECORDS)
         self.venue = v = _Journaled(
             self.limits,
@@ -192,6 +211,7 @@ class History:
             seed=0,
             arrays=arrays,
             producers=PRODUCERS,
+            checkpoint_every=self.every,
         )
         v.log = self.log
         v.journal_ = Journal(
@@ -234,7 +254,50 @@ class History:
         garbled = self.disk.cut(chance) if power else set()
         self.outcome.crashes[how] += 1
         self.derive_anew = any(path.parent.name == "reports" for path in garbled)
+        self.rot(chance)
         self.come_back(known, int(v.cursors[RISKED]))
+        if chance.random() < 0.1:
+            # Dead again before it has done anything: recovery of a recovery.
+            known, decided = self.acknowledged(), int(self.venue.cursors[RISKED])
+            self.stop()
+            if power:
+                self.disk.cut(chance)
+            self.outcome.crashes["again"] += 1
+            self.come_back(known, decided)
+        assert self.followers is not None
+        self.followers.crash(chance, power, self.read_again)
+
+    def read_again(self, index: int, count: int) -> np.ndarray[Any, Any]:
+        """Reports from the log; from a replay of the WAL where the log was made anew behind a
+        snapshot, and doesn't reach back so far."""
+        try:
+            return self.feed.read(index, count)
+        except ReportDamage as damage:
+            if "is not in the log" not in str(damage):
+                raise
+            told = np.concatenate([*self.replica_reports, np.zeros(0, REPORT.dtype)])
+            return told[index : index + count]
+
+    def rot(self, chance: random.Random) -> None:
+        """A bit of the newest snapshot turns: the one before it must do."""
+        found = list_snapshots(self.data)
+        if len(found) > 1 and chance.random() < 0.1:
+            content = bytearray(found[0].read_bytes())
+            content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+            found[0].write_bytes(content)
+            self.outcome.rotten += 1
+
+    def snapshot(self, chance: random.Random) -> None:
+        """Take one beside the engine, or die in the middle of it and leave half a file."""
+        if chance.random() < 0.2:
+            half = snapshot_path(self.data, 1 + self.recovered.seq).with_suffix(".tmp")
+            half.parent.mkdir(exist_ok=True)
+            half.write_bytes(chance.randbytes(chance.randrange(PAGE)))
+            return
+        if recovery.take(self.data, self.limits, keep=2).path is not None:
+            self.outcome.snapshots += 1
+            # It has synced the reports before it: recovery looks at none of them again.
+            self.disk.sync(*(path for path in self.disk.files() if path.parent.name == "reports"))
 
     def synced(self) -> list[Path]:
         """Files that are durable whenever a round of the journal has ended."""
@@ -323,7 +386,7 @@ class History:
         mine = kept_tables(self.venue.arrays, self.limits)
         other = kept_tables(self.replica.arrays, self.limits)
         for name, rows in mine.items():
-            if not np.array_equal(rows, other[name]):
+            if rows.tobytes() != other[name].tobytes():
                 raise Broken(f"table {name} differs from what a replica derives")
 
     def advance(self, upto: int) -> None:
@@ -346,10 +409,12 @@ class History:
         """Read reports as a gateway does, and hear the answers among them."""
         total = 0
         while total < most:
-            rows = self.feed.read(self.heard, min(most - total, 512)).copy()
+            rows = self.read_again(self.heard, min(most - total, 512)).copy()
             if not len(rows):
                 break
             self.hear(rows)
+            if self.followers is not None:
+                self.followers.hear(rows)
             self.seen.append(rows)
             self.heard += len(rows)
             total += len(rows)
@@ -380,6 +445,7 @@ class History:
     def step(self, number: int) -> None:
         """What happens at a step depends on the seed and its number alone."""
         chance = random.Random(f"{self.seed} {number}")
+        assert self.followers is not None
         v = self.venue
         v.random = chance
         what = chance.random()
@@ -395,18 +461,22 @@ class History:
             v.match(chance.randrange(v.shards))
         elif what < 0.76:
             v.journal()
-        elif what < 0.84:
+        elif what < 0.83:
             self.follow(chance.choice((1, 16, 512)))
-        elif what < 0.88:
+        elif what < 0.86:
             v.wait(chance.choice((1, SECOND // 3, SECOND, 7 * SECOND)))
-        elif what < 0.92:
+        elif what < 0.90:
             v.feed()
             v.turn(Stage.SEQUENCE | Stage.RISK | Stage.SETTLE | Stage.MATCH, (1 << v.shards) - 1)
             v.journal()
-        elif what < 0.935:
+        elif what < 0.912:
             self.settle_down()
-        elif what < 0.94:
+        elif what < 0.915:
             self.advance(self.acknowledged()[0])
+        elif what < 0.924:
+            self.snapshot(chance)
+        elif what < 0.934:
+            self.followers.checkpoint(chance)
         else:
             self.crash(chance)
 
@@ -418,6 +488,10 @@ class History:
         v.seed = 0
         self.follow(1 << 30)
         check_laws(v)
+        if self.followers is not None:
+            self.followers.settle()
+            if other := self.followers.differs(v.arrays, self.limits):
+                raise Broken(f"{other} is not the engine's")
         waiting = sum(map(len, self.unanswered))
         if waiting:
             raise Broken(f"{waiting} commands were never answered")
@@ -452,6 +526,8 @@ class History:
             outcome.broken = f"{type(error).__name__}: {error}"
         finally:
             self.stop()
+            if self.followers is not None:
+                self.followers.close()
         return outcome
 
 
@@ -539,6 +615,7 @@ def main(
 ) -> int:
     """Run histories; 0: all held, 1: one is broken, and how to repeat it is said."""
     left_out = numbers_of(without)
+    logging.getLogger("engine").setLevel(logging.CRITICAL)  # of torn logs there are thousands
     total = Outcome(seed, steps)
     began, cpu = time.monotonic(), time.process_time()
     done = 0
@@ -549,6 +626,8 @@ def main(
         total.crashes += outcome.crashes
         total.commands += outcome.commands
         total.detected += outcome.detected
+        total.snapshots += outcome.snapshots
+        total.rotten += outcome.rotten
         if outcome.broken:
             return _failed(outcome, lying, left_out, as_json)
         if for_ever and done % 100 == 0:
@@ -563,6 +642,8 @@ def main(
         "recoveries": total.recoveries,
         "crashes": dict(sorted(total.crashes.items())),
         "lying_disks_detected": total.detected,
+        "snapshots": total.snapshots,
+        "snapshots_damaged": total.rotten,
         "recoveries_per_second": round(total.recoveries / max(seconds, 1e-9), 1),
         "recoveries_per_cpu_second": round(total.recoveries / max(busy, 1e-9), 1),
     }

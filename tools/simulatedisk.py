@@ -11,6 +11,7 @@ process that is merely killed loses nothing that it wrote: its writes are in the
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Final
@@ -29,8 +30,15 @@ class Disk:
 
     def files(self) -> list[Path]:
         """Those whose content is written in place: the WAL, the report log, the watermark."""
-        found = [*self.data.glob("wal/*.seg"), *self.data.glob("reports/*"), self.data / "durable"]
-        return sorted(path for path in found if path.is_file())
+        found = [self.data / "durable"]
+        for folder in ("wal", "reports"):
+            with os.scandir(self.data / folder) as entries:
+                found += [
+                    self.data / folder / entry.name
+                    for entry in entries
+                    if folder == "reports" or entry.name.endswith(".seg")
+                ]
+        return sorted(found)
 
     def sync(self, *paths: Path) -> None:
         """The sync of these files has returned; without any, of all."""
