@@ -401,3 +401,88 @@ def trace(
     for story in found:
         for line in module.as_text(story):
             click.echo(line)
+
+
+def _address(text: str, option: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise click.BadParameter(f"{text!r}, must be HOST:PORT", param_hint=option)
+    return host.strip("[]"), int(port)
+
+
+_SHARE = click.FloatRange(0, 100)
+_TIME = click.FloatRange(min=0)
+
+
+@COMMANDS.append
+@click.command(
+    cls=Examples,
+    epilog="""
+    perpcore chaos --to 127.0.0.1:8080
+    perpcore chaos --listen 127.0.0.1:8090 --lose 20 --duplicate 20 --cut-every 0
+    perpcore chaos --seed 7 --delay 0 --jitter 0 --stall-every 5 --stall 30
+    """,
+)
+@click.option("--listen", default="127.0.0.1:8090", show_default=True, metavar="HOST:PORT")
+@click.option(
+    "--to", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="A gateway."
+)
+@click.option("--seed", default=1, show_default=True, help="The same trouble again.")
+@click.option("--refuse", type=_SHARE, default=1, show_default=True, help="% of connections.")
+@click.option(
+    "--cut-every", type=_TIME, default=30, show_default=True, help="Seconds to a reset, on average."
+)
+@click.option(
+    "--half", type=_SHARE, default=20, show_default=True, help="% of cuts that close one direction."
+)
+@click.option(
+    "--stall-every", type=_TIME, default=60, show_default=True, help="Seconds to one, on average."
+)
+@click.option("--stall", type=_TIME, default=3, show_default=True, help="Seconds it lasts.")
+@click.option("--delay", type=_TIME, default=20, show_default=True, help="ms, of every piece.")
+@click.option("--jitter", type=_TIME, default=80, show_default=True, help="Up to so many ms more.")
+@click.option(
+    "--slice", "slice_bytes", type=click.IntRange(0), default=0, help="Replies in such pieces."
+)
+@click.option(
+    "--duplicate", type=_SHARE, default=2, show_default=True, help="% of requests sent twice."
+)
+@click.option(
+    "--lose", type=_SHARE, default=2, show_default=True, help="% of requests without a reply."
+)
+def chaos(
+    listen: str,
+    to: str,
+    seed: int,
+    refuse: float,
+    cut_every: float,
+    half: float,
+    stall_every: float,
+    stall: float,
+    delay: float,
+    jitter: float,
+    slice_bytes: int,
+    duplicate: float,
+    lose: float,
+) -> None:
+    """Be a bad network before a demo venue, to try a client.
+
+    Let the client connect to --listen. Connections are refused, reset, half closed and stalled;
+    requests are delayed, reach the venue twice, or are carried out and never answered. 0 switches
+    each of these off. One line of JSON says what was done to whom.
+    """
+    from tools.chaos import Toxics, run
+
+    toxics = Toxics(
+        refuse=refuse / 100,
+        cut_every_s=cut_every,
+        half=half / 100,
+        stall_every_s=stall_every,
+        stall_s=stall,
+        delay_s=delay / 1000,
+        jitter_s=jitter / 1000,
+        slice_bytes=slice_bytes,
+        duplicate=duplicate / 100,
+        lose=lose / 100,
+    )
+    sys.exit(run(_address(listen, "--listen"), _address(to, "--to"), toxics, seed))
