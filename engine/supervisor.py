@@ -36,7 +36,7 @@ from faster_fifo import Empty, Queue
 
 from engine import files, memory
 from engine.worker import EXIT_START, EXITS, SIGNALS, Task, stage_masks, work
-from shm import cursors, jit
+from shm import cursors, jit, kernelcache
 from shm.codes import Kind
 from shm.config import Config, Worker
 from shm.control import STAGES, Order, Phase, WorkerState, put_text
@@ -536,6 +536,7 @@ class Supervisor:
         level = "info" if cold else "debug"
         pipeline.compile_all(lambda text: self.log.write(level, "compiling", what=text))
         compiled_ns = time.monotonic_ns()
+        kernelcache.mark_used()
         if self.stop_asked():
             raise StopAsked
         group.spawn()

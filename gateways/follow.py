@@ -33,7 +33,7 @@ from shm.control import CURSOR_PARTS, CURSORS, View
 from shm.counters import COUNTER_CELLS, Counters
 from shm.feed import Feed, load_progress
 from shm.files import DataError, read_manifest
-from shm.notify import notify
+from shm.notify import WAITS, alive, notify
 from shm.pointers import table
 from shm.records import REPORT
 from shm.reportlog import FollowerPosition, ReportLogReader
@@ -47,6 +47,7 @@ _SLEEP_LEAST_S: Final = 0.0002
 _SLEEP_MOST_S: Final = 0.005
 _ATTACH_EVERY_S: Final = 0.1
 _REGISTER_EVERY_S: Final = 1.0
+_BEAT_EVERY_S: Final = 1.0
 
 
 class FollowError(DataError):
@@ -242,6 +243,7 @@ class Follower:
         self._kept_s = time.monotonic()
         self._kept_index = index
         self._told_s = 0.0
+        self._beat_s = 0.0
         self._caught_up_to: int | None = None
 
     # ------------------------------------------------------------ what a follower is
@@ -277,6 +279,9 @@ class Follower:
             self._told_s = now
         if not self.ready:
             self._look_ready(len(rows))
+        if now - self._beat_s >= _BEAT_EVERY_S:
+            self._beat_s = now
+            alive(self.ready, f"from report {self.source.next}" if self.source.attached else WAITS)
         return did
 
     def checkpoint(self) -> None:
@@ -305,7 +310,7 @@ class Follower:
         if read == 0 or self.source.next >= self._caught_up_to:
             self.ready = True
             self.on_ready()
-            notify("READY=1")
+            notify("READY=1\nSTATUS=up to date")
 
     def close(self) -> None:
         self.source.close()

@@ -1,7 +1,7 @@
 """Telling systemd how a process is doing (sd_notify(3)); silence where systemd didn't start us.
 
 Reads   NOTIFY_SOCKET of the environment.
-Writes  READY=1, STATUS=..., WATCHDOG=1, STOPPING=1 to that socket.
+Writes  READY=1, STATUS=..., WATCHDOG=1, EXTEND_TIMEOUT_USEC=..., STOPPING=1 to that socket.
 Never   fails: a lost message costs a restart at worst.
 """
 
@@ -16,6 +16,7 @@ from typing import Final
 
 EXTEND_EVERY_SECONDS: Final = 5.0
 EXTEND_US: Final = 20_000_000
+WAITS: Final = "waiting for the engine"
 
 
 def notify(text: str) -> None:
@@ -26,6 +27,14 @@ def notify(text: str) -> None:
     address = "\0" + path[1:] if path.startswith("@") else path
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
         out.sendto(text.encode(), address)
+
+
+def alive(ready: bool, doing: str) -> None:
+    """Call it every second or so, from the loop's own progress: feeds the watchdog.
+
+    ready   False: not yet, and systemd shall wait longer, since something is being done
+    """
+    notify("WATCHDOG=1" if ready else f"EXTEND_TIMEOUT_USEC={EXTEND_US}\nSTATUS={doing}")
 
 
 class Patience:

@@ -43,12 +43,13 @@ def _print_version(ctx: click.Context, _option: click.Parameter, asked: bool) ->
         from importlib.metadata import PackageNotFoundError, version
 
         from shm.records import layouts_digest
+        from shm.release import RELEASE
 
         try:
             number = version("perpcore")
         except PackageNotFoundError:
             number = "(not installed)"
-        click.echo(f"perpcore {number}, layouts {layouts_digest()}")
+        click.echo(f"perpcore {number}, release {RELEASE}, layouts {layouts_digest()}")
         ctx.exit()
 
 
@@ -59,7 +60,7 @@ def _print_version(ctx: click.Context, _option: click.Parameter, asked: bool) ->
     is_eager=True,
     expose_value=False,
     callback=_print_version,
-    help="Print version and layout digest.",
+    help="Print version, release number and layout digest.",
 )
 def main() -> None:
     """Perpcore: a perpetual-futures exchange core.
@@ -181,20 +182,32 @@ def status(instance: str | None, config_path: Path | None, as_json: bool) -> Non
     epilog="""
     perpcore stop
     perpcore stop --instance b --seconds 60
+    perpcore stop --config perpcore.toml --for-release 2
     """,
 )
 @_named
 @click.option(
     "--seconds", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Wait so long."
 )
-def stop(instance: str | None, config_path: Path | None, seconds: float) -> None:
+@click.option(
+    "--for-release",
+    type=click.IntRange(1, (1 << 31) - 1),
+    metavar="NUMBER",
+    help="Its last command says that this release goes on. Every gateway must be down.",
+)
+def stop(
+    instance: str | None, config_path: Path | None, seconds: float, for_release: int | None
+) -> None:
     """Ask a running exchange to end, and wait until it has.
 
     What it has taken is finished first, durable and published.
     """
     from tools import run
 
-    sys.exit(run.stop(_config(config_path, instance=instance).instance, seconds=seconds))
+    config = _config(config_path, instance=instance)
+    if for_release is not None:
+        run.name_successor(config, for_release)
+    sys.exit(run.stop(config.instance, seconds=seconds))
 
 
 # ---------------------------------------------------------------- its data
@@ -204,11 +217,18 @@ def stop(instance: str | None, config_path: Path | None, seconds: float) -> None
     cls=Examples,
     epilog="""
     perpcore snapshot --data var
+    perpcore snapshot --config /etc/perpcore/perpcore.toml
     """,
 )
-@click.option("--data", "data_dir", type=FOLDER, default="var", show_default=True)
+@_configured
 @_json
-def snapshot(data_dir: Path, as_json: bool) -> None:
+def snapshot(
+    config_path: Path | None,
+    settings: tuple[str, ...],
+    instance: str | None,
+    data_dir: str | None,
+    as_json: bool,
+) -> None:
     """Make a snapshot by replaying the WAL.
 
     Begins at the newest snapshot there is, beside a running engine or without one. The engine
@@ -217,7 +237,8 @@ def snapshot(data_dir: Path, as_json: bool) -> None:
     """
     from tools import snapshot as snapshots
 
-    sys.exit(snapshots.run(data_dir, as_json=as_json))
+    config = _config(config_path, settings, instance=instance, data_dir=data_dir)
+    sys.exit(snapshots.run(Path(config.data_dir), as_json=as_json))
 
 
 @main.command(
@@ -496,6 +517,7 @@ def compile_kernels(quiet: bool) -> None:
 
     Every later start loads them from the cache. That is in ~/.cache/perpcore, or where
     PERPCORE_CACHE says, and is made anew for every change of the program, of numba or of Python.
+    What no release has used for 30 days is removed.
     """
     begun, done, terminal = time.monotonic(), threading.Event(), sys.stderr.isatty()
     step = "loading"
@@ -530,6 +552,12 @@ def compile_kernels(quiet: bool) -> None:
         done.set()
         if terminal and not quiet:
             click.echo(err=True)
+    from shm import kernelcache
+
+    kernelcache.mark_used()
+    removed = kernelcache.prune()
+    if removed and not quiet:
+        click.echo(f"removed {len(removed)} folders of kernels unused for 30 days", err=True)
 
 
 @main.group(cls=Commands)

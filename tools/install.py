@@ -2,7 +2,8 @@
 
     PREFIX/releases/VERSION   an environment with one release in it
     PREFIX/current            a link to the release that runs; units know only this
-    /etc/perpcore             perpcore.toml, keys; never overwritten, never removed
+    /etc/perpcore             perpcore.toml, seal.key (made once, root's own); never overwritten,
+                              never removed
 
 Reads   the unit files beside the project (systemd/) and perpcore.toml.
 Writes  files under a root, which tests and image builders may choose; with `dry_run` nothing.
@@ -12,6 +13,7 @@ Never   touches the data directory, and starts or stops nothing but in `upgrade`
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,13 +22,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gateways.users.seal import Seal
 from shm.config import Config, ConfigError, load, workers_for
 
 PREFIX: Final = Path("/opt/perpcore")
 CONFIG: Final = Path("/etc/perpcore/perpcore.toml")
+SEAL_KEY: Final = Path("/etc/perpcore/seal.key")
 UNITS: Final = Path("/etc/systemd/system")
 TARGET: Final = "perpcore.target"
-READY_SECONDS: Final = 60.0
+ENGINE: Final = "perpcore-engine.service"
+# Whoever may send commands; they end before the engine does, and take their sockets along.
+DOORS: Final = ("perpcore-http@*.socket", "perpcore-http@*.service", "perpcore-zmq@*.service",
+                "perpcore-admin.service", "perpcore-clock.service")  # fmt: skip
+READY_SECONDS: Final = 600.0  # a release may compile its kernels at its first start
 
 
 class InstallError(Exception):
@@ -52,21 +60,32 @@ def assets() -> Path:
     raise InstallError(f"no unit files beside {__file__} or under {sys.prefix}/share/perpcore")
 
 
+_WRITTEN: Final = (
+    "# Written by `perpcore install` from perpcore.toml; install again after changing it.",
+    "[Service]",
+)
+
+
+def _common_settings(config: Config) -> str:
+    """What the configuration says about every unit, as a drop-in: where they may write."""
+    lines = [*_WRITTEN]
+    data = Path(config.data_dir)
+    if not data.is_relative_to("/var/lib/perpcore"):
+        lines.append(f"ReadWritePaths={data}")
+    return "\n".join(lines) + "\n"
+
+
 def _engine_settings(config: Config) -> str:
     """What the configuration says about the engine's unit, as a drop-in."""
     workers = workers_for(config, os.cpu_count() or 1)
     cores = sorted({w.cpu for w in workers if w.cpu is not None})
-    lines = ["# Written by `perpcore install` from perpcore.toml; install again after changing it."]
-    lines += ["[Service]"]
+    lines = [*_WRITTEN]
     if cores and all(w.cpu is not None for w in workers):
         lines.append(f"CPUAffinity={' '.join(map(str, cores))}")
     if any(w.lock_memory for w in workers):
         lines.append("LimitMEMLOCK=infinity")
     if any(w.scheduler.startswith("fifo") for w in workers):
         lines.append("LimitRTPRIO=99")
-    data = Path(config.data_dir)
-    if not data.is_relative_to("/var/lib/perpcore"):
-        lines.append(f"ReadWritePaths={data}")
     return "\n".join(lines) + "\n"
 
 
@@ -85,9 +104,11 @@ def plan(config_path: Path | None = None, prefix: Path = PREFIX) -> Iterator[Pla
         if path.is_file():
             text = path.read_text().replace(str(PREFIX), str(prefix))
             yield Planned(UNITS / path.relative_to(folder / "units"), text, False)
-    yield Planned(
-        UNITS / "perpcore-engine.service.d/20-configuration.conf", _engine_settings(config), False
-    )
+    for unit, text in (
+        ("perpcore-.service.d", _common_settings(config)),
+        ("perpcore-engine.service.d", _engine_settings(config)),
+    ):
+        yield Planned(UNITS / unit / "20-configuration.conf", text, False)
     for kind in ("sysusers.d", "tmpfiles.d"):
         for path in sorted((folder / kind).glob("*.conf")):
             yield Planned(Path("/usr/lib") / kind / path.name, path.read_text(), False)
@@ -118,6 +139,10 @@ def install(
             part = path.with_name(path.name + ".new")
             part.write_text(file.text)
             part.rename(path)
+    key = under(root, SEAL_KEY)
+    done.append(("kept" if key.exists() else "write", SEAL_KEY))
+    if not dry_run:
+        Seal.load(key, create=True)
     return done
 
 
@@ -146,13 +171,20 @@ def _said(command: list[str]) -> str:
     return done.stdout.strip()
 
 
-def layouts_of(release: Path) -> str:
-    """The layout digest a release works with: it can read what another one of the same wrote."""
+class Identity(NamedTuple):
+    """What a release says of itself with --version."""
+
+    number: int  # what decides: replay never crosses from one number to another
+    layouts: str  # digest: it can read what another one of the same wrote
+
+
+def identity_of(release: Path) -> Identity:
+    """Ask a release who it is."""
     text = _said([str(release / "bin" / "perpcore"), "--version"])
-    _, found, digest = text.partition("layouts ")
+    found = re.search(r"release (\d+), layouts (\S+)", text)
     if not found:
-        raise InstallError(f"{release}: says {text!r} of its version, without its layouts")
-    return digest.split()[0]
+        raise InstallError(f"{release}: says {text!r} of its version, without release and layouts")
+    return Identity(int(found[1]), found[2])
 
 
 def switch(prefix: Path, release: Path) -> None:
@@ -170,9 +202,13 @@ def upgrade(
     control: Callable[[list[str]], str] = _said,
     ready_seconds: float = READY_SECONDS,
 ) -> str:
-    """Stop in order, switch to `release`, start; go back to the old one if it doesn't come up.
+    """Stop in order, switch to `release` and its units, start; go back if it doesn't come up.
 
-    control     runs systemctl and `perpcore status`; tests may stand in
+    A release of another number decides otherwise: the old one takes an UPGRADE as its last command
+    and a snapshot behind it, from which the new one starts. There is no way back from that by
+    itself, since what the new one has decided the old one must not replay.
+
+    control     runs systemctl and releases' own commands; tests may stand in
     returns     what was done, for the operator
     raises      InstallError when nothing was changed, or when the old release runs again
     """
@@ -182,16 +218,27 @@ def upgrade(
     before = link.resolve(strict=True) if link.exists() else None
     if before == release.resolve():
         return f"{release.name} runs already"
-    if before is not None and layouts_of(before) != layouts_of(release):
+    new = identity_of(release)
+    old = identity_of(before) if before is not None else new
+    same = old.number == new.number
+    if old.layouts != new.layouts:
         raise InstallError(
-            f"{release}: its records are laid out as {layouts_of(release)}, those of {before} as "
-            f"{layouts_of(before)}; it could not read this data directory. Nothing was changed. "
+            f"{release}: its records are laid out as {new.layouts}, those of {before} as "
+            f"{old.layouts}; it could not read this data directory. Nothing was changed. "
             "A release of other layouts starts with a data directory of its own: see RUNBOOK.md"
         )
-    running = before is not None and _is_active(control)
+    running = before is not None and _state(control) == "active"
+    if not running and not same:
+        raise InstallError(
+            f"{release}: another release number than {before}, whose engine must run to say so in "
+            f"its log. Nothing was changed. First: systemctl start {TARGET}"
+        )
     if running:
+        assert before is not None
+        if not same:
+            _hand_over(control, before, new.number)
         control(["systemctl", "stop", TARGET])
-    switch(prefix, release.resolve())
+    _switch_all(control, prefix, release.resolve())
     if not running:
         return f"{release.name} is current; start it with: systemctl start {TARGET}"
     try:
@@ -200,7 +247,13 @@ def upgrade(
     except InstallError as error:
         assert before is not None
         control(["systemctl", "stop", TARGET])
-        switch(prefix, before)
+        control(["systemctl", "reset-failed", "perpcore-*"])  # or it may not start again so soon
+        if not same:
+            raise InstallError(
+                f"{release.name} did not come up ({error}). {before.name} may not replay what it "
+                "decided: see `journalctl -u perpcore-engine`, or restore the last backup"
+            ) from error
+        _switch_all(control, prefix, before)
         control(["systemctl", "start", TARGET])
         raise InstallError(
             f"{release.name} did not come up ({error}); {before.name} runs again"
@@ -208,22 +261,42 @@ def upgrade(
     return f"{release.name} runs; back: perpcore upgrade {before}"
 
 
-def _is_active(control: Callable[[list[str]], str]) -> bool:
+def _switch_all(control: Callable[[list[str]], str], prefix: Path, release: Path) -> None:
+    """Let `current` and the units be those of a release."""
+    switch(prefix, release)
+    control([str(release / "bin" / "perpcore"), "install", "--prefix", str(prefix)])
+    control(["systemctl", "daemon-reload"])
+
+
+def _hand_over(control: Callable[[list[str]], str], before: Path, number: int) -> None:
+    """The old engine's last command names the new release, and a snapshot stands behind it."""
+    control(["systemctl", "stop", *DOORS])
     try:
-        return control(["systemctl", "is-active", "perpcore-engine.service"]) == "active"
+        program = str(before / "bin" / "perpcore")
+        control([program, "stop", "--config", str(CONFIG), "--for-release", str(number)])
     except InstallError:
-        return False
+        control(["systemctl", "start", TARGET])
+        raise
+    control(["systemctl", "start", "perpcore-snapshot.service"])
+
+
+def _state(control: Callable[[list[str]], str]) -> str:
+    """Of the engine's unit; nothing where there is no systemd."""
+    try:
+        return control(["systemctl", "show", "--property=ActiveState", "--value", ENGINE])
+    except InstallError:
+        return ""
 
 
 def _wait_running(control: Callable[[list[str]], str], link: Path, seconds: float) -> None:
     until = time.monotonic() + seconds
-    while True:
-        if _is_active(control):
-            control([str(link / "bin" / "perpcore"), "status"])
-            return
+    while (state := _state(control)) != "active":
+        if state == "failed":
+            raise InstallError(f"{ENGINE} failed")
         if time.monotonic() > until:
-            raise InstallError(f"the engine was not active within {seconds:.0f} s")
+            raise InstallError(f"{ENGINE} is {state or 'unknown'} after {seconds:.0f} s")
         time.sleep(0.1)
+    control([str(link / "bin" / "perpcore"), "status", "--config", str(CONFIG)])
 
 
 def remove_release(release: Path) -> None:

@@ -21,7 +21,7 @@ from ledger.store import Ledger
 from shm.config import Config
 from shm.files import DataError, read_manifest
 from shm.logs import say, set_up
-from shm.notify import Patience
+from shm.notify import WAITS, Patience, alive
 
 Array = np.ndarray[Any, Any]
 
@@ -81,7 +81,8 @@ def run(config: Config) -> int:
             read_manifest(data)
             break
         except DataError:
-            time.sleep(_WAIT_S)  # no engine was ever here: wait for the first one
+            alive(False, WAITS)  # no engine was ever here: wait for the first one
+            time.sleep(_WAIT_S)
     try:
         with Patience(_START_SECONDS):
             follower = LedgerFollower(config)

@@ -443,6 +443,19 @@ def _print_status(found: dict[str, Any]) -> None:
 # ---------------------------------------------------------------- stop
 
 
+def name_successor(config: Config, release: int) -> int:
+    """The engine's last command but a CHECKPOINT says which release goes on; its sequence number.
+
+    Sent as the producer "admin", whose own process, like every other gateway, must be down: what
+    came after it this release would have decided, and no other could replay.
+    """
+    from shm.codes import Kind
+    from shm.kinds import command
+    from tools.desk import ask
+
+    return ask(config, "admin", command(Kind.UPGRADE, note=(release, 0, 0)))
+
+
 def stop(instance: str, *, seconds: float = 30.0) -> int:
     """Ask a running exchange to stop in order, wait until it has; returns 0 when it did so."""
     view = _attach(instance)

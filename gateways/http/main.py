@@ -89,9 +89,7 @@ def master_key(config: Config) -> Path:
     """The file that seals secrets: systemd's credential where there is one."""
     credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
     path = Path(credentials) / CREDENTIAL
-    if credentials and not config.http.master_key and path.exists():
-        return path
-    return config.master_key_path
+    return path if credentials and path.exists() else config.master_key_path
 
 
 def open_store(config: Config) -> tuple[Store, Seal, bytes]:

@@ -40,6 +40,7 @@ ln -s /proc/self/fd "$new/dev/fd"
 mount -t tmpfs -o mode=1777 tmpfs "$new/dev/shm"
 mount -t tmpfs -o mode=755 tmpfs "$new/run"
 mount -t tmpfs -o mode=1777 tmpfs "$new/tmp"
+rm -rf "$new/opt/perpcore" "$new/etc/perpcore" "$new/var/lib/perpcore" # the overlay's, if any
 cp -r "$2/." "$new/"
 echo 00112233445566778899aabbccddeeff >"$new/etc/machine-id"
 hostname perpcore-test
@@ -124,7 +125,7 @@ class SystemdHost:
         while time.monotonic() < end:
             if self.property(unit, "ActiveState") == state:
                 pid = self.property(unit, "MainPID")
-                if pid != other_than_pid:
+                if pid not in ("0", other_than_pid):
                     return pid
             time.sleep(0.05)
         raise AssertionError(

@@ -6,14 +6,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from shm.jit import cache_root
-from tests.process.systemd_host import SystemdHost, unavailable
+from tests.test_docs import parse_only
 from tools.install import PREFIX, UNITS, InstallError, install, under, uninstall, upgrade
 
 ROOT = Path(__file__).parent.parent.parent
@@ -97,19 +94,22 @@ def test_the_engines_unit_follows_the_configuration(tmp_path: Path) -> None:
     install(tmp_path / "root", config, Path("/opt/other"), dry_run=False)
     units = tmp_path / "root/etc/systemd/system"
     text = (units / "perpcore-engine.service.d/20-configuration.conf").read_text()
-    for line in ("CPUAffinity=2 3", "LimitMEMLOCK=infinity", "ReadWritePaths=/srv/perpcore"):
+    for line in ("CPUAffinity=2 3", "LimitMEMLOCK=infinity", "LimitRTPRIO=99"):
         assert line in text.splitlines()
+    # Followers and gateways keep their files in the data directory too.
+    common = (units / "perpcore-.service.d/20-configuration.conf").read_text()
+    assert "ReadWritePaths=/srv/perpcore" in common.splitlines()
     assert "/opt/other/current/bin/perpcore up" in (units / "perpcore-engine.service").read_text()
     config.write_text('data_dir = "var"\n')
     with pytest.raises(InstallError, match="must be an absolute path"):
         install(tmp_path / "root", config, PREFIX, dry_run=False)
 
 
-def release(prefix: Path, name: str, layouts: str) -> Path:
+def release(prefix: Path, name: str, layouts: str, number: int = 1) -> Path:
     folder = prefix / "releases" / name
     (folder / "bin").mkdir(parents=True)
     program = folder / "bin" / "perpcore"
-    program.write_text(f"#!/bin/sh\necho perpcore {name}, layouts {layouts}\n")
+    program.write_text(f"#!/bin/sh\necho perpcore {name}, release {number}, layouts {layouts}\n")
     program.chmod(0o755)
     return folder
 
@@ -122,7 +122,7 @@ def test_upgrade_and_back(tmp_path: Path) -> None:
 
     def control(command: list[str]) -> str:
         calls.append(" ".join(command[:2]))
-        if "is-active" in command:
+        if "--property=ActiveState" in command:
             return "failed" if broken and (tmp_path / "current").resolve() == new else "active"
         return ""
 
@@ -142,51 +142,55 @@ def test_upgrade_and_back(tmp_path: Path) -> None:
         upgrade(tmp_path, tmp_path, control=control)
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[SystemdHost]:
-    if reason := unavailable():
-        pytest.skip(reason)
-    files = tmp_path / "files"
-    install(files, None, PREFIX, dry_run=False)
-    program = files / "opt/perpcore/current/bin/perpcore"
-    program.parent.mkdir(parents=True)
-    python = sys.executable
-    program.write_text(
-        f'#!/bin/sh\nexport PYTHONPATH={ROOT} PYTHONDONTWRITEBYTECODE=1\nexec {python} -m tools.cli "$@"\n'
-    )
-    program.chmod(0o755)
-    # The interpreter and its compiled kernels may lie in a home; on an installed host they don't.
-    drop_in = under(files, UNITS) / "perpcore-.service.d/90-test.conf"
-    drop_in.write_text(f"[Service]\nProtectHome=no\nEnvironment=PERPCORE_CACHE={cache_root()}\n")
-    with SystemdHost(files) as booted:
-        for folder in {Path(os.path.realpath(python)), cache_root(), ROOT}:
-            for parent in folder.parents:
-                booted.run("chmod", "o+x", str(parent), check=False)
-        booted.run("systemd-sysusers")
-        booted.run("systemd-tmpfiles", "--create", check=False)
-        yield booted
+def test_upgrade_to_a_release_that_decides_otherwise(tmp_path: Path) -> None:
+    """The old engine's last command says so, and a snapshot stands behind it, before the switch."""
+    old, new = release(tmp_path, "1", "aa"), release(tmp_path, "2", "aa", number=2)
+    calls: list[list[str]] = []
+    state = "active"
+
+    def control(command: list[str]) -> str:
+        calls.append(command)
+        if "--property=ActiveState" in command:
+            return "failed" if (tmp_path / "current").resolve() == new else state
+        return ""
+
+    upgrade(old, tmp_path, control=lambda _: "inactive")
+    state = "inactive"
+    with pytest.raises(InstallError, match="whose engine must run to say so"):
+        upgrade(new, tmp_path, control=control)
+    assert (tmp_path / "current").resolve() == old
+    state = "active"
+    calls.clear()
+    with pytest.raises(InstallError, match="did not come up .* may not replay what it decided"):
+        upgrade(new, tmp_path, control=control, ready_seconds=0.2)
+    order = [next(k for k, call in enumerate(calls) if word in call) for word in (
+        "perpcore-http@*.service", "--for-release", "perpcore-snapshot.service", "install")]  # fmt: skip
+    assert order == sorted(order)
+    assert calls[order[1]][-1] == "2" and calls[order[1]][0].startswith(str(old))
 
 
-ENGINE = "perpcore-engine.service"
+def test_units_run_commands_that_exist(installed: Path) -> None:
+    """Every ExecStart and ExecStop is a line that `perpcore` accepts."""
+    found = 0
+    for path in services(installed):
+        for line in path.read_text().splitlines():
+            key, _, command = line.partition("=")
+            if key in ("ExecStart", "ExecStop"):
+                assert command.startswith(f"{PREFIX}/current/bin/"), line
+                words = command.removeprefix(f"{PREFIX}/current/bin/")
+                parse_only(words.replace("%i", "1").replace("%n", "unit"))
+                found += 1
+    assert found >= 14
 
 
-def test_a_real_systemd(host: SystemdHost) -> None:
-    """It starts hardened, comes back when killed and when it hangs, and stops in order."""
-    host.run("systemctl", "start", ENGINE)
-    first = host.until(ENGINE, "active")
-    assert "running, epoch 1" in host.property(ENGINE, "StatusText")
-    run = [f"{PREFIX}/current/bin/perpcore", "status", "--instance", "main", "--json"]
-    assert '"epoch": 1' in host.run(
-        "setpriv", "--reuid=perpcore", "--clear-groups", "--regid=perpcore", *run
-    )
-    host.run("kill", "-9", first)
-    second = host.until(ENGINE, "active", other_than_pid=first)
-    assert "running, epoch 2" in host.property(ENGINE, "StatusText")
-    host.run("kill", "-STOP", second)
-    third = host.until(ENGINE, "active", other_than_pid=second)
-    assert third not in (first, second)
-    assert "watchdog" in host.run("journalctl", "-u", ENGINE, "--no-pager").lower()
-    host.run("systemctl", "stop", ENGINE)
-    assert host.property(ENGINE, "Result") == "success"
-    assert "nothing left behind" in host.run("journalctl", "-u", ENGINE, "--no-pager")
-    assert host.run("ls", "/dev/shm").split() == []
+def test_the_target_wants_units_that_exist(installed: Path) -> None:
+    """And every service of the venue goes down with it."""
+    units = under(installed, UNITS)
+    wanted = re.findall(r"^Wants=(.+)$", (units / "perpcore.target").read_text(), re.M)
+    for name in " ".join(wanted).split():
+        assert (units / name).exists(), name
+    for path in services(installed):
+        text = path.read_text()
+        if "Type=notify" in text:
+            assert "PartOf=perpcore.target" in text and "WatchdogSec=" in text, path.name
+            assert "Restart=on-failure" in text and "StartLimitBurst=" in text, path.name
