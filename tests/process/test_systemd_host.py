@@ -32,6 +32,7 @@ OTHERS = (
     "perpcore-clock.service",
     "perpcore-admin.service",
     "perpcore-metrics.service",
+    "perpcore-reconcile.service",
     HTTP,
 )
 AS_PERPCORE = ("setpriv", "--reuid=perpcore", "--clear-groups", "--regid=perpcore")
@@ -122,7 +123,7 @@ def kill_and_wait(host: SystemdHost, unit: str) -> float:
     pid = host.property(unit, "MainPID")
     begun = time.monotonic()
     host.run("kill", "-9", pid)
-    host.until(unit, "active", other_than_pid=pid, seconds=60)
+    host.until(unit, "active", other_than_pid=pid, seconds=120)
     return time.monotonic() - begun
 
 
@@ -147,7 +148,7 @@ def test_the_whole_venue(host: SystemdHost, long_run: bool) -> None:
         print(f"{unit}: ready {seconds:.2f} s after kill -9, an order {again['ms']} ms later")
         assert host.property(unit, "NRestarts") == "1", unit
     for unit, (seconds, _ms) in slow.items():
-        assert seconds < 30, f"{unit} took {seconds:.1f} s"
+        assert seconds < 60, f"{unit} took {seconds:.1f} s"
     # One that hangs is noticed by its own watchdog.
     for unit in ("perpcore-history.service", HTTP, "perpcore-clock.service"):
         pid = host.property(unit, "MainPID")
@@ -176,11 +177,7 @@ def test_the_whole_venue(host: SystemdHost, long_run: bool) -> None:
     assert running_release(host) == "1"
     client(host, "order", who, TRACE + "2")
     # The timers' work.
-    for unit in (
-        "perpcore-reconcile.service",
-        "perpcore-snapshot.service",
-        "perpcore-backup.service",
-    ):
+    for unit in ("perpcore-snapshot.service", "perpcore-backup.service"):
         host.run("systemctl", "start", unit)
         assert host.property(unit, "Result") == "success"
     assert host.run("ls", "/var/backups/perpcore").split()
