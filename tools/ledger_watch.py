@@ -38,6 +38,7 @@ from tools.ledger_reconcile import against_custody, break_text, halt, halting, l
 
 SCRUB_SPANS: Final = 256  # of ledger.reconcile.Sums.SPAN legs: 200 MB a cycle
 ALERT_BREAKS: Final = 10  # told in one alert; the report has them all
+FACTS_EVERY_S: Final = 0.5
 PATIENCE_S: Final = 10.0  # how long the books may take to come to where the replay is
 
 
@@ -48,6 +49,7 @@ class Cycle(NamedTuple):
     live_seq: int  # where with the engine's memory; 0: it was not at rest
     checks: frozenset[str]  # of ledger.reconcile that were made
     found: list[Break]
+    behind: int = 0  # reports that the books have not taken up in all of PATIENCE_S
 
 
 class Watch:
@@ -70,6 +72,7 @@ class Watch:
         self._live: Live | None = None
         self._compared = -1  # reports at the last comparison
         self._was_altered = False
+        self._facts_s = 0.0
         self._first: dict[tuple[str, str], int] = {}  # (check, account): command, of open breaks
 
     # ------------------------------------------------------------ one cycle
@@ -87,7 +90,10 @@ class Watch:
             return Cycle(0, 0, frozenset(["R7"]), found)
         found, checks = list[Break](), set[str]()
         seq = live_seq = 0
-        if facts is not None and self._books_at(books, facts.reports):
+        behind = 0
+        if facts is not None and not self._books_at(books, facts.reports):
+            behind = facts.reports - books.head["reports"]
+        elif facts is not None:
             seq = facts.seq
             self.sums.advance(books, cut_of(books, facts))
             checks |= {"L", "R1", "R2", "R3", "R4"}
@@ -107,7 +113,7 @@ class Watch:
         found = self._located(books, found)
         if seq and not found:
             self.good = seq
-        return Cycle(seq, live_seq, frozenset(checks), found)
+        return Cycle(seq, live_seq, frozenset(checks), found, behind)
 
     def _located(self, books: Books, found: list[Break]) -> list[Break]:
         """With the first command of each: looked for once, as long as a break is there."""
@@ -141,8 +147,10 @@ class Watch:
         replay, rest = self.replay, self._rest()
         facts: Facts | None = None
         for _ in replay.checkpoints(rest or self._durable()):
-            if int(replay.arrays["venue"]["reports_count"][0]) > self._compared:
-                facts = replay.facts()
+            # Facts of a large venue take a while: an engine at full speed is compared now and then.
+            due = time.monotonic() - self._facts_s >= FACTS_EVERY_S
+            if due and int(replay.arrays["venue"]["reports_count"][0]) > self._compared:
+                facts, self._facts_s = replay.facts(), time.monotonic()
         if rest and replay.seq == rest:
             replay.settle()
             facts = replay.facts()
@@ -212,7 +220,7 @@ def run(
     data = Path(config.data_dir)
     watch = Watch(config, custody=custody, mapping=mapping, genesis=genesis)
     report = BreakReport(data)
-    stopped = ready = False
+    stopped = ready = behind = False
     seq = 0
     while not stop:
         begun = time.monotonic()
@@ -230,6 +238,10 @@ def run(
                 _say(_text(done.found, row))
             for number in sorted(known - {row["id"] for row in report.live}):
                 _say(f"break {number} is gone")
+            if (done.behind > 0) != behind:
+                behind = done.behind > 0
+                _say(f"the books are {done.behind} reports behind the replay" if behind
+                     else "the books have caught up")  # fmt: skip
             if halting(done.found) and (cancel_only or config.ledger.cancel_only) and not stopped:
                 stopped = _halted(config)
             stopped = stopped and bool(done.found)

@@ -15,7 +15,7 @@ from ledger.statements import balance_sheet
 from ledger.store import Ledger
 from ledger.verify import verify
 from tests.laws.test_ledger_laws import every_entry_balances
-from tests.unit.test_ledger_exports import checked
+from tests.unit.test_ledger_exports import PROGRAMS, bend, checked
 from tools.ledger_facts import facts_of
 
 market = pytest.importorskip("tests.model.market", reason="no market to liquidate")
@@ -42,9 +42,11 @@ def test_the_crash(recorded: Path, tmp_path: Path, seed: int, fund: int, long_ru
     every_entry_balances(books)
     verify(tmp_path / "books")
     assert balance_sheet(books, books.now()).ok
-    for form in ("hledger", "beancount"):
+    for form in PROGRAMS:
         for chunk in Exporter(books, books.cut_seq(0), books.now(), 4000).write(
             tmp_path / form, form
         ):
             said = checked(chunk)
             assert said.returncode == 0, said.stdout + said.stderr
+        bend(chunk, seed * 100)
+        assert checked(chunk).returncode != 0

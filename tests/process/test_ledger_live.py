@@ -44,11 +44,12 @@ class Desk:
     def data(self) -> Path:
         return self.exchange.venue.data
 
-    def ledger(self, *arguments: str) -> Result:
+    def ledger(self, *arguments: str, token: str = "") -> Result:
         """A ledger command of `perpcore`, in this process: it loads its kernels once."""
         options = ("--instance", self.exchange.instance, "--data", str(self.data))
         settings = (f"--set={key}={value}" for key, value in self.exchange.settings.items())
-        return CliRunner().invoke(main, ["ledger", *arguments, *options, *settings])
+        given = ["ledger", *arguments, *options, *settings]
+        return CliRunner().invoke(main, given, env={"PERPCORE_TOKEN": token})
 
     def look(self, *arguments: str) -> Any:
         """What a command that only reads says, as JSON."""
@@ -264,6 +265,31 @@ def test_bookkeepers_propose_approve_close_and_open_again(desk: Desk) -> None:
     assert result(desk.look("balance-sheet", "--format", "json")) == income
     ops = [note["op"] for note in desk.look("notes", "--format", "json")["notes"]]
     assert ops.count("CLOSE") == 1 and ops.count("REOPEN") == 1
+
+
+def test_an_operators_token_is_the_principal(desk: Desk) -> None:
+    tokens, numbers = [], []
+    for name in ("olga", "otto"):
+        password = f"{name}-password"
+        desk.exchange.admin("/users", {"name": name, "password": password, "admin": True})
+        said = desk.exchange.admin("/login", {"name": name, "password": password})
+        tokens.append(said["access"])
+        users = desk.exchange.admin("/users")
+        numbers.append(next(u["id"] for u in users if u["name"] == name))
+    journal = ("journal", "CAPITAL", "CUSTODY_HOT", "1", "--reason", "dividend")
+    nobody = desk.ledger(*journal)
+    assert nobody.exit_code == 1 and "say who you are" in nobody.output
+    other = desk.ledger(*journal, "--principal", str(numbers[1]), token=tokens[0])
+    assert other.exit_code == 1 and f"you are principal {numbers[0]}" in other.output
+    asked = desk.ledger(*journal, token=tokens[0])
+    assert asked.exit_code == 0, asked.output
+    number = asked.stdout.split()[1].rstrip(":")
+    assert "must not be who proposed" in desk.ledger("approve", number, token=tokens[0]).output
+    assert desk.ledger("approve", number, "--reject", token=tokens[1]).exit_code == 0
+    notes = desk.look("notes", "--format", "json")["notes"]
+    assert [n["principal"] for n in notes[-3:]] == [numbers[0], numbers[0], numbers[1]]
+    stranger = desk.ledger("approve", number, token="x.y.z")
+    assert stranger.exit_code == 1 and "not authorized" in stranger.output
 
 
 # ---------------------------------------------------------------- breaks

@@ -75,6 +75,12 @@ def test_accepted(form: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", [1, 5, -1])
 def test_refused_with_one_unit_changed(form: str, line: int, tmp_path: Path) -> None:
     path = exported(tmp_path, form)[1]
+    bend(path, line)
+    assert checked(path).returncode != 0
+
+
+def bend(path: Path, line: int) -> None:
+    """Change the amount of one leg by 1e-18."""
     lines = path.read_text().splitlines()
     legs = [k for k, text in enumerate(lines) if re.match(r"\s+[A-Z]\S+  -?\d+\.\d+ ", text)]
     at = legs[line]
@@ -83,7 +89,6 @@ def test_refused_with_one_unit_changed(form: str, line: int, tmp_path: Path) -> 
     changed = Decimal(amount[0]) + Decimal(1).scaleb(-DECIMALS)
     lines[at] = lines[at].replace(amount[0], f"{changed:.18f}", 1)
     path.write_text("\n".join(lines) + "\n")
-    assert checked(path).returncode != 0
 
 
 @pytest.mark.parametrize("form", PROGRAMS)
