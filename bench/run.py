@@ -14,7 +14,7 @@ from typing import Final
 
 SUBJECTS: Final = (
     *("rings", "orderbook", "pipeline", "wal", "recovery", "ledger", "funding", "followers"),
-    *("scan", "gateways_http"),
+    *("scan", "gateways_http", "gateways_zmq"),
 )
 
 

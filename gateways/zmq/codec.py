@@ -7,7 +7,7 @@ Never   judges an order: risk does. A message that is none is named, and nothing
 
 from __future__ import annotations
 
-from operator import attrgetter
+import struct
 from typing import Any, Final
 
 import msgspec
@@ -29,18 +29,14 @@ _REPORT: Final = np.dtype([("head", "<q"), ("b", "<u8"), ("w", "<q", 6)])
 _KINDS: Final = np.zeros(256, bool)  # what a client may send
 _KINDS[[int(kind) for kind in OPERATIONS.values()]] = True
 # Kinds that carry one setting: it stands where others have the order's id.
-_VALUED: Final = np.zeros(256, bool)
-_VALUED[[Kind.LEVERAGE, Kind.COUNTDOWN, Kind.MARGIN_TYPE, Kind.POSITION_MODE]] = True
-_VALUED[[Kind.POSITION_MARGIN]] = True
-
-_CODES: Final = ("side", "type", "tif", "flags", "stp", "position_side")
-_NUMBERS: Final = ("symbol", *_CODES, "price_ticks", "qty_lots", "order_id", "expire_ns")
-_RARE: Final = ("trigger_ticks", "activate_ticks", "terms", "value", "trace_hi", "trace_lo")
-_fields = attrgetter("op", "client_id", *_NUMBERS, *_RARE)
-# The words of a COMMAND that matter here (shm/records.py).
-_W_FIRST, _W_PRICE, _W_QTY = 3, 4, 5
-_W_CLIENT, _W_EXPIRE, _W_ACTIVATE, _W_TERMS = 8, 13, 14, 15
-_W_TRACE, _W_DIGEST, _W_RECV, _W_KEY = 16, 18, 20, 21
+_VALUED: Final = frozenset(
+    (Kind.LEVERAGE, Kind.COUNTDOWN, Kind.MARGIN_TYPE, Kind.POSITION_MODE, Kind.POSITION_MARGIN)
+)
+_PLAIN: Final = frozenset(OPERATIONS.values()) - _VALUED - {Kind.PLACE_ALGO}
+# A COMMAND from its fourth word on, as far as clients fill it (shm/records.py).
+_ROW: Final = struct.Struct("<24x qqq IHH 8B 40s qqq qq 16x qq 80x")
+assert _ROW.size == COMMAND.dtype.itemsize
+_W_DIGEST, _W_RECV, _W_KEY = 18, 20, 21
 
 
 class Malformed(ValueError):
@@ -58,52 +54,42 @@ def rows_of_orders(body: bytes, account: int, now_ns: int, key_id: int) -> Rows:
         raise Malformed(str(error)) from None
     if len(orders) > ORDERS_MAX:
         raise Malformed(f"{len(orders)} orders, at most {ORDERS_MAX} in a message")
-    rows = np.zeros(len(orders), COMMAND.dtype)
-    if not orders:
-        return rows
-    words = rows.view(np.int64).reshape(-1, _WORDS)
-    ops, names, *columns = zip(*map(_fields, orders), strict=True)
-    of = dict(zip((*_NUMBERS, *_RARE), (np.array(c, np.int64) for c in columns), strict=True))
-    kinds = np.array([OPERATIONS[op] for op in ops], np.uint8)
-    algo, valued = kinds == Kind.PLACE_ALGO, _VALUED[kinds]
-    _unused(~algo, of, ("trigger_ticks", "activate_ticks", "terms"))
-    _unused(~valued, of, ("value",))
-    _unused(valued, of, ("order_id", "price_ticks", "qty_lots"))
-    _unused(algo, of, ("order_id",))
-    rows["account"], rows["kind"] = account, kinds
-    for name in ("symbol", *_CODES):
-        rows[name] = of[name]
-    # At most one of the three is not zero.
-    words[:, _W_FIRST] = of["order_id"] | of["trigger_ticks"] | of["value"]
-    words[:, _W_PRICE], words[:, _W_QTY] = of["price_ticks"], of["qty_lots"]
-    words[:, _W_EXPIRE] = of["expire_ns"]
-    words[:, _W_ACTIVATE], words[:, _W_TERMS] = of["activate_ticks"], of["terms"]
-    words[:, _W_TRACE], words[:, _W_TRACE + 1] = of["trace_hi"], of["trace_lo"]
-    if any(names):
-        _put_names(words, names)
-    lines = np.ones(len(rows), np.uint8)
-    lines[words[:, _W_CLIENT:_W_TRACE].any(axis=1)] = 2
-    traced: Rows = (words[:, _W_TRACE] | words[:, _W_TRACE + 1]) != 0
-    lines[traced] = 3
-    rows["lines"] = lines
-    _sign(words, traced, now_ns, key_id)
-    return rows
-
-
-def _put_names(words: Rows, names: tuple[str, ...]) -> None:
-    for place, name in enumerate(names):
-        if not name.isascii() or "\0" in name:
+    out = bytearray(_ROW.size * len(orders))
+    for place, o in enumerate(orders):
+        kind = OPERATIONS[o.op]
+        plain = kind in _PLAIN
+        first = o.order_id
+        if not plain or o.value or o.trigger_ticks or o.activate_ticks or o.terms:
+            _check_unused(o, kind, place)
+            first = o.order_id or o.trigger_ticks or o.value
+        name = o.client_id
+        if name and (not name.isascii() or "\0" in name):
             raise Malformed(f"$[{place}].client_id: must be ASCII without NUL")
-    packed = np.array([name.encode() for name in names], "S40")
-    words[:, _W_CLIENT:_W_EXPIRE] = packed.view(np.int64).reshape(-1, 5)
+        traced = o.trace_hi or o.trace_lo
+        if traced:
+            lines, origin = 3, (now_ns, key_id)
+        else:
+            long = name or o.expire_ns or o.activate_ticks or o.terms
+            lines, origin = 2 if long else 1, (0, 0)
+        _ROW.pack_into(
+            *(out, _ROW.size * place, first, o.price_ticks, o.qty_lots, account, o.symbol, 0),
+            *(kind, o.side, o.type, o.tif, o.flags, o.stp, o.position_side, lines),
+            *(name.encode(), o.expire_ns, o.activate_ticks, o.terms, o.trace_hi, o.trace_lo),
+            *origin,
+        )
+    return np.frombuffer(out, COMMAND.dtype)
 
 
-def _unused(where: Rows, of: dict[str, Rows], names: tuple[str, ...]) -> None:
+def _check_unused(order: Order, kind: int, place: int) -> None:
     """Malformed when an order says something that its operation doesn't use."""
-    for name in names:
-        column = of[name]
-        if column.any() and (at := np.flatnonzero(where & (column != 0))).size:
-            raise Malformed(f"$[{at[0]}].{name}: the operation doesn't use it")
+    unused = ["trigger_ticks", "activate_ticks", "terms", "value"]
+    if kind == Kind.PLACE_ALGO:
+        unused = ["order_id", "value"]
+    elif kind in _VALUED:
+        unused = ["order_id", "price_ticks", "qty_lots", "trigger_ticks", "activate_ticks", "terms"]
+    for name in unused:
+        if getattr(order, name):
+            raise Malformed(f"$[{place}].{name}: the operation doesn't use it")
 
 
 def _sign(words: Rows, traced: Rows, now_ns: int, key_id: int) -> None:
@@ -112,6 +98,12 @@ def _sign(words: Rows, traced: Rows, now_ns: int, key_id: int) -> None:
         words[traced, _W_DIGEST : _W_DIGEST + 2] = 0
         words[traced, _W_RECV] = now_ns
         words[traced, _W_KEY] = key_id
+
+
+def picked(rows: Rows, at: Rows) -> Rows:
+    """Rows by number: numpy copies records of fields one field at a time, words all at once."""
+    words = rows.view(np.int64).reshape(len(rows), -1)
+    return words.take(at, axis=0).view(rows.dtype).reshape(-1)
 
 
 def rows_of_records(
@@ -137,7 +129,7 @@ def rows_of_records(
     good = _KINDS[rows["kind"]]
     if good.all():
         return rows, np.zeros(0, np.int64)
-    return rows[good].copy(), np.flatnonzero(~good)
+    return picked(rows, np.flatnonzero(good)), np.flatnonzero(~good)
 
 
 def report_frames(rows: Rows, indices: Rows, previous: int, *, raw: bool) -> list[bytes]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ from gateways.zmq.binding import bind, unlink
 from gateways.zmq.codec import (
     ENCODER,
     Malformed,
+    picked,
     report_frames,
     rows_of_orders,
     rows_of_records,
@@ -436,16 +438,16 @@ class Gateway:
         if len(at) == 0:
             return
         at = at[np.argsort(accounts[at], kind="stable")]
-        owners = accounts[at]
-        cuts = np.flatnonzero(np.diff(owners)) + 1
-        for own in np.split(at, cuts):
-            sessions = self._by_account.get(int(accounts[own[0]]))
+        found, owners = picked(rows, at), accounts[at]
+        edges = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(at)]
+        for start, end in pairwise(edges):
+            sessions = self._by_account.get(int(owners[start]))
             if sessions:
-                self._tell(sessions, rows[own], own + first)
+                self._tell(sessions, found[start:end], at[start:end] + first)
         for session in self._several:
             own = np.flatnonzero(session.mask[accounts])
             if len(own):
-                self._tell((session,), rows[own], own + first)
+                self._tell((session,), picked(rows, own), own + first)
         self._loop.call_soon(self._nudge)
 
     def _tell(self, sessions: Iterable[Session], rows: Rows, indices: Rows) -> None:
@@ -478,7 +480,7 @@ class Gateway:
                 self._end(session, str(error))
                 return
             own = np.flatnonzero(np.isin(rows["account"], session.accounts))
-            if len(own) and not self._report(session, rows[own], own + session.next):
+            if len(own) and not self._report(session, picked(rows, own), own + session.next):
                 return
             session.next += len(rows)
             if len(rows) == 0:

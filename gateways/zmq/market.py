@@ -38,6 +38,7 @@ import zmq
 
 from gateways.marketdata.client import END, HEAD, canonical
 from gateways.zmq.binding import bind, unlink
+from gateways.zmq.codec import ENCODER, picked
 from shm.config import Config
 from shm.notify import notify
 from shm.records import L2_UPDATE, L3_UPDATE, Record
@@ -254,7 +255,7 @@ class MarketGateway:
         if len(rows) == 0:
             return
         level.number = first + len(body) // level.dtype.itemsize - 1
-        symbols = rows["symbol"]
+        symbols = np.ascontiguousarray(rows["symbol"])
         if (symbols == symbols[0]).all():
             if level.wanted[symbols[0]]:
                 self._tell(level, int(symbols[0]), rows, ts_ns)
@@ -262,9 +263,10 @@ class MarketGateway:
             at = np.flatnonzero(level.wanted[symbols])
             if len(at):
                 at = at[np.argsort(symbols[at], kind="stable")]
-                cuts = np.flatnonzero(np.diff(symbols[at])) + 1
-                for own in np.split(at, cuts):
-                    self._tell(level, int(symbols[own[0]]), rows[own], ts_ns)
+                found = picked(rows, at)
+                cuts = np.flatnonzero(np.diff(found["symbol"])) + 1
+                for own in np.split(found, cuts):
+                    self._tell(level, int(own["symbol"][0]), own, ts_ns)
         # The last of equal symbols counts. A status may know of later commands already.
         level.last[symbols] = np.maximum(level.last[symbols], rows["seq"])
 
@@ -276,7 +278,7 @@ class MarketGateway:
         topic = level.packed.get(symbol)
         if topic is not None:
             columns = [rows[name].tolist() for name in level.names]
-            body = msgpack.packb(list(zip(*columns, strict=True)))
+            body = ENCODER.encode(list(zip(*columns, strict=True)))
             self._out.send_multipart([topic, head, body], zmq.NOBLOCK)
 
     def _beat(self) -> None:
