@@ -109,6 +109,7 @@ class Gateway:
         self._router = self._context.socket(zmq.ROUTER)
         self._tasks: list[asyncio.Task[None]] = []
         self._again: asyncio.TimerHandle | None = None
+        self._nudging = False
         self.dropped = 0
 
     # ------------------------------------------------------------ life
@@ -179,11 +180,9 @@ class Gateway:
         """What is due. And ZeroMQ's descriptor tells of changes, not of states: look anyway."""
         busy = bool(self._behind or self._waiting)
         self._again = self._loop.call_later(TICK_S if busy else IDLE_S, self._tick)
-        for session in list(self._behind.values()):
-            self._catch_up(session)
         for session in list(self._waiting.values()):
             self._check_current(session)
-        self._turn()
+        self._nudge()
 
     def _attach(self) -> None:
         with suppress(SegmentError):
@@ -280,7 +279,7 @@ class Gateway:
             session.next = hello.after + 1
             self._behind[identity] = session
         self._await_current(session)
-        self._loop.call_soon(self._nudge)
+        self._soon()
 
     def _refusal(self, identity: bytes, key: Key | None, hello: Hello, address: Any) -> str:
         """Why somebody may not come in, or ""."""
@@ -324,7 +323,7 @@ class Gateway:
             commands += self._take(frames)
             if commands > COMMANDS_A_TURN:
                 break
-        self._loop.call_soon(self._turn)
+        self._soon()
 
     def _take(self, frames: list[zmq.Frame]) -> int:
         """One message; returns how many commands it had."""
@@ -426,9 +425,18 @@ class Gateway:
                 del self._farewells[next(iter(self._farewells))]
             self._farewells[identity] = why
 
+    def _soon(self) -> None:
+        """Have `_nudge` called in this turn of the loop, once."""
+        if not self._nudging:
+            self._nudging = True
+            self._loop.call_soon(self._nudge)
+
     def _nudge(self) -> None:
-        """After sending: what came meanwhile no longer shows at the descriptor."""
-        for session in list(self._behind.values()):
+        """One who is behind gets a piece; and after sending, the descriptor hides what came."""
+        self._nudging = False
+        if self._behind:
+            session = self._behind.pop(next(iter(self._behind)))
+            self._behind[session.identity] = session  # the next one's turn comes next
             self._catch_up(session)
         self._turn()
 
@@ -448,7 +456,7 @@ class Gateway:
             own = np.flatnonzero(session.mask[accounts])
             if len(own):
                 self._tell((session,), picked(rows, own), own + first)
-        self._loop.call_soon(self._nudge)
+        self._soon()
 
     def _tell(self, sessions: Iterable[Session], rows: Rows, indices: Rows) -> None:
         """Live reports to who is not behind; who has no room is from now on."""
@@ -488,8 +496,8 @@ class Gateway:
         if session.next >= end:
             del self._behind[session.identity]
             self._check_current(session)
-        else:
-            self._loop.call_soon(self._nudge)
+        if self._behind:
+            self._soon()
 
     # ------------------------------------------------------------ CURRENT
 

