@@ -11,7 +11,11 @@ Never   runs beside what it recovers into; `take` and `verify` only read, in a p
 A snapshot at S is the state just before a CHECKPOINT S + 1: risk decides that one only when
 settlement has caught up, so nothing is between them, and the CHECKPOINT says what the digest of
 all reports must be. It keeps the tables marked `kept` in engine/state.py up to the last row ever
-used; indexes, price tries and queues of proposals are made again.
+used, and what was proposed and not taken yet; indexes and price tries are made again.
+
+What is pending is proposed again in the order in which it was: replay queues proposals as the
+engine did, and each command of the engine's own in the WAL has taken the oldest one. So after a
+kill the engine goes on with the very commands that would have come without it.
 """
 
 from __future__ import annotations
@@ -201,6 +205,51 @@ def refill(r: Risk, setup: Cells) -> None:
     delisting.refill(r, setup)
 
 
+def taken_proposals(rows: np.ndarray[Any, Any]) -> int:
+    """How many COMMAND rows the sequencer made of proposals: the engine's own, but for those that
+    it makes by itself."""
+    others = (Kind.CHECKPOINT, Kind.VENUE_STATE)
+    return int(((rows["request"] == 0) & ~np.isin(rows["kind"], others)).sum())
+
+
+def untaken(arrays: Arrays, taken: int) -> np.ndarray[Any, Any]:
+    """The queue of proposals as a replay has left it, oldest first, without the `taken` oldest."""
+    queue = arrays["proposals"]
+    size = len(queue) - proposals.FIRST
+    put = int(queue[proposals.PUT])
+    at = np.arange(max(taken, put - size), put)
+    return queue[proposals.FIRST + at % size].copy()
+
+
+def propose_again(arrays: Arrays, setup: Cells, taken: int) -> None:
+    """After a replay that began with an empty queue, or with the one of its snapshot: queue all
+    that is marked pending, in the order in which it was proposed.
+
+    taken     proposals that the replayed commands were made of
+
+    The marks in state say what is pending. What has ended since it was proposed, an order or a
+    conditional one, stays in the queue as well: its command comes, and is refused. A queue that is
+    not the marks' otherwise (of a release without this rule) is made of them.
+    """
+    queue = arrays["proposals"]
+    kept = untaken(arrays, taken)
+    refill(risk_of(arrays), setup)
+    marks = queue[proposals.FIRST : proposals.FIRST + int(queue[proposals.PUT])]
+    once = ~np.isin(kept & proposals.KIND_MASK, (proposals.ORDER, proposals.ALGO))
+    if (
+        np.isin(marks, kept).all()
+        and np.isin(kept[once], marks).all()
+        and len(np.unique(kept[once])) == once.sum()
+    ):
+        queue[proposals.PUT] = len(kept)
+        queue[proposals.FIRST : proposals.FIRST + len(kept)] = kept
+
+
+def _queue_section(codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A queue of nothing but `codes`, as the table begins."""
+    return np.concatenate([np.array([0, len(codes)], np.int64), codes])
+
+
 def fresh_arrays(limits: Limits, *, commands: int = 32768, reports: int = 65536) -> Arrays:
     """Private arrays for a replay: one shard, and a ring for any lag a WAL can hold."""
     arrays = allocate_rings(commands=commands, matches=16384, reports=reports)
@@ -310,14 +359,16 @@ def recover(config: Config, arrays: Arrays, segment_records: int = SEGMENT_RECOR
     told = int(arrays["venue"]["reports_count"][0])
     sink = _Overlap(data, manifest, told, segment_records)
     replayer = Replayer(arrays, limits, shards, sink)
+    taken = 0
     if end.seq > snapshot_seq:
         releases = Releases(data)
         for rows in read_commands(data, snapshot_seq, end.seq):
             releases.check(rows)
             replayer.feed(rows)
+            taken += taken_proposals(rows)
     replayer.feed(_NOTHING, end=True)
     sink.finish()
-    refill(risk_of(arrays), replayer.engine.setup)
+    propose_again(arrays, replayer.engine.setup, taken)
     manifest = begin_epoch(data, end)
     v = arrays["venue"][0]
     cursors = arrays["cursors"]
@@ -372,9 +423,11 @@ def take(data: Path, limits: Limits, keep: int = 2) -> Taken:
         restore(arrays, limits, sections, 1)
     replayer = Replayer(arrays, limits)
     releases = Releases(data)
+    taken = 0
     for rows in read_commands(data, first, target):
         releases.check(rows)
         replayer.feed(rows[rows["seq"] < target])
+        taken += taken_proposals(rows[rows["seq"] < target])
         if int(rows["seq"][-1]) == target:
             checkpoint = rows[-1:].view(CHECKPOINT_COMMAND.dtype)[0].copy()
     replayer.feed(_NOTHING, end=True)
@@ -399,7 +452,10 @@ def take(data: Path, limits: Limits, keep: int = 2) -> Taken:
             "state_digest": state_digest(arrays, limits),
             "limits": dict(limits._asdict()),
         },
-        kept_tables(arrays, limits),
+        {
+            **kept_tables(arrays, limits),
+            "proposals": _queue_section(untaken(arrays, taken)),
+        },
     )
     prune_snapshots(data, keep)
     return Taken(path, target - 1, target - 1 - first, time.monotonic() - begun, "")

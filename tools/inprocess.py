@@ -27,7 +27,7 @@ from engine import pipeline
 from engine.book import resting
 from engine.pipeline import Stage
 from engine.proposals import PUT, TAKEN
-from engine.recovery import refill
+from engine.recovery import propose_again, taken_proposals
 from engine.replay import Replayer
 from engine.sequencer import LAST_TS_NS
 from engine.state import (
@@ -35,7 +35,6 @@ from engine.state import (
     Limits,
     Risk,
     allocate,
-    risk_of,
     risk_tables,
     shard_tables,
     shared_book_tables,
@@ -169,9 +168,10 @@ class Venue:
         """Derive the state from a log, as recovery does, and propose again what is pending."""
         keep = lambda _at, rows: self.reports.append(rows.copy())  # noqa: E731
         replayer = Replayer(self.arrays, self.limits, self.shards, keep)
-        replayer.feed(wal_rows(log))
+        rows = wal_rows(log)
+        replayer.feed(rows)
         replayer.feed(wal_rows(()), end=True)
-        refill(risk_of(self.arrays), replayer.engine.setup)
+        propose_again(self.arrays, replayer.engine.setup, taken_proposals(rows))
         told = int(self.arrays["venue"]["reports_count"][0])
         self.cursors = self.arrays["cursors"]
         self.cursors[cursors.JOURNALED] = replayer.seq

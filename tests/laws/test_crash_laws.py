@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.recovery import kept_tables, refill
+from engine.recovery import kept_tables, propose_again, taken_proposals
 from engine.replay import Replayer
 from engine.sequencer import LAST_TS_NS
 from shm.codes import AlgoStatus, ReportKind, RequestStatus
@@ -47,7 +47,7 @@ def born_again(v: Venue, shards: int) -> Venue:
     again.sequencer[LAST_TS_NS] = max(v.now, int(again.venue["ts_ns"]))
     for k, producer in enumerate(PRODUCERS):
         again.numbers[k] = int(again.arrays["producers"]["last_number"][producer.id])
-    refill(again.engine.risk, again.engine.setup)
+    propose_again(again.arrays, again.engine.setup, taken_proposals(rows))
     return again
 
 
