@@ -24,9 +24,10 @@ from engine.checks import (
     symbol_reason,
 )
 from engine.commands import WORDS, Commands
+from engine.liquidation import is_locked
 from engine.positions import leg_row, mode_fits
 from engine.reports import Out
-from engine.setup import ALGOS, CLIENT_BITS
+from engine.setup import ALGOS, ASSETS, CLIENT_BITS
 from engine.state import Risk
 from shm.codes import (
     AlgoStatus,
@@ -177,6 +178,8 @@ def decide_place_algo(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         leg != PositionSide.BOTH and c["flags"] & _REDUCE_ONLY != 0
     ):
         return Reason.POSITION_MODE
+    if is_locked(r, leg_row(r, setup, account, symbol, leg), account * setup[ASSETS] + s["asset"]):
+        return Reason.LIQUIDATING
     reason = _terms_reason(r, cs, at, ticks)
     if reason != Reason.NONE:
         return reason

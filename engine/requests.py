@@ -19,6 +19,7 @@ from typing import Final
 from engine import clients, reports
 from engine.checks import account_reason, has_client_id, state_reason
 from engine.commands import WORDS, Commands
+from engine.liquidation import is_locked
 from engine.reports import Out
 from engine.setup import ASSETS, CLIENT_BITS, REQUESTS
 from engine.state import Risk
@@ -130,6 +131,8 @@ def decide_request(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         and v["requests_used"] == setup[REQUESTS]
     ):
         return Reason.CAPACITY
+    if kind != Kind.REQUEST_ADJUST and is_locked(r, NIL, wallet):
+        return Reason.LIQUIDATING
     client = NIL
     if named:
         if past != NIL:
@@ -214,6 +217,8 @@ def decide_verdict(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
                 return Reason.BAD_AMOUNT
             if amount < 0 and -amount > _free_quanta(r, wallet, account):
                 return Reason.INSUFFICIENT_BALANCE
+        if adjusts and amount < 0 and is_locked(r, NIL, wallet):
+            return Reason.LIQUIDATING
         if q["principal"] == c["principal"]:
             return Reason.SAME_PRINCIPAL
         if adjusts:

@@ -56,7 +56,7 @@ from engine.setup import (
 )
 from engine.state import Risk
 from engine.takeover import decide_takeover
-from shm.arithmetic import muldiv_down, product_exceeds
+from shm.arithmetic import muldiv_down, product_exceeds, wide
 from shm.atomics import load_acquire, store_release
 from shm.codes import (
     Flag,
@@ -104,6 +104,23 @@ _REMAINING: Final = int(Flag.REMAINING)
 _TAKE_NAME: Final = int(Flag.TAKE_NAME)
 _TO_BACK: Final = int(Flag.TO_BACK)
 _UPSERT: Final = int(Flag.UPSERT)
+
+# Bit k: commands of kind k have none of an order's codes (side, type, tif, flags, stp, leg).
+_CODELESS: Final = sum(
+    1 << kind
+    for kind in (
+        *(Kind.CANCEL_ALL, Kind.CANCEL_SYMBOL, Kind.CANCEL_ALGOS, Kind.TICK, Kind.SAMPLE),
+        *(Kind.LEVERAGE, Kind.COUNTDOWN, Kind.MARGIN_TYPE, Kind.POSITION_MODE, Kind.FEE_RATES),
+        *(Kind.DEPOSIT, Kind.WITHDRAW, Kind.ASSET, Kind.ACCOUNT, Kind.SYMBOL, Kind.SYMBOL_STATE),
+        *(Kind.VENUE_STATE, Kind.MARK, Kind.CONTRACT, Kind.BRACKET, Kind.SOURCE),
+        *(Kind.SOURCE_PRICE, Kind.SETTLE_SYMBOL),
+    )
+)
+# Bit k: they have no payload either.
+_BARE: Final = sum(
+    1 << kind for kind in (Kind.CANCEL_ALL, Kind.CANCEL_SYMBOL, Kind.CANCEL_ALGOS, Kind.TICK)
+)
+_CODES: Final = (1 << 48) - 1  # of word 7, behind the kind
 
 KNOWN_FLAGS = 0x7F
 RATE_PPM_MAX = 10 * PPM
@@ -881,6 +898,19 @@ def decide_mark(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
 
 
 @inlined
+def _says_more(cs: Commands, at: int, kind: int) -> bool:
+    """Whether a client's command carries what its kind has no use for, and may get one: codes of an
+    order, or a payload where there is none. What a cancel or amend says of its order isn't read."""
+    if (cs.base[at]["request"] >> PRODUCER_SHIFT) == 0 or kind >= 64:
+        return False
+    if (_CODELESS >> wide(kind)) & 1 and (cs.words[at * WORDS + 7] >> 8) & _CODES != 0:
+        return True
+    return ((_BARE >> wide(kind)) & 1) != 0 and not (
+        zero(cs.words, at, 3, 5) and zero(cs.words, at, 8, 15)
+    )
+
+
+@inlined
 def _take_number(r: Risk, cs: Commands, at: int) -> int:
     """The envelope: a producer's numbers only grow, so that nothing is taken twice."""
     c = cs.base[at]
@@ -927,6 +957,8 @@ def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
         c["risk_note"] = digests.take(r, setup, cs.words, at, c)
         if c["risk_note"] != 0:
             reason = Reason.REPLAYED
+    if reason == Reason.NONE and kind > Kind.REDUCE and _says_more(cs, at, kind):
+        reason = Reason.MALFORMED
     if reason == Reason.NONE:
         if kind == Kind.PLACE:
             reason = decide_place(r, setup, cs, at)

@@ -207,6 +207,13 @@ class Name:
     live: bool = True
 
 
+CODELESS = (
+    *(Kind.CANCEL_ALL, Kind.CANCEL_SYMBOL, Kind.TICK, Kind.LEVERAGE, Kind.MARGIN_TYPE),
+    *(Kind.POSITION_MODE, Kind.FEE_RATES, Kind.DEPOSIT, Kind.WITHDRAW, Kind.ASSET, Kind.ACCOUNT),
+    *(Kind.SYMBOL, Kind.SYMBOL_STATE, Kind.VENUE_STATE, Kind.MARK, Kind.BRACKET),
+)
+
+
 @dataclass
 class Decided:
     """A command on its way from risk to settlement."""
@@ -506,7 +513,17 @@ class Twin:
             Kind.AUDIT: self.note,
             Kind.REFUSED: lambda _d: Reason.FORBIDDEN,
         }
+        if kind in CODELESS and not d.own and self.says_more(d):
+            return Reason.MALFORMED
         return checks[kind](d) if kind in checks else Reason.UNKNOWN_KIND
+
+    def says_more(self, d: Decided) -> bool:
+        """Codes that only orders have; or a payload, where there is none."""
+        names = ["side", "type", "tif", "flags", "stp", "position_side"]
+        if d["kind"] in (Kind.CANCEL_ALL, Kind.CANCEL_SYMBOL, Kind.TICK):
+            names += ["order_id", "price_ticks", "qty_lots", "expire_ns"]
+            names += ["client_id", "order_reserved"]
+        return any(np.any(d.row[name]) for name in names)
 
     def unclean(self, d: Decided) -> bool:
         """Whether line 1 of a command about an order says what it must not."""
