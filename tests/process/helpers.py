@@ -236,15 +236,19 @@ class Witness:
 
     def follow(self, seconds: float) -> None:
         """Take what comes for so long; what came is acknowledged for ever."""
-        assert self._feed is not None
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            rows = self._feed.read(self.count, 4096)
-            if len(rows) == 0:
+            if self.take() == 0:
                 time.sleep(0.001)
-                continue
+
+    def take(self) -> int:
+        """Take what is there, 4,096 reports at most; returns how many."""
+        assert self._feed is not None
+        rows = self._feed.read(self.count, 4096)
+        if len(rows):
             self.batches.append(rows.copy())
             self.count += len(rows)
+        return len(rows)
 
     def reports(self) -> np.ndarray[Any, Any]:
         return np.concatenate(self.batches) if self.batches else np.zeros(0, REPORT.dtype)
