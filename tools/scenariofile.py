@@ -59,6 +59,7 @@ from tools.scenariounits import (
     decimal,
     duration_ns,
     instant_ns,
+    key_of,
     parts,
     perhaps,
     plain,
@@ -83,6 +84,15 @@ SYNONYMS: Final = {
     ("tif", "POST_ONLY"): "GTX",
     ("position_mode", "ONEWAY"): "ONE_WAY",
     ("margin_type", "CROSSED"): "CROSS",
+    ("side", "B"): "BUY",
+    ("side", "S"): "SELL",
+    ("working", "CONTRACT_PRICE"): "LAST",
+    ("working", "LAST_PRICE"): "LAST",
+    ("working", "MARK_PRICE"): "MARK",
+    ("algo_type", "STOP_LIMIT"): "STOP",
+    ("algo_type", "STOP_LOSS"): "STOP_MARKET",
+    ("algo_type", "TAKE_PROFIT_LIMIT"): "TAKE_PROFIT",
+    ("algo_type", "TRAILING_STOP"): "TRAILING_STOP_MARKET",
 }
 SYMBOL_FIELDS: Final = {  # key -> field of SYMBOL_COMMAND
     "leverage": "leverage_default",
@@ -104,6 +114,7 @@ FUNDING_DEFAULTS: Final = {
     "funding_clamp_ppb": 500_000,
     "funding_cap_ppb": 3_000_000,
     "funding_floor_ppb": -3_000_000,
+    "source_clamp_ppm": 10_000,
     "algos_max": 100,
 }
 
@@ -166,11 +177,7 @@ class FileReader:
             return {}
         found: dict[str, Any] = {}
         for key, value in data.items():
-            name = plain(key).lower()
-            if name not in known:
-                same = [k for k in known if k.replace("_", "") == name.replace("_", "")]
-                other = (f"{name}s", name.removesuffix("s"), *same)
-                name = next((k for k in other if k in known), name)
+            name = key_of(key, known)
             if name not in known:
                 self.problem(where, f"no such key: {key}{perhaps(name, list(known))}")
             elif name in found:
@@ -322,7 +329,7 @@ class FileReader:
             if key in given:
                 symbol.parameters[to] = self.value(where, key, given[key], known[key].type, symbol)
         contract = {k: v for k, v in given.items() if k in CONTRACT_FIELDS}
-        if contract and not symbol.contract:
+        if (contract or given.get("sources")) and not symbol.contract:
             symbol.contract = {**FUNDING_DEFAULTS, "funding_first_ns": self.scenario.start_ns}
         for key, value in contract.items():
             kind = known[key].type

@@ -88,7 +88,7 @@ CONTRACT: Final = {
     "funding_cap": Key("rate", "highest rate of one interval", "0.3%"),
     "funding_floor": Key("rate", "lowest rate of one interval", "-0.3%"),
     "mark_band": Key("rate", "the mark stays this near the index; 0: any distance", "0"),
-    "source_clamp": Key("rate", "a source counts at most this far from their median", "0"),
+    "source_clamp": Key("rate", "a source counts at most this far from their median", "1%"),
     "source_stale": Key("duration", "an older source price doesn't count; 0: none is stale", "0"),
     "liquidation_fee": Key("rate", "clearance fee, of liquidated notional", "0"),
     "price_protect": Key("rate", "of conditional orders: how far mark and last may differ", "0"),

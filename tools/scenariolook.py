@@ -44,7 +44,13 @@ from shm.units import PPB, PPM, PRICE_TICKS_MAX
 from tools.inprocess import Venue, name_of
 from tools.scenariokeys import ALGO, EVENTS, ORDER
 from tools.scenariomodel import Asset, Scenario, Symbol
-from tools.scenariounits import clock, shown
+from tools.scenariounits import Word, clock, shown
+
+# Ends that the venue decided: a trader may call such an order cancelled as well as expired.
+_CANCELS = {
+    *("FLIP", "KILL_SWITCH", "SYMBOL_CLOSED", "COUNTDOWN", "LIQUIDATION", "ADL", "DELISTED"),
+    *("REDUCE_ONLY", "POSITION_CLOSED"),
+}
 
 _ISOLATED = 4  # bit of `status` in MARGIN and FUNDING
 
@@ -62,6 +68,13 @@ class Order:
     spent: int = 0  # ticks * lots of its fills
     fees: int = 0
     trigger: int = 0
+
+
+def ended(status: str, reason: str) -> str:
+    """A status under both its names, if it has two."""
+    if reason not in _CANCELS or status not in ("CANCELED", "EXPIRED"):
+        return status
+    return Word.of(status, "EXPIRED" if status == "CANCELED" else "CANCELED")
 
 
 class Eye:
@@ -286,7 +299,7 @@ class Eye:
         average = Fraction(order.spent, order.filled) if order.filled else None
         total = claim["qty_lots"] if claim else order.open + order.filled
         return {
-            "status": order.status,
+            "status": ended(order.status, order.reason),
             "reason": order.reason,
             "qty": self.qty(n, total),
             "open": self.qty(n, live["open_lots"]),
@@ -309,7 +322,7 @@ class Eye:
         if len(at):
             trigger = int(rows[at[0]]["trigger_ticks"])
         return {
-            "status": algo.status,
+            "status": ended(algo.status, algo.reason),
             "reason": algo.reason,
             "trigger": self.price(algo.symbol, trigger) if trigger else None,
         }
@@ -429,7 +442,7 @@ class Eye:
             return None
         return {
             "order": self.label(r["order_id"]),
-            "status": r["status"],
+            "status": ended(r["status"], r["reason"]),
             "reason": r["reason"],
             "open": self.qty(r["symbol"], r["open_lots"]),
         }
@@ -439,7 +452,8 @@ class Eye:
         if status in ("NEW", "REFUSED"):
             return None
         reason = name_of(Reason, r["reason"])
-        return {"order": self.algo_label(r["algo_id"]), "status": status, "reason": reason}
+        order = self.algo_label(r["algo_id"])
+        return {"order": order, "status": ended(status, reason), "reason": reason}
 
     def _scope(self, r: dict[str, Any]) -> Asset:
         return self.assets[r["scope"] & 0xFFFF]

@@ -25,7 +25,7 @@ from shm.cursors import SETTLED
 from shm.units import PRODUCER_SHIFT, SYSTEM_ACCOUNTS
 from tools.inprocess import CLOCK, DESK, EPOCH_NS, PRODUCERS, Venue, replayed
 from tools.laws import check_laws, check_reports
-from tools.scenariolook import Eye
+from tools.scenariolook import Eye, ended
 from tools.scenariomodel import Check, Command, Expect, Rows, Scenario, Step
 from tools.scenariounits import SECOND_NS, Want, shown
 
@@ -366,7 +366,7 @@ class Run:
             known = self.eye.orders.get(self.eye.ids.get(label, 0))
         if known is None:
             return "ACCEPTED", "NONE"
-        return known.status, known.reason
+        return ended(known.status, known.reason), known.reason
 
     def look(self, step: Step, expect: Expect, reports: list[dict[str, Any]]) -> None:
         """Compare events and state with what is expected."""

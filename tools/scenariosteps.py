@@ -26,6 +26,7 @@ from tools.scenariomodel import (
 from tools.scenariounits import (
     Want,
     duration_ns,
+    key_of,
     perhaps,
     plain,
     quoted,
@@ -59,7 +60,7 @@ class StepReader:
         if not isinstance(row, dict):
             self.file.problem(self.where, f"{quoted(row)} stands where a step must be")
             return step
-        names = {plain(key).lower(): key for key in row}
+        names = {key_of(key, keys.VERBS): key for key in row}
         verbs = [name for name in names if name in keys.VERBS]
         if len(verbs) > 1:
             # `cancel` and `sample` are verbs, and keys of others.
@@ -481,7 +482,7 @@ class ExpectReader:
             return expect
         known = [*keys.ANSWER, *keys.EVENTS, *keys.STATE, *keys.ROWS, *keys.PURSES]
         for name, value in data.items():
-            key = _spelled(name, known)
+            key = key_of(name, known)
             if key in keys.ANSWER:
                 want = self.want(key, key, keys.ANSWER[key], value)
                 if want:
@@ -638,7 +639,7 @@ class ExpectReader:
         if not isinstance(value, dict):
             value = {keys.STATE[table][2]: value} if table in keys.STATE else {}
         for name, own in value.items():
-            field = _spelled(name, list(known))
+            field = key_of(name, known)
             if field not in known:
                 hint = perhaps(plain(name).lower(), list(known))
                 self.problem(f"{what} has no {name}{hint}")
@@ -667,7 +668,7 @@ class ExpectReader:
                 continue
             wants: dict[str, Want] = {}
             for name, own in row.items():
-                field = _spelled(name, list(known))
+                field = key_of(name, known)
                 if field not in known:
                     hint = perhaps(plain(name).lower(), list(known))
                     self.problem(f"{what}[{k}] has no {name}{hint}")
@@ -715,10 +716,3 @@ class ExpectReader:
         if isinstance(value, str) and value.lower() == "none":
             return Want("none", "none")
         raise ValueError(f"none or one of {', '.join(known)}{perhaps(str(value), list(known))}")
-
-
-def _spelled(name: str, known: list[str]) -> str:
-    """A key as it is usually spelled: any case, with or without the plural's s."""
-    own = plain(name).lower()
-    same = [k for k in known if k.replace("_", "") == own.replace("_", "")]
-    return next((k for k in (own, f"{own}s", own.removesuffix("s"), *same) if k in known), own)

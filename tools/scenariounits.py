@@ -10,6 +10,7 @@ Every function raises ValueError with what it wants; the caller adds where.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation, localcontext
 from difflib import get_close_matches
@@ -27,26 +28,64 @@ _SPANS: Final = {
     "d": 86_400 * SECOND_NS,
 }
 _DIGITS: Final = 60  # no number of a scenario needs more
-_MEANT: Final = {  # other words for keys
+# Other words for keys, without underscores; each is taken where the key is one and it isn't.
+ALSO: Final = {
     **dict.fromkeys(("quantity", "size", "lots", "amount"), "qty"),
-    **dict.fromkeys(("user", "trader", "who", "owner"), "account"),
-    **dict.fromkeys(("time_in_force", "timeinforce"), "tif"),
-    **dict.fromkeys(("entry_price", "average_price", "avg_price"), "entry"),
-    **dict.fromkeys(("pnl", "upnl", "unrealized"), "unrealised"),
-    **dict.fromkeys(("realized",), "realised"),
-    **dict.fromkeys(("stop_price", "trigger_price"), "trigger"),
-    **dict.fromkeys(("initial_margin", "im"), "initial"),
-    **dict.fromkeys(("maintenance_margin", "mm", "mmr"), "maintenance"),
-    **dict.fromkeys(("margin_ratio",), "ratio"),
-    **dict.fromkeys(("cash", "total"), "wallet"),
-    **dict.fromkeys(("close_lots", "close"), "close_claim"),
-    **dict.fromkeys(("open_lots",), "open_claim"),
-    **dict.fromkeys(("holds",), "hold"),
-    **dict.fromkeys(("error", "code", "reject"), "reason"),
+    **dict.fromkeys(("user", "trader", "owner"), "account"),
+    **dict.fromkeys(("timeinforce",), "tif"),
+    **dict.fromkeys(("selftradepreventionmode", "selftradeprevention"), "stp"),
+    **dict.fromkeys(("limitprice",), "price"),
+    **dict.fromkeys(("clientorderid", "newclientorderid"), "client_id"),
+    **dict.fromkeys(("stopprice", "triggerprice"), "trigger"),
+    **dict.fromkeys(("activationprice", "activateprice"), "activate"),
+    **dict.fromkeys(("callbackrate",), "callback"),
+    **dict.fromkeys(("workingtype",), "working"),
+    **dict.fromkeys(("ticksize",), "tick"),
+    **dict.fromkeys(("stepsize", "lotsize", "step"), "lot"),
+    **dict.fromkeys(("markprice",), "mark"),
+    **dict.fromkeys(("indexprice",), "index"),
+    **dict.fromkeys(("lastprice",), "last"),
+    **dict.fromkeys(("marginmode",), "margin_type"),
+    **dict.fromkeys(("maintenancerate", "maintenancemarginrate", "mmr"), "maintenance"),
+    **dict.fromkeys(("maxleverage",), "leverage_max"),
+    **dict.fromkeys(("minqty",), "qty_min"),
+    **dict.fromkeys(("maxqty",), "qty_max"),
+    **dict.fromkeys(("minprice",), "price_min"),
+    **dict.fromkeys(("maxprice",), "price_max"),
+    **dict.fromkeys(("minnotional",), "notional_min"),
+    **dict.fromkeys(("makerfeerate", "maker"), "maker_fee"),
+    **dict.fromkeys(("takerfeerate", "taker"), "taker_fee"),
+    **dict.fromkeys(("fundinginterval",), "funding_interval"),
+    **dict.fromkeys(("insurance", "insurancefund"), "fund"),
+    **dict.fromkeys(("entryprice", "averageprice", "avgprice"), "entry"),
+    **dict.fromkeys(("breakevenprice",), "break_even"),
+    **dict.fromkeys(("pnl", "upnl", "unrealized", "unrealizedpnl", "unrealisedpnl"), "unrealised"),
+    **dict.fromkeys(("realized", "realizedpnl", "realisedpnl"), "realised"),
+    **dict.fromkeys(("initialmargin",), "initial"),
+    **dict.fromkeys(("maintenancemargin", "maintmargin"), "maintenance"),
+    **dict.fromkeys(("marginratio",), "ratio"),
+    **dict.fromkeys(("walletbalance",), "wallet"),
+    **dict.fromkeys(("availablebalance",), "available"),
+    **dict.fromkeys(("marginbalance",), "equity"),
+    **dict.fromkeys(("isolatedwallet", "isolatedmargin"), "isolated"),
+    **dict.fromkeys(("closelots",), "close_claim"),
+    **dict.fromkeys(("openlots",), "open_claim"),
+    **dict.fromkeys(("remaining",), "open"),
+    **dict.fromkeys(("executedqty", "filledqty"), "filled"),
+    **dict.fromkeys(("origqty",), "qty"),
+    **dict.fromkeys(("rejectreason",), "reason"),
     **dict.fromkeys(("trades",), "fills"),
     **dict.fromkeys(("orderbook", "depth"), "book"),
+    **dict.fromkeys(("insurancefundbalance",), "fund"),
+}
+_MEANT: Final = {  # words that may have been meant so: for messages
+    **dict.fromkeys(("who",), "account"),
+    **dict.fromkeys(("im",), "initial"),
+    **dict.fromkeys(("mm",), "maintenance"),
+    **dict.fromkeys(("cash", "total"), "wallet"),
+    **dict.fromkeys(("close",), "close_claim"),
+    **dict.fromkeys(("error", "code", "reject"), "reason"),
     **dict.fromkeys(("wallet", "margin", "margins"), "balance"),
-    **dict.fromkeys(("insurance", "insurance_fund"), "fund"),
     **dict.fromkeys(("order", "buy", "sell"), "place"),
     **dict.fromkeys(("advance", "sleep", "time"), "wait"),
     **dict.fromkeys(("price",), "mark"),
@@ -185,10 +224,12 @@ class Want(NamedTuple):
             return any(want.met(got) for want in self.low)
         if self.op == "none" or got is None:
             return self.op == "none" and got is None
+        if self.low == getattr(got, "also", None):
+            return self.op == "="
         if self.op == "!=":
             return bool(got != self.low)
         if self.op == "~":
-            return bool(abs(got - self.low) < self.high)
+            return bool(abs(got - self.low) <= self.high)
         if self.op == "..":
             return bool(self.low <= got <= self.high)
         if self.op == "<":
@@ -229,13 +270,25 @@ def want_number(value: Any, share: bool = False) -> Want:
     return Want(text, op, Fraction(exact))
 
 
+class Word(str):
+    """A name that goes by another one too."""
+
+    also = ""
+
+    @classmethod
+    def of(cls, name: str, also: str) -> Word:
+        word = cls(name)
+        word.also = also
+        return word
+
+
 def want_name(value: Any, names: list[str]) -> Want:
     """One of some names, in any case; a list: any of them; "!NAME": another."""
     if isinstance(value, list):
         return _any_of(value, lambda v: want_name(v, names))
     if not isinstance(value, str):
         raise ValueError(f"one of {', '.join(names)}")
-    text = plain(value)
+    text = plain(value).replace("CANCELLED", "CANCELED")
     if text == "NONE" and "NONE" not in names:
         return Want("none", "none")
     op = "="
@@ -266,6 +319,16 @@ def _any_of(values: list[Any], read: Any) -> Want:
     if not wants:
         raise ValueError("at least one value in the list")
     return Want(" or ".join(w.text for w in wants), "any", wants)
+
+
+def key_of(name: str, known: Collection[str]) -> str:
+    """A key as it is usually spelled, from any case, with or without underscores and the plural's
+    s, or another word for it; as it is where it is none."""
+    own = plain(name).lower()
+    flat = own.replace("_", "")
+    same = [k for k in known if k.replace("_", "") == flat]
+    tried = (own, f"{own}s", own.removesuffix("s"), *same, ALSO.get(flat, ""))
+    return next((k for k in tried if k in known), own)
 
 
 def plain(text: str) -> str:
