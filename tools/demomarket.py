@@ -14,7 +14,7 @@ import numpy as np
 
 from shm.codes import Kind, MarginType, State
 from shm.kinds import command
-from shm.units import INSURANCE_ACCOUNT, SYSTEM_ACCOUNTS
+from shm.units import INSURANCE_ACCOUNT, RATE_PPB_MAX, SYSTEM_ACCOUNTS
 
 Rows = np.ndarray[Any, Any]
 
@@ -28,6 +28,8 @@ FUNDS: Final = 1_000_000 * 10**USDT_SCALE  # of a taker; a maker has ten times a
 STAKE: Final = 500 * 10**USDT_SCALE  # what a gambler is given for every bet
 FUND: Final = 250_000 * 10**USDT_SCALE  # of the insurance fund
 FUNDING_NS: Final = 60_000_000_000
+INTEREST_PPB: Final = 100_000  # of one interval: what elsewhere is paid in eight hours
+EIGHT_HOURS_NS: Final = 28_800_000_000_000
 # ledger.chart: the top byte of a deposit's source says where its money lies; 3 is the faucet.
 FAUCET: Final = 3 << 56
 BRACKETS: Final = (  # notional up to, maintenance, leverage
@@ -116,13 +118,15 @@ def _symbol(symbol: int, contract: Contract, funding_ns: int) -> Iterator[Rows]:
         tick_quanta=contract.tick_quanta,
         lines=3,
     )
+    # The engine takes a rate of eight hours, and pays the interval's share of it.
+    interest_ppb = min(INTEREST_PPB * EIGHT_HOURS_NS // funding_ns, RATE_PPB_MAX)
     yield command(
         Kind.CONTRACT,
         symbol=symbol,
         funding_interval_ns=funding_ns,
         impact_quanta=10_000 * 10**USDT_SCALE,
-        interest_ppb=100_000,
-        funding_clamp_ppb=100_000,
+        interest_ppb=interest_ppb,
+        funding_clamp_ppb=interest_ppb,
         funding_cap_ppb=500_000,
         funding_floor_ppb=-500_000,
         mark_band_ppm=50_000,
