@@ -6,6 +6,7 @@ A maker keeps the book alive meanwhile. The whole drive is behind --long; the sn
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -35,21 +36,28 @@ def environment(name: str) -> Path:
     version = CLIENTS[name][0]
     folder = CACHE / f"{name}-{version}-{sys.version_info[0]}.{sys.version_info[1]}"
     python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        venv.create(folder, with_pip=True, clear=True)
-        try:
-            done = subprocess.run(
-                [python, "-m", "pip", "install", "-q", f"{name}=={version}"],
-                capture_output=True,
-                text=True,
-                timeout=INSTALL_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            pytest.skip(f"{name}: pip took more than {INSTALL_SECONDS} s")
-        if done.returncode:
-            pytest.skip(f"{name}: pip can't install it: {done.stderr.strip()[-300:]}")
-        (folder / "ready").touch()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once take turns
+        if not (folder / "ready").exists():
+            venv.create(folder, with_pip=True, clear=True)
+            _install(python, name, version)
+            (folder / "ready").touch()
     return python
+
+
+def _install(python: Path, name: str, version: str) -> None:
+    try:
+        done = subprocess.run(
+            [python, "-m", "pip", "install", "-q", f"{name}=={version}"],
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"{name}: pip took more than {INSTALL_SECONDS} s")
+    if done.returncode:
+        pytest.skip(f"{name}: pip can't install it: {done.stderr.strip()[-300:]}")
 
 
 class Maker(threading.Thread):
