@@ -8,14 +8,16 @@ Writes  COMMAND rows without numbers of a producer.
 Never   hears an answer, a clock or another turn: whoever asks for turn k gets the same commands, so
         that a demo with the same seed, rate and path sends the same, whatever became of it before.
 
-    makers     quote both sides of every book, LEVELS deep, around the index; every quote has its
-               turn after every other, lives LIVES of them, and is amended in between
-    takers     trade at once, more often with the last move than against it
+    makers     quote both sides of every book, LEVELS deep, around the index: one maker in one
+               symbol after the other, all his quotes at a time, cancelled and placed anew
+    takers     trade at once, more often with the last move than against it, and leave an order
+               each, further away, which is placed, amended LIVES - 1 times, and cancelled
     gamblers   get STAKE, bet it isolated at the highest leverage, and close BET_TURNS later what
                hasn't been liquidated by then
 
-A quote is known by its client id alone, the place and the number of its life. One that was filled
-stays away until its next life: the amends and the cancel before that find nothing, and are refused.
+What a taker leaves is known by its client id alone, the taker and the number of its life. One that
+was filled stays away until its next life: until then amends and cancel are refused. Makers' quotes
+have no names: a venue remembers names for a while, and has room for so many.
 """
 
 from __future__ import annotations
@@ -49,22 +51,15 @@ TURNS_A_SECOND: Final = 20
 TURN_NS: Final = 1_000_000_000 // TURNS_A_SECOND
 TURNS_A_POINT: Final = POINT_NS // TURN_NS
 LEVELS: Final = 4  # of one maker in one symbol and on one side
-LIVES: Final = 6  # a quote is placed, amended so often less one, cancelled
-EVERY: Final = 10  # of so many commands one is a taker's
+QUOTES: Final = tuple((level, side) for level in range(LEVELS) for side in (Side.BUY, Side.SELL))
+LIVES: Final = 6  # an order that a taker leaves is placed, amended so often less one, cancelled
+EVERY: Final = 10  # of so many commands two are takers': one trades, one is left
 STEP_PPM: Final = 250  # between two levels
+LEFT_PPM: Final = 3_000  # how far away an order that is left may be
 TREND_POINTS: Final = 40  # takers look so far back
-BET_TURNS: Final = 90 * TURNS_A_SECOND
+BET_TURNS: Final = 60 * TURNS_A_SECOND
 BET_QUANTA: Final = 20_000 * 10**USDT_SCALE  # notional
 TOP_UP_TURNS: Final = 3600 * TURNS_A_SECOND
-
-
-class Place(NamedTuple):
-    """Where a maker has an order."""
-
-    account: int
-    symbol: int
-    side: int
-    level: int
 
 
 class Order(NamedTuple):
@@ -94,13 +89,7 @@ class Flow:
         """
         self.seed, self.rate, self.tell = seed, rate, tell
         self.paths = [ticks.tolist() for ticks in paths]
-        self.places = [
-            Place(account, symbol, side, level)
-            for level in range(LEVELS)
-            for account in makers()
-            for side in (Side.BUY, Side.SELL)
-            for symbol in range(len(CONTRACTS))
-        ]
+        self.pairs = [(maker, symbol) for maker in makers() for symbol in range(len(CONTRACTS))]
 
     def index(self, symbol: int, turn: int, back: int = 0) -> int:
         """Index price in ticks at a turn, or `back` points before it."""
@@ -114,50 +103,40 @@ class Flow:
         orders = list(self._bets(turn))
         first = self.rate * turn // TURNS_A_SECOND
         for number in range(first, self.rate * (turn + 1) // TURNS_A_SECOND):
-            if number % EVERY == 0:
+            round_, place = divmod(number, EVERY)
+            if place == 0:
                 orders.append(self._take(turn, dice))
+            elif place == 1:
+                orders += self._leave(turn, round_, dice)
             else:
-                orders += self._quote(turn, number - number // EVERY - 1, dice)
+                orders.append(self._quote(turn, round_ * (EVERY - 2) + place - 2, dice))
         return np.concatenate([*self._by_the_clock(turn), rows_of(orders)])
 
     # ------------------------------------------------------------ makers
 
-    def _quote(self, turn: int, number: int, dice: random.Random) -> Iterator[Order]:
-        """A maker looks after one quote; `number` counts these from 0."""
-        at = number % len(self.places)
-        place = self.places[at]
-        life, age = divmod(number // len(self.places) + at, LIVES)  # not all born at once
-        name = f"q{at}.{life}"
-        price = self._quote_price(place, turn, dice)
-        if age > 0:
-            yield Order(
-                Kind.AMEND,
-                place.account,
-                place.symbol,
-                price_ticks=price,
-                flags=Flag.KEEP_QTY,
-                name=name,
-            )
-            return
-        if life > 0:
-            yield Order(Kind.CANCEL, place.account, place.symbol, name=f"q{at}.{life - 1}")
-        yield Order(
+    def _quote(self, turn: int, number: int, dice: random.Random) -> Order:
+        """A maker cancels his quotes in one symbol, or places the next; `number` counts from 0."""
+        visit, step = divmod(number, 1 + len(QUOTES))
+        maker, symbol = self.pairs[visit % len(self.pairs)]
+        if step == 0:
+            return Order(Kind.CANCEL_ALL, maker, symbol)
+        level, side = QUOTES[step - 1]
+        return Order(
             Kind.PLACE,
-            place.account,
-            place.symbol,
-            side=place.side,
-            tif=Tif.GTX if place.level == 0 else Tif.GTC,
+            maker,
+            symbol,
+            side=side,
+            tif=Tif.GTX if level == 0 else Tif.GTC,
             stp=Stp.EXPIRE_TAKER,
-            price_ticks=price,
-            qty_lots=dice.randint(1, CONTRACTS[place.symbol].lots * 2 * (place.level + 1)),
-            name=name,
+            price_ticks=self._beside(symbol, side, turn, STEP_PPM * (level + dice.random())),
+            qty_lots=dice.randint(1, CONTRACTS[symbol].lots * 2 * (level + 1)),
         )
 
-    def _quote_price(self, place: Place, turn: int, dice: random.Random) -> int:
-        """Near the index, on its own side; outer levels further away."""
-        index = self.index(place.symbol, turn)
-        away = max(1, int(index * STEP_PPM * (place.level + dice.random()) / 1e6))
-        return max(index - away if place.side == Side.BUY else index + away, 1)
+    def _beside(self, symbol: int, side: int, turn: int, away_ppm: float) -> int:
+        """A price on its own side of the index."""
+        index = self.index(symbol, turn)
+        away = max(1, int(index * away_ppm / 1e6))
+        return max(index - away, 1) if side == Side.BUY else index + away
 
     # ------------------------------------------------------------ takers and gamblers
 
@@ -178,6 +157,32 @@ class Flow:
             stp=Stp.EXPIRE_TAKER,
             price_ticks=0 if market else max(int(index * reach), 1),
             qty_lots=dice.randint(1, CONTRACTS[symbol].lots),
+        )
+
+    def _leave(self, turn: int, number: int, dice: random.Random) -> Iterator[Order]:
+        """A taker looks after the order that is left; `number` counts from 0."""
+        at = number % len(takers())
+        account, symbol = takers()[at], at % len(CONTRACTS)
+        life, age = divmod(number // len(takers()) + at, LIVES)  # not all born at once
+        side = Side.BUY if (at // len(CONTRACTS) + life) % 2 else Side.SELL
+        price = self._beside(symbol, side, turn, LEFT_PPM * (0.5 + 0.5 * dice.random()))
+        name = f"left-{life}"
+        if age > 0:
+            yield Order(
+                Kind.AMEND, account, symbol, price_ticks=price, flags=Flag.KEEP_QTY, name=name
+            )
+            return
+        if life > 0:
+            yield Order(Kind.CANCEL, account, symbol, name=f"left-{life - 1}")
+        yield Order(
+            Kind.PLACE,
+            account,
+            symbol,
+            side=side,
+            stp=Stp.EXPIRE_TAKER,
+            price_ticks=price,
+            qty_lots=dice.randint(1, CONTRACTS[symbol].lots),
+            name=name,
         )
 
     def _bets(self, turn: int) -> Iterator[Order]:

@@ -44,7 +44,9 @@ FOLLOWERS: Final = ("accounts", "marketdata", "history", "ledger")
 FIRST_START_SECONDS: Final = 1800.0  # kernels are compiled, on a slow host
 READY_SECONDS: Final = 300.0
 MARKET_SECONDS: Final = 120.0
-ENGINE_GRACE_S: Final = 45.0
+ENGINE_GRACE_S: Final = 60.0
+GRACE_S: Final = 30.0
+EXIT_FORCED: Final = 130
 LINE_SECONDS: Final = 10.0  # between two lines where there is no terminal
 NOTES: Final = 4  # lines about what was started again, below the screen
 
@@ -223,7 +225,7 @@ class Venue:
 
     def spawn(self, *parts: str) -> None:
         for part in parts:
-            grace_s = ENGINE_GRACE_S if part == ENGINE else 10.0
+            grace_s = ENGINE_GRACE_S if part == ENGINE else GRACE_S
             self.children.start(part, *arguments_of(part, self.data), grace_s=grace_s)
 
     def start(self) -> bool:
@@ -321,18 +323,14 @@ class Venue:
         played_ns = time.time_ns() - self.plan.began_ns
         demoplan.write_plan(self.data, msgspec.structs.replace(self.plan, played_ns=played_ns))
 
-    def stop(self) -> bool:
-        """End all of it in order; whether nobody had to be killed."""
+    def stop(self) -> list[str]:
+        """End all of it in order; who had to be killed."""
         self.say("stopping: finishing what was taken (Ctrl-C again ends at once)")
-        killed = []
-        for parts in (
-            ("traffic", "http", "zmq", "market", "admin", "reconcile"),
-            ("clock",),
-            (ENGINE,),
-            FOLLOWERS,
-        ):
+        killed: list[str] = []
+        doors = ("traffic", "http", "zmq", "market", "admin", "reconcile")
+        for parts in (doors, ("clock",), (ENGINE,), FOLLOWERS):
             killed += self.children.stop(parts, self.signals.insisted)
-        return not killed
+        return killed
 
     def clean(self) -> None:
         """Whatever happened: no child, no segment, no socket stays."""
@@ -401,14 +399,14 @@ def run(config: Config, data: Path, asked: Asked, *, seconds: float | None = Non
     with demoplan.locked(data), heard(signals):
         config, plan = prepare(config, data, asked)
         venue = Venue(config, plan, data, signals)
-        well = False
+        killed: list[str] = []
         try:
             if venue.start():
                 venue.save()
                 venue.introduce()
                 venue.spawn("market", "reconcile")  # nobody's first order waits for these
                 venue.watch(None if seconds is None else time.monotonic() + seconds)
-            well = venue.stop()
+            killed = venue.stop()
             venue.save()
         except ChildError as error:
             print(f"Error: {error}", file=sys.stderr)
@@ -416,7 +414,8 @@ def run(config: Config, data: Path, asked: Asked, *, seconds: float | None = Non
             return 1
         finally:
             venue.clean()
-    venue.say(
-        "stopped: nothing left behind; the next start goes on here" if well else "ended at once"
-    )
-    return 0 if well else 130
+    if killed:
+        venue.say(f"ended, but killed: {', '.join(killed)}. The next start recovers all the same")
+        return EXIT_FORCED if signals.insisted() else 1
+    venue.say("stopped: nothing left behind; the next start goes on here")
+    return 0

@@ -14,13 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 from engine.sources import read_klines
-from shm.codes import Flag, Kind, Tif, Type
+from shm.codes import Flag, Kind
 from shm.config import Config, load
-from shm.kinds import text_words
 from shm.records import TRANSFER_COMMAND
 from tools import demopath, demoplan, demovenue, snippets
 from tools.cli import main
-from tools.demoflow import BET_TURNS, LIVES, TURNS_A_SECOND, Flow
+from tools.demoflow import BET_TURNS, LEVELS, LIVES, TURNS_A_SECOND, Flow
 from tools.demomarket import ACCOUNTS, CONTRACTS, declarations, gamblers, makers, takers
 from tools.demoplan import DemoError, Plan
 from tools.demovenue import Asked
@@ -44,48 +43,48 @@ def test_a_turn_is_a_function_of_seed_and_number() -> None:
 def test_the_rate_is_kept(rate: int) -> None:
     flow = Flow(1, rate, PATHS)
     rows = np.concatenate([flow.turn(k) for k in range(1000, 1000 + 5 * TURNS_A_SECOND)])
-    renewed = rows["kind"] == Kind.CANCEL  # a cancel and a place are one quote's turn
+    renewed = rows["kind"] == Kind.CANCEL  # a cancel and a place are one turn of what is left
     by_clock = np.isin(rows["account"], gamblers())
     assert (~renewed & ~by_clock).sum() == 5 * rate
 
 
-def test_a_quote_is_placed_amended_and_cancelled_under_its_name() -> None:
+def test_what_is_left_is_placed_amended_and_cancelled_under_its_name() -> None:
     flow = Flow(1, 4000, PATHS)
-    alive: dict[bytes, bytes] = {}  # place -> the name of its life
-    seen: Counter[bytes] = Counter()
-    places = {text_words(f"q{at}", 5).tobytes().rstrip(b"\0") for at in range(len(flow.places))}
-    for turn in range(20):
+    alive: dict[int, bytes] = {}  # taker -> the name of what is left
+    seen: Counter[tuple[int, bytes]] = Counter()
+    for turn in range(40):
         for row in flow.turn(turn):
-            name = row["client_id"].tobytes().rstrip(b"\0")
-            place = name.partition(b".")[0]
-            if place not in places:
+            name, who = row["client_id"].tobytes().rstrip(b"\0"), int(row["account"])
+            if not name.startswith(b"left-"):
                 continue
             if row["kind"] == Kind.PLACE:
-                assert place not in alive, "two of one place at a time"
-                alive[place] = name
-                assert seen[name] == 0
-            elif place in alive:
-                assert alive[place] == name
+                assert who not in alive and seen[who, name] == 0
+                alive[who] = name
+            elif who in alive:
+                assert alive[who] == name
                 if row["kind"] == Kind.CANCEL:
-                    assert seen[name] == LIVES, "placed, and amended in every turn between"
-                    del alive[place]
+                    assert seen[who, name] == LIVES, "placed, and amended in every turn between"
+                    del alive[who]
                     continue
-            seen[name] += 1
-    assert len(alive) == len(places)
+            seen[who, name] += 1
+    assert set(alive) == set(takers())
 
 
-def test_quotes_lie_on_their_side_of_the_index() -> None:
+def test_makers_quote_every_book_anew_on_their_side_of_the_index() -> None:
     flow = Flow(3, 2000, PATHS)
-    rows = np.concatenate([flow.turn(k) for k in range(40)])
-    quotes = rows[
-        (rows["kind"] == Kind.PLACE) & (rows["type"] == Type.LIMIT) & (rows["tif"] != Tif.IOC)
-    ]
-    for symbol, contract in enumerate(CONTRACTS):
-        own = quotes[quotes["symbol"] == symbol]
-        assert len(own) and set(own["account"].tolist()) == set(makers())
-        bids, asks = own[own["side"] == 0], own[own["side"] == 1]
-        assert (bids["price_ticks"] < contract.price_ticks).all()
-        assert (asks["price_ticks"] > contract.price_ticks).all()
+    rows = np.concatenate([flow.turn(k) for k in range(20)])
+    quoting = rows[np.isin(rows["account"], makers())]
+    visits = np.split(quoting, np.flatnonzero(quoting["kind"] == Kind.CANCEL_ALL))[1:-1]
+    assert len({(int(v["account"][0]), int(v["symbol"][0])) for v in visits}) == 6 * len(CONTRACTS)
+    for visit in visits:
+        assert len(set(visit["account"])) == 1 and len(set(visit["symbol"])) == 1
+        assert visit["kind"].tolist() == [Kind.CANCEL_ALL] + [Kind.PLACE] * 2 * LEVELS
+        index = CONTRACTS[visit["symbol"][0]].price_ticks
+        bids, asks = (visit[1:][visit[1:]["side"] == side]["price_ticks"] for side in (0, 1))
+        assert len(bids) == len(asks) == LEVELS
+        assert (np.diff(bids.astype(int)) < 0).all() and (np.diff(asks.astype(int)) > 0).all()
+        assert bids[0] < index < asks[0]
+    assert not rows["client_id"][rows["kind"] == Kind.CANCEL_ALL].any(), "no names are used up"
 
 
 def test_a_gambler_is_given_a_stake_bets_and_closes() -> None:
