@@ -38,7 +38,15 @@ RECORDINGS: Final = "klines/btc-perp_1m_*.csv.gz"
 # Everything that Perpcore's processes write into a data directory, as patterns.
 OURS: Final = (
     *("demo", "wal", "reports", "snapshots", "followers", "ledger", "lock", "manifest", "durable"),
-    *("limits.json", "breaks.*", "users.db*", "master.key", "curve.key", "history.db*"),
+    *(
+        "limits.json",
+        "breaks.*",
+        "users.db*",
+        "master.key",
+        "curve.key",
+        "history.db*",
+        "classic.db*",
+    ),
     *("gateways.limits", "sessions.*", "*.sock", "*.sock.ask", "clock.*", "engine.log", "*.tmp"),
 )
 

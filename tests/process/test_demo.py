@@ -207,6 +207,7 @@ def balance(demo: Demo) -> float:
     return float(next(row for row in found if row["asset"] == "USDT")["balance"])
 
 
+@pytest.mark.timeout(1800)  # half a minute, where there is a core
 def test_a_venue_in_one_command(demo: Demo) -> None:
     demo.start()
     demo.until_up()
