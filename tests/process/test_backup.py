@@ -38,9 +38,7 @@ def state_after(data: Path, seq: int, folder: Path) -> int:
 @pytest.fixture
 def traded(venues: Venues) -> Iterator[Path]:
     """The data directory of a venue that is trading, with a store beside the engine's files."""
-    venue = venues(
-        "--demo-rate", "3000", "--topology", "fused", "--set", "wal.segment_bytes=4194304"
-    )
+    venue = venues("--traffic", "3000", "--topology", "fused", "--set", "wal.segment_bytes=4194304")
     venue.start()
     venue.until_running()
     with sqlite3.connect(venue.data / "users.sqlite") as store:

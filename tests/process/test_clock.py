@@ -73,7 +73,7 @@ def test_the_clock_keeps_time_whoever_is_killed(make: Any, long_run: bool) -> No
     print(f"seed {seed}")
     dice = random.Random(seed)
     venue = make(
-        *("--clock", "--topology", "fused", "--demo-rate", "2000"),
+        *("--clock", "--topology", "fused", "--traffic", "2000"),
         restarts_max=1000,
         checkpoint_every=1024,
         clock__sample_ms=200,
@@ -149,7 +149,7 @@ def test_kill_in_the_middle_of_funding(make: Any, kill: int) -> None:
     print(f"seed {seed}, run {kill}")
     dice = random.Random(seed)
     venue = make(
-        *("--clock", "--topology", dice.choice(("fused", "split")), "--demo-rate", "2000"),
+        *("--clock", "--topology", dice.choice(("fused", "split")), "--traffic", "2000"),
         restarts_max=1000,
         checkpoint_every=1024,
         clock__tick_ms=20,
@@ -212,7 +212,7 @@ def roles(view: Any) -> set[str]:
 def test_a_clock_of_its_own_takes_prices_from_outside(make: Any, tmp_path: Path) -> None:
     """`perpcore clock` beside an engine that runs without one; lines over a Unix socket."""
     path = tmp_path / "p.sock"
-    venue = make("--no-clock", "--demo-rate", "100", clock__socket=str(path))
+    venue = make("--no-clock", "--traffic", "100", clock__socket=str(path))
     venue.start()
     view = venue.until_running()
     witness = Witness(venue)

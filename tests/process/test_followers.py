@@ -107,7 +107,7 @@ class Followed:
 
 @pytest.fixture
 def followed(tmp_path: Path, instance: str) -> Iterator[Followed]:
-    made = Followed(tmp_path, instance, "--demo-rate", "2000")
+    made = Followed(tmp_path, instance, "--traffic", "2000")
     yield made
     made.end()
 

@@ -79,7 +79,7 @@ def test_kill_any_process_under_load(make: Any, topology: str, long_run: bool) -
     roles = [*ROLES[topology]] * (2 if long_run else 1)
     dice.shuffle(roles)
     venue = make(
-        *("--topology", topology, "--demo-rate", "4000"),
+        *("--topology", topology, "--traffic", "4000"),
         shards=2 if topology == "split" else 1,
         restarts_max=1000,
         checkpoint_every=1024,

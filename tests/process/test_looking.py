@@ -29,7 +29,7 @@ def perpcore(*args: str) -> str:
 
 
 def test_a_running_exchange_is_seen(venues: Venues) -> None:
-    venue = venues("--demo-rate", "2000", "--topology", "fused")
+    venue = venues("--traffic", "2000", "--topology", "fused")
     venue.start()
     venue.until_running()
     name = ("--instance", venue.instance)

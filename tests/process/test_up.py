@@ -29,7 +29,7 @@ TOPOLOGIES = {
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_up_status_stop_and_up_again(venues: Venues, topology: str) -> None:
     shards = 2 if topology == "split" else 1
-    venue = venues("--topology", topology, "--demo-rate", "2000", settings={"shards": shards})
+    venue = venues("--topology", topology, "--traffic", "2000", settings={"shards": shards})
     venue.start()
     view = venue.until_running()
     wait_until(lambda: view.cursor(0) > 1000, 30, "no commands")
@@ -75,7 +75,7 @@ def test_one_worker_may_do_everything_and_says_what_it_was_refused(
 ) -> None:
     config = tmp_path / "perpcore.toml"
     config.write_text(ONE_WORKER)
-    venue = venues("--config", str(config), "--demo-rate", "1000")
+    venue = venues("--config", str(config), "--traffic", "1000")
     venue.start()
     view = venue.until_running()
     wait_until(lambda: view.cursor(0) > 500, 30, "no commands")
@@ -88,7 +88,7 @@ def test_one_worker_may_do_everything_and_says_what_it_was_refused(
 
 
 def test_a_subscriber_hears_a_running_venue(venues: Venues) -> None:
-    venue = venues("--demo-rate", "2000")
+    venue = venues("--traffic", "2000")
     venue.start()
     view = venue.until_running()
     with zmq.Context() as context, context.socket(zmq.SUB) as sub:
@@ -143,7 +143,7 @@ def test_two_at_once_and_who_may_not_join_them(venues: Venues) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
 def test_control_c_and_the_like_reach_the_whole_group(venues: Venues, number: int) -> None:
-    venue = venues("--demo-rate", "2000")
+    venue = venues("--traffic", "2000")
     venue.start()
     view = venue.until_running()
     wait_until(lambda: view.cursor(0) > 500, 30, "no commands")
@@ -156,7 +156,7 @@ def test_control_c_and_the_like_reach_the_whole_group(venues: Venues, number: in
 
 
 def test_sigterm_to_a_worker_stops_all_in_order(venues: Venues) -> None:
-    venue = venues("--demo-rate", "2000")
+    venue = venues("--traffic", "2000")
     venue.start()
     view = venue.until_running()
     os.kill(venue.worker("engine"), signal.SIGTERM)
@@ -166,7 +166,7 @@ def test_sigterm_to_a_worker_stops_all_in_order(venues: Venues) -> None:
 
 
 def test_a_second_signal_ends_it_at_once(venues: Venues) -> None:
-    venue = venues("--demo-rate", "2000")
+    venue = venues("--traffic", "2000")
     venue.start()
     venue.until_running()
     os.kill(venue.worker("journal"), signal.SIGSTOP)  # so that it can't finish
@@ -177,7 +177,7 @@ def test_a_second_signal_ends_it_at_once(venues: Venues) -> None:
 
 
 def test_a_worker_that_hangs_is_taken_for_dead(venues: Venues) -> None:
-    venue = venues("--demo-rate", "500", settings={"heartbeat_timeout_ms": 1500})
+    venue = venues("--traffic", "500", settings={"heartbeat_timeout_ms": 1500})
     venue.start()
     venue.until_running()
     os.kill(venue.worker("engine"), signal.SIGSTOP)
@@ -210,7 +210,7 @@ def test_what_no_restart_cures_is_said_once(venues: Venues) -> None:
 
 
 def test_the_supervisor_killed_takes_its_workers_along(venues: Venues) -> None:
-    venue = venues("--demo-rate", "2000")
+    venue = venues("--traffic", "2000")
     venue.start()
     view = venue.until_running()
     wait_until(lambda: view.cursor(0) > 500, 30, "no commands")
@@ -250,7 +250,7 @@ def test_stop_signals_at_any_moment(venues: Venues, long_run: bool) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
     dice = random.Random(seed)
-    venue = venues("--demo-rate", "2000", "--topology", "fused")
+    venue = venues("--traffic", "2000", "--topology", "fused")
     for _ in range(60 if long_run else 10):
         venue.start()
         delay, number = dice.uniform(0, 4.0), dice.choice((signal.SIGTERM, signal.SIGINT))
