@@ -42,6 +42,7 @@ def played(seed: int, seconds: int) -> tuple[Venue, list[np.ndarray]]:
     v.work()
     flow = Flow(seed, RATE, demopath.paths(seed, 20.0), tell=True)
     told = [v.all_reports()]
+    v.told = len(v.reports)
     for turn in range(seconds * TURNS_A_SECOND):
         v.wait(TURN_NS)
         rows = flow.turn(turn)
