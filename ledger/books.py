@@ -12,6 +12,7 @@ search by sequence or time is binary, over columns that only grow.
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
@@ -38,6 +39,7 @@ from ledger.files import (
 from shm.records import LEDGER_BLOCK, LEDGER_BREAK, LEDGER_KEY, LEDGER_TRACE
 
 Array = np.ndarray[Any, Any]
+LINKS: Final = 256  # of an account's legs, one behind the other, before all legs are looked at
 MAPPED: Final = 16  # segments kept mapped at most
 NEVER: Final = (1 << 63) - 1
 BOOKKEEPING: Final = (Event.JOURNAL, Event.REVERSAL, Event.CLOSE, Event.REOPEN)
@@ -85,6 +87,8 @@ class Books:
         self.entries, self.legs = self.head["entries"], self.head["legs"]
         self.keys = read_rows(self.folder / "accounts", LEDGER_KEY, 0, self.head["accounts"])
         self.segments = [s for s in list_segments(self.folder) if s.first_entry <= self.entries]
+        self._first_entries = [s.first_entry for s in self.segments]
+        self._first_legs = [s.first_leg for s in self.segments]
         names = read_names(self.folder)
         self.assets: dict[int, dict[str, Any]] = {int(k): v for k, v in names["assets"].items()}
         self.symbols: dict[int, dict[str, Any]] = {int(k): v for k, v in names["symbols"].items()}
@@ -126,15 +130,30 @@ class Books:
 
     def pieces(self, name: str, first: int, last: int) -> Iterator[tuple[int, Array]]:
         """(index of the first, rows) of a column over [first, last), a segment at a time."""
-        for at, segment in enumerate(self.segments):
+        starts = self._first_entries if name == "entries" else self._first_legs
+        for at in range(max(bisect_right(starts, first) - 1, 0), len(starts)):
+            segment = self.segments[at]
             low, high = self._bounds(at, name)
-            if high <= first or low >= last:
-                continue
+            if low >= last:
+                return
             begin, end = max(first, low), min(last, high)
+            if begin >= end:
+                continue
             rows = self._column(segment, name)
             if end - low > len(rows):
                 raise LedgerError(f"{segment.path / name}: ends at row {len(rows)}. {REMAKE}")
             yield begin, rows[begin - low : end - low]
+
+    def gather(self, name: str, places: Array) -> Array:
+        """Rows of a column at ascending places."""
+        starts = self._first_entries if name == "entries" else self._first_legs
+        cuts = np.searchsorted(places, [*starts[1:], 1 << 62])
+        begin, found = 0, [np.zeros(0, COLUMNS[name])]
+        for segment, low, end in zip(self.segments, starts, cuts.tolist(), strict=True):
+            if end > begin:
+                found.append(self._column(segment, name)[places[begin:end] - low])
+            begin = end
+        return np.concatenate(found)
 
     def rows(self, name: str, first: int, last: int) -> Array:
         """A column over [first, last) in one array."""
@@ -310,27 +329,28 @@ class Books:
             raise QuestionError(f"there are entries 0 to {self.entries - 1}, not {first}")
         return self.rows("entries", first, min(first + count, self.entries))
 
-    def _segment_of(self, entry: int) -> int:
-        low, high = 0, len(self.segments)
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self.segments[middle].first_entry <= entry:
-                low = middle
-            else:
-                high = middle
-        return low
-
     def first_leg(self, entry: int) -> int:
         """Index of an entry's first leg over all segments."""
-        segment = self.segments[self._segment_of(entry)]
+        segment = self.segments[bisect_right(self._first_entries, entry) - 1]
         return segment.first_leg + int(self.entry_rows(entry, 1)[0]["first_leg"])
 
     def entry_of(self, leg: int) -> int:
         """The entry a leg belongs to."""
-        at = max(k for k, s in enumerate(self.segments) if s.first_leg <= leg)
-        low, high = self._bounds(at, "entries")
-        rows = self._column(self.segments[at], "entries")["first_leg"][: high - low]
-        return low + int(np.searchsorted(rows, leg - self.segments[at].first_leg, "right")) - 1
+        return int(self.entries_of(np.array([leg]))[0])
+
+    def entries_of(self, legs: Array) -> Array:
+        """The entries that ascending legs belong to."""
+        cuts = np.searchsorted(legs, [*self._first_legs[1:], 1 << 62])
+        begin, found = 0, [np.zeros(0, np.int64)]
+        for at, end in enumerate(cuts.tolist()):
+            if end > begin:
+                low, high = self._bounds(at, "entries")
+                column = self._column(self.segments[at], "entries")["first_leg"][: high - low]
+                starts = np.ascontiguousarray(column).astype(np.int64)
+                inside = legs[begin:end] - self._first_legs[at]
+                found.append(low + np.searchsorted(starts, inside, "right") - 1)
+            begin = end
+        return np.concatenate(found)
 
     def _leg_rows(self, entry: int) -> tuple[list[int], list[int]]:
         first = self.first_leg(entry)
@@ -347,14 +367,27 @@ class Books:
             (int(self.keys[a]["key"]), amount) for a, amount in zip(accounts, amounts, strict=True)
         ]
 
-    def account_legs(self, row: int, first: int, last: int) -> list[int]:
-        """Legs of one account in [first, last), oldest first, through the links between them."""
+    def account_legs(self, row: int, first: int, last: int, limit: int | None = None) -> list[int]:
+        """Legs of one account in [first, last), the oldest `limit` of them, oldest first.
+
+        Through the links between them while they are few; else by looking at every leg.
+        """
         at = self._last_leg(row, last)
-        found = []
+        found: list[int] = []
         while at >= first and at >= 0:
+            if len(found) == LINKS:
+                return self._scan_legs(row, first, last, limit)
             found.append(at)
             at = int(self.rows("before", at, at + 1)[0])
-        return found[::-1]
+        return found[::-1][:limit]
+
+    def _scan_legs(self, row: int, first: int, last: int, limit: int | None) -> list[int]:
+        found: list[int] = []
+        for begin, rows in self.pieces("account", first, last):
+            found += (begin + np.flatnonzero(rows == row)).tolist()
+            if limit is not None and len(found) >= limit:
+                break
+        return found[:limit]
 
     def _last_leg(self, row: int, before: int) -> int:
         """The newest leg of an account below index `before`, or -1."""

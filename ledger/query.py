@@ -33,6 +33,8 @@ AUDITOR: Final = "auditor"
 CUSTOMER: Final = "customer"
 PUBLIC: Final = "public"
 LIMIT_MAX: Final = 1000
+LINES_MAX: Final = 10_000  # of a statement: more are asked for in shorter periods
+LEGS_AN_ENTRY: Final = 4  # of one account, at most
 
 
 class Viewer(NamedTuple):
@@ -193,7 +195,8 @@ def _statement(ask: Ask) -> dict[str, Any]:
     known = ask.viewer.role == CUSTOMER or ask.books.has_customer(account)
     if account < SYSTEM_ACCOUNTS or not known:
         raise not_found(f"customer {account}")
-    return sheet.as_data(statements.customer(ask.books, account, first, last))
+    made = statements.customer(ask.books, account, first, last, limit=LINES_MAX)
+    return sheet.as_data(made)
 
 
 def _accounts(ask: Ask) -> dict[str, Any]:
@@ -249,8 +252,8 @@ def _entries(ask: Ask) -> dict[str, Any]:
         row = books.find_key(key)
         if row is None or not _may_see(ask.viewer, key):
             raise not_found(f"account {key}")
-        legs = books.account_legs(row, first.legs, last.legs)
-        entries = sorted({books.entry_of(leg) for leg in legs[: limit + 1]})
+        legs = books.account_legs(row, first.legs, last.legs, LEGS_AN_ENTRY * (limit + 1))
+        entries = np.unique(books.entries_of(np.array(legs, np.int64))).tolist()
     else:
         own = ask.viewer.account if ask.viewer.role == CUSTOMER else ask.number("account")
         event = ask.params.get("event")

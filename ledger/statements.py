@@ -276,10 +276,10 @@ def income(books: Books, first: Cut, last: Cut, *, currency: Currency | None = N
         first.legs, last.legs, without=(int(Event.CLOSE), int(Event.REOPEN))
     )
     found: dict[tuple[int, str], dict[int, int]] = {}
-    for row in range(len(books.keys)):
-        amount = int(credit[row] - debit[row])
-        code = int(books.keys[row]["key"]) >> CODE_SHIFT
-        if not 4000 <= code < 6000 or (not debit[row] and not credit[row]):
+    codes = books.keys["key"] >> CODE_SHIFT
+    for row in np.flatnonzero((codes >= 4000) & (codes < 6000)).tolist():
+        amount, code = int(credit[row] - debit[row]), int(codes[row])
+        if not debit[row] and not credit[row]:
             continue
         key = unpack(int(books.keys[row]["key"]))
         by_symbol = CHART[code].by != 0
@@ -358,21 +358,26 @@ def customer(books: Books, account: int, first: Cut, last: Cut, *, limit: int = 
         key = unpack(int(books.keys[at]["key"]))
         commodity = int(books.keys[at]["commodity"])
         scale = books.scale(commodity)
-        legs = books.account_legs(at, first.legs, last.legs)
+        legs = books.account_legs(at, first.legs, last.legs, limit + 1)
         if not legs and not opening[at]:
             continue
         if len(legs) > limit:
             raise QuestionError(
-                f"{len(legs)} lines of {account_path(key, books)}: choose a shorter period"
+                f"more than {limit} lines of {account_path(key, books)}: choose a shorter period"
             )
         rows.append(Row("head", account_path(key, books)))
         start = decimal_text(-int(opening[at]), scale)
         rows.append(Row("line", "opening", ("", "", "", "", "", "", "", start)))
         balance = -int(opening[at])
-        for leg in legs:
-            entry = books.entry_of(leg)
-            row = books.entry_rows(entry, 1)[0]
-            amount = -int(books.rows("amount", leg, leg + 1)[0])
+        places = np.array(legs, np.int64)
+        entries, amounts = books.entries_of(places), -books.gather("amount", places)
+        for leg, entry, row, amount in zip(
+            legs,
+            entries.tolist(),
+            books.gather("entries", entries),
+            amounts.tolist(),
+            strict=True,
+        ):
             balance += amount
             cells = (
                 time_text(int(row["recorded_ns"])),
@@ -421,11 +426,12 @@ def _against(books: Books, entry: int, leg: int, amount: int) -> str:
 
 def _by_event(books: Books, row: int, first: Cut, last: Cut) -> dict[int, int]:
     """Credits less debits of an account by the event of the entry."""
-    found: dict[int, int] = {}
-    for leg in books.account_legs(row, first.legs, last.legs):
-        event = int(books.entry_rows(books.entry_of(leg), 1)[0]["event"])
-        found[event] = found.get(event, 0) - int(books.rows("amount", leg, leg + 1)[0])
-    return found
+    legs = np.array(books.account_legs(row, first.legs, last.legs), np.int64)
+    events = books.gather("entries", books.entries_of(legs))["event"]
+    amounts = books.gather("amount", legs)
+    return {
+        int(event): -exact_sum(amounts[events == event]) for event in np.unique(events).tolist()
+    }
 
 
 def fund(books: Books, first: Cut, last: Cut) -> Sheet:
@@ -492,10 +498,7 @@ def funding(books: Books, first: Cut, last: Cut) -> Sheet:
         received, paid = by[Code.FUNDING_CLEARING]
         row = books.find_key(pack(Code.FUNDING_CLEARING, 0, symbol))
         assert row is not None
-        dust = 0
-        for leg in books.account_legs(row, first.legs, last.legs):
-            if books.entry_rows(books.entry_of(leg), 1)[0]["event"] == Event.FUNDING_DUST:
-                dust += int(books.rows("amount", leg, leg + 1)[0])
+        dust = -_by_event(books, row, first, last).get(Event.FUNDING_DUST, 0)
         left = int(closing[row]) - int(opening[row])
         ok = ok and received - paid == left
         cells = [decimal_text(v, books.scale(asset)) for v in (paid, received - dust, dust, -left)]

@@ -301,6 +301,12 @@ def test_a_statement_says_what_each_line_was_against(tmp_path: Path) -> None:
     assert str(BOB) not in as_text(made), "whose money came is not in a customer's statement"
 
 
+def test_a_statement_that_is_too_long_is_asked_for_in_parts(tmp_path: Path) -> None:
+    books = books_of(tmp_path, day())
+    with pytest.raises(QuestionError, match=r"more than 3 lines of .*:U17:.*shorter period"):
+        statements.customer(books, BOB, books.cut_seq(0), books.now(), limit=3)
+
+
 def test_entries_in_pages_are_all_of_them(tmp_path: Path) -> None:
     books = books_of(tmp_path, day())
     key = str(pack(Code.AVAILABLE, BOB, 0))

@@ -192,7 +192,11 @@ def test_balances_at_every_cut_are_the_sums_of_the_legs(tmp_path: Path) -> None:
     assert books.cut(1 << 62).entries == books.entries
 
 
-def test_an_accounts_legs_are_found_through_their_links(tmp_path: Path) -> None:
+@pytest.mark.parametrize("links", [256, 3])
+def test_an_accounts_legs_are_found_through_their_links_or_by_a_look_at_all(
+    links: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.books.LINKS", links)
     booked(tmp_path, stream(2).rows())
     books = Books(tmp_path)
     accounts = books.rows("account", 0, books.legs)
@@ -200,6 +204,11 @@ def test_an_accounts_legs_are_found_through_their_links(tmp_path: Path) -> None:
         for first, last in ((0, books.legs), (100, 300), (books.legs, books.legs)):
             wanted = first + np.flatnonzero(accounts[first:last] == row)
             assert books.account_legs(row, first, last) == wanted.tolist()
+            assert books.account_legs(row, first, last, 5) == wanted.tolist()[:5]
+            assert (books.gather("account", wanted) == row).all()
+            entries = books.entries_of(wanted)
+            assert entries.tolist() == [books.entry_of(int(leg)) for leg in wanted]
+            assert (books.gather("entries", entries)["seq"] > 0).all()
     for leg in range(0, books.legs, 13):
         entry = books.entry_of(leg)
         assert books.first_leg(entry) <= leg
