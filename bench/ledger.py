@@ -305,7 +305,7 @@ def _lag(report: Report, folder: Path, accounts: int, smoke: bool) -> None:
                 "p99 ms": float(np.percentile(lags, 99)) * 1e3,
                 "max ms": max(lags) * 1e3,
                 "0 again after ms": rest * 1e3,
-                "% of a core": 100 * clock.cpu / clock.wall,
+                "% of a core wanted": 100 * clock.cpu / float(due[-1]),
                 "% queued": 100 * clock.queued / clock.wall,
             }
         ],
