@@ -44,8 +44,8 @@ class KeyRing:
         version = self._store.version()
         gone = {key.id for key in self.by_text.values() if 0 < key.expires_ms <= now}
         if version != self._version:
-            self._version = version
             gone |= self._load(now)
+            self._version = version  # once it has been read: an error leaves it to the next look
         for key in [key for key in self.by_text.values() if key.id in gone]:
             del self.by_text[key.api_key]
             del self.by_id[key.id]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -170,6 +171,9 @@ class Gateway:
     @property
     def failed(self) -> Exception | None:
         """Why it can't go on, if so."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                return error if isinstance(error, Exception) else RuntimeError(repr(error))
         return self._stream.failed
 
     @property
@@ -208,12 +212,10 @@ class Gateway:
                 self._door = None
             if self._door is None:
                 self._attach()
-            gone = self._keys.refresh()
+            self._note_gone(self._keys.refresh())
             now = self._loop.time()
             for session in list(self._sessions.values()):
-                if session.key.id in gone:
-                    self._end(session, "the key was revoked or has expired")
-                elif now - session.heard_s > self._silent_s:
+                if now - session.heard_s > self._silent_s:
                     self._end(session, f"nothing was heard for {self._silent_s:.1f} s")
                 elif session.full_since_s and now - session.full_since_s > self._silent_s:
                     self._end(session, f"nothing was read for {self._silent_s:.1f} s")
@@ -224,13 +226,21 @@ class Gateway:
                 self._orphans.clear()
             self._cancel_due()
 
+    def _note_gone(self, keys: set[int]) -> None:
+        """Whoever looked: keys that are no longer good are told only once."""
+        for session in list(self._sessions.values()):
+            if session.key.id in keys:
+                self._end(session, "the key was revoked or has expired")
+
     # ------------------------------------------------------------ who may come in
 
     def callback(self, _domain: str, key: bytes) -> bool:
         """ZAP: whether a client with this CURVE key may connect at all."""
         text = key.decode()
         if text not in self._keys.by_text:
-            self._keys.refresh()
+            # An error here would end the authenticator, and with it every later connection.
+            with suppress(sqlite3.Error):
+                self._note_gone(self._keys.refresh())
         found = self._keys.by_text.get(text)
         return found is not None and found.kind == "curve"
 
@@ -257,7 +267,7 @@ class Gateway:
             self._forget(other)
         known = row is not None
         if row is None:
-            connected = {session.row for session in self._sessions.values()}
+            connected = {session.row for session in self._sessions.values()} | {*self._orphans}
             try:
                 row = self._memory.add(key.id, hello.session, key.account, connected)
             except TooManySessions:
@@ -290,6 +300,8 @@ class Gateway:
             return "the key may not be used, or not from there"
         if key.account >= len(self._interest):
             return "the account is not of this venue"
+        if hello.cancel_on_disconnect and not (hello.orders and key.scopes & Scope.TRADE):
+            return "cancel_on_disconnect is for who may trade"
         for account in hello.accounts:
             if account >= len(self._interest) or self._store.owner_of(account) != key.user_id:
                 return f"account {account} is not the key's user's"

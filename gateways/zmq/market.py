@@ -53,6 +53,7 @@ RECEIVE_HWM: Final = 100_000
 ANSWER_HWM: Final = 100
 REQUEST_BYTES_MAX: Final = 4096
 TOPICS_MAX: Final = 20_000
+TOPIC_BYTES_MAX: Final = 80
 MESSAGES_A_TURN: Final = 256
 REQUESTS_A_TURN: Final = 64
 WAITING_MAX: Final = 1000  # requests on their way
@@ -175,6 +176,8 @@ class MarketGateway:
                 message = self._out.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
+            if len(message) > TOPIC_BYTES_MAX:
+                continue  # none of ours is that long
             if message[:1] == b"\x01" and len(self._heard) < TOPICS_MAX:
                 self._heard.add(message[1:])
                 self._listen(message[1:])

@@ -180,8 +180,14 @@ def test_nobody_without_a_key_or_with_too_little_of_one(doors: Doors, ann: tuple
     with pytest.raises(ClientError, match="not from there"):
         elsewhere.connect(5.0)
     elsewhere.close()
-    with doors.connected(doors.key("ann", "read")) as reader:
+    reading = doors.key("ann", "read")
+    with doors.connected(reading) as reader:
         assert reader.send([bid(), bid()]).refused == [(0, "FORBIDDEN"), (1, "FORBIDDEN")]
+    # Nor may its silence cancel what others have placed.
+    silent = doors.client(reading, cancel_on_disconnect=True)
+    with pytest.raises(ClientError, match="who may trade"):
+        silent.connect(5.0)
+    silent.close()
     # An HMAC key's text is no CURVE key, whatever it looks like; a chosen routing id is refused.
     socket = _socket(doors, ann, routing_id=b"ann")
     socket.send_multipart([protocol.HELLO, msgspec.msgpack.encode(Hello(1))])
@@ -192,6 +198,8 @@ def test_nobody_without_a_key_or_with_too_little_of_one(doors: Doors, ann: tuple
 def test_a_revoked_key_ends_its_session(doors: Doors) -> None:
     doors.user("rita")
     key = doors.key("rita")
+    # Strangers who knock all the time make the gateway look at its keys: that hides nothing.
+    strangers = [_socket(doors, (a.decode(), b.decode())) for a, b in [zmq.curve_keypair()] * 5]
     with doors.connected(key) as client:
         began = time.monotonic()
         doors.admin("/keys/revoke", {"api_key": key[0]})
@@ -199,6 +207,8 @@ def test_a_revoked_key_ends_its_session(doors: Doors) -> None:
         assert time.monotonic() - began < 5
         with pytest.raises(ClientError):
             client.connect(0.5)
+    for socket in strangers:
+        socket.close()
 
 
 def test_a_drop_copy_hears_every_account_of_its_user(doors: Doors) -> None:
