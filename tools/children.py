@@ -92,6 +92,11 @@ class Child:
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def ended_well(self) -> bool:
+        """Whether it has ended by itself, in order."""
+        return self.process is not None and self.process.poll() == 0
+
     def start(self) -> None:
         """Start it; its log goes on below what is there."""
         self.ready, self.status = False, ""

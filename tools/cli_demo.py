@@ -14,14 +14,19 @@ import click
 
 from tools.options import Commands, Examples, as_json, config_of, configured, print_json
 
-DATA = "var"
+
+def _folder(ctx: click.Context, _option: click.Parameter, given: Path | None) -> Path:
+    """--data of the command, else of `demo` before it, else ./var."""
+    before = ctx.parent.params.get("data_dir") if ctx.parent is not None else None
+    return (given or Path(before or "var")).resolve()
+
+
 _data = click.option(
     "--data",
     "data_dir",
     type=click.Path(file_okay=False, path_type=Path),
-    default=DATA,
-    show_default=True,
-    help="The demo's directory.",
+    callback=_folder,
+    help="The demo's directory; default ./var.",
 )
 
 
@@ -121,8 +126,7 @@ def reset(data_dir: Path) -> None:
     """
     from tools import demoplan
 
-    data = data_dir.resolve()
-    _say_left(data, demoplan.reset(data))
+    _say_left(data_dir, demoplan.reset(data_dir))
 
 
 def _say_left(data: Path, left: list[str]) -> None:
@@ -151,7 +155,7 @@ def faucet(who: str, amount: str, data_dir: Path, as_json: bool) -> None:
     from tools import demoplan
     from tools import faucet as money
 
-    config = demoplan.config_of_demo(data_dir.resolve())
+    config = demoplan.config_of_demo(data_dir)
     wanted = money.amount_of(amount)
     account = money.account_of(config, who)
     answer = money.give(config, account, wanted)
@@ -176,11 +180,10 @@ def access(data_dir: Path, client: str | None, as_json: bool) -> None:
     """Print URLs, key and snippets of a demo again."""
     from tools import demoplan, demovenue, faucet, snippets
 
-    data = data_dir.resolve()
-    config, plan = demoplan.config_of_demo(data), demoplan.read_plan(data)
+    config, plan = demoplan.config_of_demo(data_dir), demoplan.read_plan(data_dir)
     known = faucet.known_access(config)
     if known is None:
-        raise demoplan.DemoError(f"{data}: the demo has no key yet. Start it: perpcore demo")
+        raise demoplan.DemoError(f"{data_dir}: the demo has no key yet. Start it: perpcore demo")
     base = demoplan.base_url(config)
     if client is not None and client not in snippets.SNIPPETS:
         raise click.BadParameter(f"{client!r}; there are {', '.join(snippets.SNIPPETS)}")
@@ -189,7 +192,7 @@ def access(data_dir: Path, client: str | None, as_json: bool) -> None:
     elif client is not None:
         click.echo(snippets.pasted(client, base, known.api_key, known.secret), nl=False)
     else:
-        click.echo("\n".join(demovenue.introduction(config, plan, data, base, known._asdict())))
+        click.echo("\n".join(demovenue.introduction(config, plan, data_dir, base, known._asdict())))
 
 
 def register(main: click.Group) -> None:

@@ -13,6 +13,7 @@ Never   knows how a part works: what it needs to know is in the configuration th
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import socket
 import ssl
@@ -301,6 +302,9 @@ class Venue:
                 next_s = time.monotonic() + 1.0
                 while not self.signals.asked() and (left := next_s - time.monotonic()) > 0:
                     self.children.wait(min(left, 0.25))
+                    if self.children.all[ENGINE].ended_well:  # perpcore stop
+                        self.note("the engine was told to stop: ending with it")
+                        return
                     self.children.look()
                 now, reconciled = watch.look(), self.children.all["reconcile"].status
                 if terminal:
@@ -367,6 +371,7 @@ def introduction(
 ) -> list[str]:
     """How to use the venue: URLs, key, money, and a snippet a client."""
     path = f"the recording {plan.recording}" if plan.recording else "simulated"
+    where = shlex.quote(str(data))
     web = base.replace("http", "ws", 1)
     lines = [
         "",
@@ -379,9 +384,9 @@ def introduction(
         f"  native      ENDPOINT = {access['endpoint']!r}, SERVER = {access['server_key']!r}",
         f"              PUBLIC = {access['public_key']!r}, SECRET = {access['secret_key']!r}",
         f"  account     {access['account']}, play money; for more: "
-        f"perpcore demo faucet {access['account']} 50000 --data {data}",
-        f"  operators   perpcore status, top, key, ...: --config {demoplan.config_path(data)}",
-        f"  again       perpcore demo access --data {data}",
+        f"perpcore demo faucet {access['account']} 50000 --data {where}",
+        f"  operators   perpcore status, top, key, ...: --config {where}/demo/config.toml",
+        f"  again       perpcore demo access --data {where}",
     ]
     for name in snippets.SNIPPETS:
         package = snippets.PACKAGES.get(name, name)

@@ -243,6 +243,17 @@ def test_reset_refuses_what_is_in_use(tmp_path: Path) -> None:
     assert demoplan.plan_path(data).exists()
 
 
+def test_the_directory_is_said_before_or_behind_the_command(tmp_path: Path) -> None:
+    here, there = str(tmp_path / "here"), str(tmp_path / "there")
+    for words, meant in (
+        (["demo", "reset", "--data", here], here),
+        (["demo", "--data", here, "reset"], here),
+        (["demo", "--data", there, "reset", "--data", here], here),
+    ):
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 1 and f"{meant}: there is no such directory" in result.output
+
+
 def test_a_demo_never_starts_in_a_directory_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "manifest").touch()
     result = CliRunner().invoke(main, ["demo", "--data", str(tmp_path)])
