@@ -24,7 +24,7 @@ from ledger.chart import Code, pack
 from ledger.files import ledger_folder
 from shm.config import load
 from shm.control import View
-from shm.segment import Segment
+from shm.segment import Segment, remove_segments
 from tests.conftest import ROOT
 from tests.process.gateway_helpers import Exchange, Trader
 from tests.process.helpers import wait_until
@@ -88,6 +88,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         yield made
     finally:
         exchange.end()
+        remove_segments(exchange.instance, dead_only=False)
 
 
 def trade(desk: Desk) -> None:
