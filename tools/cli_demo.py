@@ -18,7 +18,7 @@ from tools.options import Commands, Examples, as_json, config_of, configured, pr
 def _folder(ctx: click.Context, _option: click.Parameter, given: Path | None) -> Path:
     """--data of the command, else of `demo` before it, else ./var."""
     before = ctx.parent.params.get("data_dir") if ctx.parent is not None else None
-    return (given or Path(before or "var")).resolve()
+    return Path(given or before or "var").resolve()
 
 
 _data = click.option(
