@@ -24,7 +24,7 @@ UPWARDS = {("tools/cli.py", "bench")}
 WITHOUT_NUMBA = (
     *(f"shm.{m}" for m in ("units", "codes", "records", "config", "segment", "control", "cursors")),
     *("shm.counters", "gateways.scales", "gateways.accounts.client", "gateways.marketdata.client"),
-    "gateways.history.queries",
+    *("gateways.history.queries", "gateways.client.client", "gateways.client.market"),
 )
 
 
