@@ -89,6 +89,7 @@ from shm.counters import COUNTER_CELLS, COUNTERS_MAX, TIMINGS_MAX, Counter, Timi
 from shm.cursors import (
     CURSOR_CELLS,
     CUT,
+    CUT_DISK,
     DOORBELL_CELLS,
     JOURNALED,
     REPORTS_JOURNALED,
@@ -97,7 +98,10 @@ from shm.cursors import (
 )
 from shm.hashing import hash_words
 from shm.histogram import HISTOGRAM_CELLS
+from shm.hopcells import DURABLE as HOP_DURABLE
+from shm.hopcells import HOP_CELLS, MARKED_DURABLE
 from shm.jit import PLAIN, inlined, kernel
+from shm.marks import mark_at as mark_samples
 from shm.measure import count, record
 from shm.pointers import Cells, Rows, table
 from shm.records import COMMAND, REPORT, WAL_BLOCK, WATERMARK
@@ -272,7 +276,7 @@ def journal_round(
     cursors: Cells, commands: Cells, capacity: int, reports: Cells, reports_capacity: int,
     blocks: Rows, words: Cells, words_at: int, marks: Rows, mark: Cells, mark_at: int,
     cells: Cells, report_log: Cells, beside: Cells, bells: Cells, wake: int,
-    counters: Cells, histograms: Cells, force: bool,
+    counters: Cells, histograms: Cells, hops: Cells, force: bool,
 ) -> int:  # fmt: skip
     """One block if there is anything to write, and whatever reports may be shown.
 
@@ -296,9 +300,10 @@ def journal_round(
         if moved > 0:
             # Of the oldest in the block: read while the slot is still ours.
             stamped = commands[((before + 1) & (capacity - 1)) * COMMAND_WORDS + _TS_WORD]
-            waited = clock_ns(CLOCK_REALTIME) - stamped
+            now = clock_ns(CLOCK_REALTIME)
             store_release(cursors, JOURNALED, seq)
-            record(histograms, Timing.SEQUENCED_TO_DURABLE, waited)
+            record(histograms, Timing.SEQUENCED_TO_DURABLE, now - stamped)
+            mark_samples(hops, MARKED_DURABLE, HOP_DURABLE, seq, now)
         stop = clock_ns(CLOCK_MONOTONIC)
         cells[J_LAST_NS] = stop
         store_release(beside, B_MARKED, cells[J_MARKS])
@@ -330,7 +335,7 @@ def journal_loop(
     cursors: Cells, commands: Cells, capacity: int, reports: Cells, reports_capacity: int,
     blocks: Rows, words: Cells, words_at: int, marks: Rows, mark: Cells, mark_at: int,
     cells: Cells, report_log: Cells, beside: Cells, bells: Cells, wake: int,
-    counters: Cells, histograms: Cells,
+    counters: Cells, histograms: Cells, hops: Cells,
     worker: int, spins: int, yields: int, sleep_ns: int, slice_ns: int,
 ) -> int:  # fmt: skip
     """Round after round for about `slice_ns`, waiting by policy, as engine.pipeline.run does.
@@ -346,7 +351,7 @@ def journal_loop(
         did = journal_round(
             cursors, commands, capacity, reports, reports_capacity, blocks, words, words_at,
             marks, mark, mark_at, cells, report_log, beside, bells, wake, counters, histograms,
-            False,
+            hops, False,
         )  # fmt: skip
         if did < 0:
             return did
@@ -460,6 +465,7 @@ class Journal:
         wake: int = 0,
         counters: np.ndarray[Any, Any] | None = None,
         histograms: np.ndarray[Any, Any] | None = None,
+        hops: np.ndarray[Any, Any] | None = None,
         threads: bool = not PLAIN,
         segment_records: int = reportlog.SEGMENT_RECORDS,
         failed: Callable[[JournalFailed], None] = end_process,
@@ -497,6 +503,7 @@ class Journal:
         self.counters = self.counters if counters is None else counters
         self.histograms = np.zeros(TIMINGS_MAX * HISTOGRAM_CELLS, np.int64)
         self.histograms = self.histograms if histograms is None else histograms
+        hops = np.zeros(HOP_CELLS, np.int64) if hops is None else hops
         self.beside = np.zeros(BESIDE_CELLS, np.int64)
         self._beside = table(self.beside)
         mark = watermark_row(manifest, 0, 0, 0)
@@ -509,7 +516,7 @@ class Journal:
         self._rings = rings
         self._tail = (
             *(table(self.cells), self.log.cells, self._beside, *self._wake),
-            *(counting, table(self.histograms)),
+            *(counting, table(self.histograms), table(hops)),
         )
         self._counting = counting
         self._least = min(_LOG_LEAST, max(1, len(reports) // 4))
@@ -689,7 +696,7 @@ class Journal:
             return self._make_ahead()
 
     def _make_ahead(self) -> bool:
-        cut = int(self.cursors[CUT]) != 0
+        cut = int(self.cursors[CUT]) == CUT_DISK
         try:
             first, present = int(self.cells[J_SEGMENT]), set(segment_numbers(self.data))
             for number in range(first, first + self.config.preallocate + 1):
@@ -705,7 +712,7 @@ class Journal:
                     "%s: no room for the next segment (%s), %d left: cancel-only until there is",
                     *(self.data, error.strerror, self.segments_ahead()),
                 )
-            set_cell(self._cursors, CUT, 1)
+            set_cell(self._cursors, CUT, CUT_DISK)
             return False
         if cut:
             log.warning("%s: there is room for segments again: openings are accepted", self.data)

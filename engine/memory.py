@@ -8,6 +8,7 @@
     shards     tables of each shard, one shard's rows after the other's
     counters   counters and histograms (shm/counters.py)
     errors     distinct errors and how often (shm/errors.py)
+    hops       where sampled commands are on their way (shm/hops.py)
 
 Reads   nothing but the configuration.
 Writes  segments of zeros, heads of ingress rings, labels of counters.
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from engine.state import Limits, TableSpec, risk_tables, shard_tables, shared_book_tables
+from shm import hops
 from shm.config import Config
 from shm.control import CONTROL, CONTROL_PARTS, CURSOR_PARTS, CURSORS
 from shm.counters import Counters, counter_parts
@@ -57,6 +59,7 @@ def segment_parts(config: Config) -> dict[str, tuple[Part, ...]]:
         "shards": tables(shard_tables(limits), shards),
         "counters": counter_parts(),
         ERRORS: ERROR_PARTS,
+        hops.SEGMENT: hops.HOP_PARTS,
     }
 
 

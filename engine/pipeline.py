@@ -47,10 +47,13 @@ from engine.state import (
     shared_book_tables,
 )
 from engine.triggers import empty_heads
+from shm import hopcells as hops
 from shm import records
 from shm.atomics import CLOCK_MONOTONIC, clock_ns
 from shm.codes import ReportKind, State
+from shm.cursors import RISKED, SEQUENCED, SETTLED
 from shm.jit import inlined, kernel, spliced
+from shm.marks import mark, sample
 from shm.pointers import Cells, Rows, rows_from, table
 from shm.units import NIL, SYSTEM_ACCOUNTS
 from shm.wait import FOR_EVER, Policy, beat, rest, ring_doorbells, stopping
@@ -93,6 +96,7 @@ class Engine(NamedTuple):
     sequencer: Cells
     rings: Cells  # (address, cells) of every ingress ring
     bells: Cells
+    hops: Cells  # samples of commands on their way (shm/hops.py): nothing reads them here
 
 
 @spliced
@@ -145,7 +149,7 @@ def turn(e: Engine, stages: int, shards: int) -> int:
     """
     did = 0
     if stages & _SEQUENCE:
-        did += sequence_commands(
+        took = sequence_commands(
             e.risk,
             e.cursors,
             e.setup,
@@ -157,18 +161,30 @@ def turn(e: Engine, stages: int, shards: int) -> int:
             len_of(e),
             stages & _CLOSE != 0,
         )
+        if took > 0:
+            now_ns = e.sequencer[LAST_TS_NS]
+            mask = e.setup[COMMAND_MASK]
+            shard_count = e.setup[SHARDS]
+            last = e.cursors[SEQUENCED]
+            sample(e.hops, e.commands.words, mask, last, took, now_ns, shard_count)
+        did += took
     if stages & _RISK:
         did += _risk(e, False, BATCH)
+        mark(e.hops, hops.MARKED_RISK, hops.RISKED, e.cursors[RISKED])
     if stages & _MATCH:
         left = shards
         shard = 0
         while left != 0:
             if left & 1:
                 did += _match(e, shard, BATCH)
+                done = e.cursors[256 + shard * 48]  # shm.cursors.matched(shard)
+                own = hops.MARKED_MATCH + shard * hops.MARK_STRIDE
+                mark(e.hops, own, hops.MATCHED + shard, done)
             left >>= 1
             shard += 1
     if stages & _RISK:
         did += _settle(e, e.risk.venue[0]["risked_seq"], SETTLE_BATCH)
+        mark(e.hops, hops.MARKED_SETTLE, hops.SETTLED, e.cursors[SETTLED])
     return did
 
 
@@ -250,7 +266,8 @@ def engine_of(
 ) -> Engine:
     """The arrays of an instance, or of a replay, as the kernels take them.
 
-    arrays    "cursors", "commands", "matches", "reports", "control" and every table of the state
+    arrays    "cursors", "commands", "matches", "reports", "control", "hops" and every table of the
+              state
     rings     the int64 cells of the ingress rings, in the order they are drained
     """
     setup = setup_cells(
@@ -280,6 +297,7 @@ def engine_of(
         table(sequencer),
         table(where),
         table(arrays["control"]),
+        table(arrays["hops"]),
     )
 
 
@@ -329,6 +347,7 @@ def allocate_rings(
         "commands": np.zeros(commands, records.COMMAND.dtype),
         "matches": np.zeros(matches * shards, records.MATCH.dtype),
         "reports": np.zeros(reports, records.REPORT.dtype),
+        "hops": np.zeros(hops.HOP_CELLS, np.int64),
     }
 
 

@@ -34,6 +34,7 @@ from shm.config import Config
 from shm.counters import COUNTER_CELLS, Counter
 from shm.cursors import PUBLISHED
 from shm.feed import Feed, load_cursor, load_progress, store_cursor
+from shm.hops import SEGMENT, PublisherMarks
 from shm.pointers import table
 from shm.records import REPORT, layouts_digest
 
@@ -60,6 +61,7 @@ class Publisher:
         self._arrays = arrays
         self._cursors = table(arrays["cursors"])
         self._counters = arrays["counters"]
+        self._marks = PublisherMarks(arrays[SEGMENT])
         self._feed = Feed(data, arrays["cursors"], arrays["reports"], BATCH_RECORDS)
         self._answers = Feed(data, arrays["cursors"], arrays["reports"], ANSWER_RECORDS)
         self._head = {
@@ -152,6 +154,7 @@ class Publisher:
         if seq > self._last_seq:
             self._last_seq = seq
             store_cursor(self._cursors, PUBLISHED, seq)
+            self._marks.mark(seq, time.time_ns())
 
     def _say(self, reports: Array) -> None:
         """Send a message; whoever is too slow for it doesn't get it."""

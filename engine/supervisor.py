@@ -32,6 +32,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Final
 
+import numpy as np
 from faster_fifo import Empty, Queue
 
 from engine import files, memory
@@ -43,6 +44,8 @@ from shm.control import STAGES, Order, Phase, WorkerState, put_text
 from shm.counters import COUNTER_CELLS, Counter
 from shm.cursors import HEARTBEAT_NS, doorbell
 from shm.errors import ErrorTable
+from shm.feed import store_cursor
+from shm.hostclock import host_clock
 from shm.ingress import HEAD, LAST_REQUEST, TAIL, segment_name
 from shm.logs import record_of
 from shm.notify import Patience, notify
@@ -395,6 +398,23 @@ class Group:
         return well
 
 
+def heed_clock(config: Config, cells: np.ndarray[Any, Any], log: Log) -> None:
+    """Cancel-only while the host's clock is further off than it may be; as before when it isn't.
+
+    A clock that nobody disciplines is left alone: `perpcore doctor` says so. While the disk is full
+    too, the journal's word stands.
+    """
+    limit_us, clock = config.clock.offset_max_us, host_clock()
+    cut = int(cells[cursors.CUT])
+    off_us = clock.off_ns // 1000 if clock is not None and limit_us else 0
+    if off_us > limit_us and cut == 0:
+        store_cursor(table(cells), cursors.CUT, cursors.CUT_CLOCK)
+        log.write("error", "clock is off: cancel-only", off_us=off_us, limit_us=limit_us)
+    elif off_us <= limit_us and cut == cursors.CUT_CLOCK:
+        store_cursor(table(cells), cursors.CUT, 0)
+        log.write("warning", "clock is right: openings are accepted again", off_us=off_us)
+
+
 class Supervisor:
     """Runs an engine until it is asked to stop. Use from the main thread: it handles signals."""
 
@@ -578,6 +598,7 @@ class Supervisor:
                 next_ns += TICK_NS
                 notify("WATCHDOG=1")
                 group.count()
+                heed_clock(self.config, group.memory.arrays["cursors"], self.log)
                 if self._on_tick is not None:
                     self._on_tick(group)
 

@@ -246,6 +246,7 @@ def _open_journal(task: Task, arrays: dict[str, Any], peers: int) -> Journal:
         wake=peers,
         counters=arrays["counters"],
         histograms=arrays["histograms"],
+        hops=arrays["hops"],
     )
 
 

@@ -36,6 +36,7 @@ from shm.files import DataError, read_manifest
 from shm.notify import WAITS, alive, notify
 from shm.pointers import table
 from shm.records import REPORT
+from shm.reported import ReportCounts
 from shm.reportlog import FollowerPosition, ReportLogReader
 from shm.segment import Part, Segment, SegmentError
 
@@ -188,8 +189,9 @@ class Source:
 class Health:
     """A follower's counters: reports applied, how many it is behind, times it was lapped."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, counts: ReportCounts | None = None) -> None:
         self.name = name
+        self._counts = counts
         self._cells: Array | None = None
         self._view: View | None = None
         self._rows: dict[str, int] = {}
@@ -213,6 +215,8 @@ class Health:
                 what: counters.register(f"follow.{self.name}.{what}", unit)
                 for what, unit in units.items()
             }
+            if self._counts is not None:
+                self._counts.register(counters)
         if self._cells is None:
             return
         values = {
@@ -223,6 +227,8 @@ class Health:
         }
         for what, value in values.items():
             self._cells[self._rows[what] * COUNTER_CELLS] = value
+        if self._counts is not None:
+            self._counts.tell(self._cells)
 
 
 class Follower:
@@ -230,13 +236,14 @@ class Follower:
 
     name = "follower"
     checkpoint_seconds = 10.0
+    counts: ReportCounts | None = None  # of what one follower counts for metrics
 
     def __init__(self, config: Config, index: int) -> None:
         """index: of the first report that the state doesn't contain yet."""
         self.config = config
         self.data = Path(config.data_dir)
         self.source = Source(config, index)
-        self.health = Health(self.name)
+        self.health = Health(self.name, self.counts)
         self.checkpoints = 0
         self.ready = False
         self._position: FollowerPosition | None = None
@@ -270,6 +277,8 @@ class Follower:
         rows = self.source.read()
         if len(rows):
             self.apply(rows)
+            if self.counts is not None:
+                self.counts.add(rows)
         did = len(rows) + self.serve()
         now = time.monotonic()
         if now - self._kept_s >= self.checkpoint_seconds and self.source.next > self._kept_index:

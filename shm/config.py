@@ -163,6 +163,7 @@ class Clock(_Table, frozen=True):
     tick_ms: int = 100  # how often it looks whether a TICK is needed; one a second at least
     sample_ms: int = 1000  # between two looks at a book, for mark price and funding
     socket: str = ""  # Unix datagram socket for "SYMBOL SOURCE PRICE [TIME_NS]" lines; "": none
+    offset_max_us: int = 0  # of the host's clock, by the kernel's own estimate; 0: any
     sources: tuple[ClockSource, ...] = ()
 
 
@@ -232,11 +233,19 @@ class Alert(_Table, frozen=True):
     seconds: float = 20.0  # how long it may take
 
 
+class HotWallet(_Table, frozen=True):
+    """How much of an asset the venue means to hold online; metrics and alerts tell of more."""
+
+    asset: str
+    max: str  # decimal, in units of the asset
+
+
 class Books(_Table, frozen=True):
     """The ledger, and what a break between it and the engine leads to."""
 
     cancel_only: bool = False  # a break turns the venue cancel-only
     producer: str = "admin"  # as whom: an [[producers]] entry that may send VENUE_STATE
+    hot_wallets: tuple[HotWallet, ...] = ()
 
 
 class Zmq(_Table, frozen=True):
@@ -468,6 +477,9 @@ def _problems(config: Config) -> Iterator[Problem]:
     yield from _producer_problems(config.producers)
     yield from _clock_problems(config.clock)
     yield from _follower_problems(config)
+    for k, hot in enumerate(config.ledger.hot_wallets):
+        if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", hot.max, re.ASCII):
+            yield f"ledger.hot_wallets[{k}].max", hot.max, "a decimal, as in 250000.5"
     yield from _http_problems(config.http)
     yield from _range("zmq.heartbeat_ms", config.zmq.heartbeat_ms, 50, 600_000)
     yield from _range("zmq.sessions_max", config.zmq.sessions_max, 1, 100_000)
@@ -577,6 +589,7 @@ def _wal_problems(wal: Wal) -> Iterator[Problem]:
 def _clock_problems(clock: Clock) -> Iterator[Problem]:
     yield from _range("clock.tick_ms", clock.tick_ms, 1, 1000)
     yield from _range("clock.sample_ms", clock.sample_ms, 100, 60_000)
+    yield from _range("clock.offset_max_us", clock.offset_max_us, 0, 10_000_000)
     if len(os.fsencode(clock.socket)) > UNIX_PATH_MAX or "\0" in clock.socket:
         yield "clock.socket", clock.socket, f"a path of at most {UNIX_PATH_MAX} bytes"
     taken: set[tuple[str, int]] = set()

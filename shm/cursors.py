@@ -35,8 +35,11 @@ REPORTS_WRITTEN: Final = 6 * STRIDE  # reports complete in the ring
 REPORTS_READ: Final = 7 * STRIDE  # reports that are in the report log: their slots are free
 REPORTS_JOURNALED: Final = 8 * STRIDE  # reports anybody outside may read
 PROPOSALS: Final = 9 * STRIDE  # cancels settlement has proposed and the sequencer has not taken
-CUT: Final = 10 * STRIDE  # nonzero: the journal asks for no new openings (disk nearly full)
+CUT: Final = 10 * STRIDE  # nonzero: somebody asks for no new openings, CUT_...
 _SHARD: Final = 16 * STRIDE
+
+CUT_DISK: Final = 1  # the journal: the disk is nearly full
+CUT_CLOCK: Final = 2  # the supervisor: the host's clock is off
 
 CURSOR_CELLS: Final = _SHARD + 3 * SHARDS_MAX * STRIDE
 

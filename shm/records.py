@@ -1548,6 +1548,48 @@ ERROR = record(
     ),
 )
 
+HOPS = record(
+    "HOPS",
+    "a sampled command: when each stage was seen to be done with it, CLOCK_REALTIME; 0: not yet",
+    size_bytes=256,
+    fields=(
+        Field("number", "<i8", "which sample this is, from 1; 0: the row was never used"),
+        Field("seq", "<i8", "the command"),
+        Field("request", "<i8", "producer << 48 | the producer's own number"),
+        Field("account", "<u4", "of the command"),
+        Field("symbol", "<u2", "of the command, or NO_SYMBOL"),
+        Field("reserved", "<u2", "means nothing"),
+        Field("kind", "u1", "codes.Kind"),
+        Field("rest", "7u1", "the other codes of the command"),
+        Field("trace_hi", "<i8", "trace id, first 8 bytes; 0 when it carries none"),
+        Field("trace_lo", "<i8", "trace id, last 8 bytes"),
+        Field("received_ns", "<i8", "its recv_ns; 0 when it has none"),
+        Field("sequenced_ns", "<i8", "its ts_ns: when that turn of the sequencer began"),
+        Field("risked_ns", "<i8", "risk had decided"),
+        Field("settled_ns", "<i8", "its reports were written"),
+        Field("durable_ns", "<i8", "the sync of its group commit had returned"),
+        Field("published_ns", "<i8", "its reports had gone out over ZeroMQ"),
+        Field("reserved2", "3i8", "zero"),
+        Field("matched_ns", "16i8", "the matching shard of that number had passed it"),
+    ),
+)
+
+REQUEST_HOPS = record(
+    "REQUEST_HOPS",
+    "a request as its gateway saw it, CLOCK_REALTIME",
+    size_bytes=64,
+    fields=(
+        Field("request", "<i8", "producer << 48 | the producer's own number; 0: never used"),
+        Field("seq", "<i8", "the command it became"),
+        Field("trace_hi", "<i8", "trace id, first 8 bytes"),
+        Field("trace_lo", "<i8", "trace id, last 8 bytes"),
+        Field("received_ns", "<i8", "when the gateway had read it"),
+        Field("handed_ns", "<i8", "before it was put into the ingress ring"),
+        Field("heard_ns", "<i8", "when its answer had come back"),
+        Field("answered_ns", "<i8", "when the reply was made of it"),
+    ),
+)
+
 ENGINE_STATUS = record(
     "ENGINE_STATUS",
     "what a start of the engine says about itself; written by its supervisor",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from tools.options import Examples, as_json, config_of, configured, named, print_json
+from tools.options import OUTPUT, Examples, as_json, config_of, configured, named, print_json
 
 COMMANDS: list[click.Command] = []
 
@@ -373,28 +373,52 @@ def alert(unit: str, instance: str | None, config_path: Path | None) -> None:
     perpcore trace 0af7651916cd43dd8448eb211c80319c
     perpcore trace 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 --data /srv/perpcore
     perpcore trace 4711 --json
+    perpcore trace --perfetto hops.json --seconds 10
     """,
 )
-@click.argument("asked", metavar="ID")
+@click.argument("asked", metavar="[ID]", required=False)
 @configured
 @as_json
+@click.option(
+    "--perfetto", type=OUTPUT, help="Write the hops of sampled commands, for ui.perfetto.dev."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, max=3600),
+    default=5,
+    show_default=True,
+    help="With --perfetto: how long to look.",
+)
 def trace(
-    asked: str,
+    asked: str | None,
     config_path: Path | None,
     settings: tuple[str, ...],
     instance: str | None,
     data_dir: str | None,
     as_json: bool,
+    perfetto: Path | None,
+    seconds: float,
 ) -> None:
     """Show the way of a request: hops, reports, ledger.
 
     ID is a trace id (X-Trace-Id), a W3C traceparent, or the number of a command or of an order.
     Beside a running exchange or without one; hops that left no mark are shown without an instant.
+
+    With --perfetto instead of an ID: the latency of every hop of the commands that a running
+    exchange samples.
     """
+    if (asked is None) == (perfetto is None):
+        raise click.UsageError("name an ID or --perfetto FILE, one of them")
     config = config_of(config_path, settings, instance=instance, data_dir=data_dir)
     from tools import trace as module
 
-    found = module.stories(Path(config.data_dir), asked)
+    data = Path(config.data_dir)
+    if perfetto is not None:
+        for line in module.record(data, perfetto, seconds):
+            click.echo(line)
+        return
+    assert asked is not None
+    found = module.stories(data, asked)
     if as_json:
         print_json([module.as_data(story) for story in found])
         return

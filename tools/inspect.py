@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from shm import codes, cursors, records
+from shm import codes, cursors, hopcells, hops, records
 from shm.control import View
 from shm.kinds import COMMAND_RECORDS, REPORT_RECORDS
 from shm.records import Record
@@ -399,6 +399,16 @@ def segment_items(label: str, wanted: Wanted = ALL) -> Iterator[Item]:
             yield from _report_slots(instance, view, wanted)
         elif name == "matches":
             yield from _match_slots(instance, view, wanted)
+        elif name == hops.SEGMENT:
+            cells = _attach(instance, name, *hops.HOP_PARTS)["hops"]
+            rows = cells[hopcells.FIRST :].view(records.HOPS.dtype).copy()
+            for row in np.sort(wanted.holds(rows[rows["number"] > 0]), order="number"):
+                yield row_item(records.HOPS, row)
+        elif name.startswith(hops.REQUESTS):
+            part = Part("requests", "REQUEST_HOPS", hops.REQUESTS_MAX)
+            rows = _attach(instance, name, part)["requests"].copy()
+            for row in np.sort(wanted.holds(rows[rows["request"] > 0]), order="seq"):
+                yield row_item(records.REQUEST_HOPS, row)
         elif name.startswith("ingress."):
             yield from _ingress_slots(instance, name, view)
         else:

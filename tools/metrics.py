@@ -11,7 +11,7 @@ metric by code; a latency is a summary in seconds.
 
 from __future__ import annotations
 
-import ctypes
+import json
 import re
 import shutil
 import signal
@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from prometheus_client import generate_latest, start_http_server
@@ -36,12 +37,15 @@ from shm.config import Config
 from shm.control import View, text_of
 from shm.counters import Counters
 from shm.histogram import SUM, count_of, percentiles
+from shm.hostclock import host_clock
 from shm.ingress import HEAD, TAIL, ring_parts, segment_name
 from shm.notify import notify
+from shm.reported import LIQUIDATED, REPORTED
 from shm.segment import Segment, SegmentError
 from shm.units import INSURANCE_ACCOUNT
 
 WATCHDOG_SECONDS: Final = 2.0
+HELD_SECONDS: Final = 10.0  # between two looks into the books
 QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
 STAGES: Final = (
     ("sequence", cursors.SEQUENCED),
@@ -51,6 +55,7 @@ STAGES: Final = (
     ("publish", cursors.PUBLISHED),
 )
 _REFUSED: Final = "refused."
+_BREAK_STATES: Final = ("OPEN", "INVESTIGATING", "EXPLAINED", "RESOLVED")
 _FOLLOWER: Final = re.compile(r"follow\.([^.]+)\.([a-z_]+)")
 # A counter that says how things are, and not how often something happened.
 _LEVELS: Final = re.compile(
@@ -58,28 +63,25 @@ _LEVELS: Final = re.compile(
 )
 
 
-def clock_offset_seconds() -> float | None:
-    """How far the kernel believes this host's clock is off; None when nobody disciplines it."""
+def hot_balances(data: Path) -> dict[str, float]:
+    """What the books say the venue holds online, by asset; nothing where there are no books."""
+    from ledger.books import Books
+    from ledger.chart import Code, unpack
+    from ledger.files import LedgerError, ledger_folder
 
-    class Timex(ctypes.Structure):
-        """struct timex of adjtimex(2), as far as it is read."""
-
-        _fields_ = (
-            ("modes", ctypes.c_uint),
-            ("offset", ctypes.c_long),
-            ("freq", ctypes.c_long),
-            ("maxerror", ctypes.c_long),
-            ("esterror", ctypes.c_long),
-            ("status", ctypes.c_int),
-            ("rest", ctypes.c_char * 256),
-        )
-
-    timex = Timex()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.adjtimex(ctypes.byref(timex)) < 0 or timex.status & 0x40:  # STA_UNSYNC
-        return None
-    unit = 1e-9 if timex.status & 0x2000 else 1e-6  # STA_NANO
-    return float(timex.offset) * unit
+    try:
+        books = Books(ledger_folder(data))
+        balances = books.balances(books.now())
+    except LedgerError:
+        return {}
+    found: dict[str, float] = {}
+    for row, balance in zip(books.keys, balances.tolist(), strict=False):
+        key = unpack(int(row["key"]))
+        if key.code == Code.CUSTODY_HOT:
+            commodity = books.commodity_of(key)
+            name = books.commodity_name(commodity)
+            found[name] = found.get(name, 0.0) + balance / 10 ** books.scale(commodity)
+    return found
 
 
 def _name(label: str) -> str:
@@ -91,6 +93,8 @@ class Exchange(Collector):
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._held: dict[str, float] = {}  # hot wallets by asset, and when that was looked up
+        self._held_s = -HELD_SECONDS
 
     def collect(self) -> Iterator[Metric]:
         begun = time.perf_counter()
@@ -105,6 +109,7 @@ class Exchange(Collector):
             yield from self._rings(view)
         finally:
             view.close()
+        yield from self._books(Path(data_dir))
         yield from self._counters()
         yield from self._fund()
         yield from self._host(data_dir)
@@ -158,6 +163,9 @@ class Exchange(Collector):
         yield refused
 
     def _rings(self, view: View) -> Iterable[Metric]:
+        came = CounterMetricFamily(
+            "perpcore_ingress_commands", "commands a producer handed over", labels=["producer"]
+        )
         used = GaugeMetricFamily(
             "perpcore_ring_used_ratio", "share of a ring that waits to be read", labels=["ring"]
         )
@@ -178,9 +186,15 @@ class Exchange(Collector):
                 )
                 cells = segment.arrays["ring"]
                 used.add_metric([name], (int(cells[TAIL]) - int(cells[HEAD])) / capacity)
+                came.add_metric([producer.name], int(cells[HEAD]))
                 del cells
                 segment.close()
         yield used
+        yield came
+        yield GaugeMetricFamily(
+            "perpcore_cancel_only", "1: the disk is nearly full, 2: the clock is off, 0: neither",
+            view.cursor(cursors.CUT),
+        )  # fmt: skip
 
     def _counters(self) -> Iterable[Metric]:
         try:
@@ -189,6 +203,12 @@ class Exchange(Collector):
             return
         refused = CounterMetricFamily(
             "perpcore_refused", "commands refused, by code", labels=["reason"]
+        )
+        reported = CounterMetricFamily(
+            "perpcore_reported", "reports the account view has applied, by kind", labels=["kind"]
+        )
+        liquidations = CounterMetricFamily(
+            "perpcore_liquidations", "steps of liquidations, by step", labels=["step"]
         )
         followers: dict[str, Any] = {}
         for label, (value, unit) in counters.read().items():
@@ -204,11 +224,15 @@ class Exchange(Collector):
                 followers[what].add_metric([name], value)
             elif label.startswith(_REFUSED):
                 refused.add_metric([label.removeprefix(_REFUSED)], value)
+            elif label.startswith(REPORTED):
+                reported.add_metric([label.removeprefix(REPORTED)], value)
+            elif label.startswith(LIQUIDATED):
+                liquidations.add_metric([label.removeprefix(LIQUIDATED)], value)
             elif _LEVELS.fullmatch(label):
                 yield GaugeMetricFamily(_name(label), f"{label}, {unit}", value)
             else:
                 yield CounterMetricFamily(_name(label), f"{label}, {unit}", value)
-        yield refused
+        yield from (refused, reported, liquidations)
         yield from followers.values()
         for label, cells in counters.read_timings().items():
             name = _name(label) + "_seconds"
@@ -240,17 +264,54 @@ class Exchange(Collector):
             fund.add_metric([str(asset)], row["wallet_quanta"])
         yield fund
 
+    def _books(self, data: Path) -> Iterable[Metric]:
+        """Breaks that somebody has to look at, and what the books say is held online."""
+        breaks = GaugeMetricFamily(
+            "perpcore_reconciliation_breaks", "breaks, by what became of them", labels=["state"]
+        )
+        rows = []
+        with suppress(OSError, ValueError):
+            rows = json.loads((data / "breaks.json").read_text())
+        for state in _BREAK_STATES:
+            breaks.add_metric([state], sum(row.get("state") == state for row in rows))
+        yield breaks
+        held = GaugeMetricFamily(
+            "perpcore_hot_wallet", "what the books say is held online", labels=["asset"]
+        )
+        most = GaugeMetricFamily(
+            "perpcore_hot_wallet_max", "as ledger.hot_wallets has it", labels=["asset"]
+        )
+        for hot in self._config.ledger.hot_wallets:
+            most.add_metric([hot.asset], float(hot.max))
+        now = time.monotonic()
+        if self._config.ledger.hot_wallets and now - self._held_s > HELD_SECONDS:
+            self._held, self._held_s = hot_balances(data), now
+        for asset, amount in self._held.items():
+            held.add_metric([asset], amount)
+        yield held
+        yield most
+
     def _host(self, data_dir: str) -> Iterable[Metric]:
         with suppress(OSError):
             free = shutil.disk_usage(data_dir).free
             yield GaugeMetricFamily("perpcore_disk_free_bytes", "where the log is written", free)
-        offset = clock_offset_seconds()
+        clock = host_clock()
         yield GaugeMetricFamily(
             "perpcore_clock_synchronised", "1 when something disciplines the clock",
-            int(offset is not None),
+            int(clock is not None),
         )  # fmt: skip
-        if offset is not None:
-            yield GaugeMetricFamily("perpcore_clock_offset_seconds", "as the kernel has it", offset)
+        yield GaugeMetricFamily(
+            "perpcore_clock_offset_max_seconds",
+            "beyond it the venue is cancel-only; 0: never",
+            self._config.clock.offset_max_us / 1e6,
+        )
+        if clock is not None:
+            yield GaugeMetricFamily(
+                "perpcore_clock_offset_seconds", "as the kernel has it", clock.offset_ns / 1e9
+            )
+            yield GaugeMetricFamily(
+                "perpcore_clock_off_seconds", "how far off it may be", clock.off_ns / 1e9
+            )
 
 
 def registry(config: Config) -> CollectorRegistry:

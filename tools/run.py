@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 HEADER_EVERY: Final = 20  # lines
 INTERVAL_SECONDS: Final = 1.0  # over which `status` measures rates
 
+_CUT_WHY: Final = {
+    0: "",
+    cursors.CUT_DISK: "the disk is nearly full",
+    cursors.CUT_CLOCK: "the host's clock is off",
+}
 STAGE_CURSORS: Final = (
     ("settled", cursors.SETTLED),
     ("journaled", cursors.JOURNALED),
@@ -395,6 +400,7 @@ def status(instance: str, *, as_json: bool = False) -> int:
             name: int(engine[name]) for name in ("commands", "matches", "reports", "ingress")
         },
         "cut": bool(view.cursor(cursors.CUT)),
+        "cut_why": _CUT_WHY.get(view.cursor(cursors.CUT), "unknown"),
         "rates": now.since(before),
         "counters": {name: value for name, (value, _) in counters.read().items()},
     }
@@ -414,7 +420,7 @@ def _print_status(found: dict[str, Any]) -> None:
         f"pid {found['pid']}, data {found['data_dir']}"
     )
     if found["cut"]:
-        print("  CANCEL ONLY: the disk is nearly full")
+        print(f"  CANCEL ONLY: {found['cut_why']}")
     if found["restarts"]:
         print(f"  started again {found['restarts']} times after a fault")
     print(f"  recovered {found['recovered_seq']:,} commands in {found['recovered_ms']:,.0f} ms")

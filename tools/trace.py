@@ -9,12 +9,14 @@ Writes  nothing.
 Never   makes up an instant: a hop that left no mark is shown without one.
 
 What is durable holds two instants: when the gateway had read the request (in the command), and
-when the sequencer took it.
+when the sequencer took it. All others are marks in shared memory (shm/hops.py), which hold the
+last requests of each gateway, and of commands a sample: on a quiet venue every one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,8 +25,11 @@ import numpy as np
 
 from shm import records
 from shm.codes import AlgoStatus, ReportKind, Status
+from shm.control import View
 from shm.files import read_manifest
+from shm.hops import AFTER, Samples, marks_of, read_requests
 from shm.kinds import REPORT_RECORDS
+from shm.segment import SegmentError
 from shm.traces import NO_TRACE, Trace, read_trace, trace_text
 from shm.units import PRODUCER_SHIFT
 from tools.inspect import Item, command_item, report_item
@@ -76,6 +81,22 @@ class Story(NamedTuple):
     entries: list[dict[str, Any]]
 
 
+class Live:
+    """Marks that a running engine and its gateways still have of what they did lately."""
+
+    def __init__(self, view: View) -> None:
+        self._samples: Samples | None = None
+        with suppress(SegmentError):
+            self._samples = Samples(view.instance, view.epoch, int(view.engine["shards"]))
+        self._requests = read_requests(view.instance)
+
+    def marks(self, seq: int, request: int) -> dict[str, int]:
+        """Of one command; none when it wasn't sampled, or long ago."""
+        sample = self._samples.find(seq) if self._samples is not None else None
+        found = {} if sample is None else {k: ns for k, ns in sample.marks.items() if ns}
+        return found | self._requests.get(request, {})
+
+
 # ---------------------------------------------------------------- what was asked
 
 
@@ -95,7 +116,8 @@ def stories(data: Path, asked: str) -> list[Story]:
                 f"{data}: nothing is known of {asked}. WAL and report log reach back to report "
                 f"{reports.first_index}; what never got to the engine is in the gateways' logs"
             )
-        return [_story(data, reports, seq, logged) for seq, logged in sorted(found.items())]
+        live = Live(view) if view is not None else None
+        return [_story(data, reports, live, seq, logged) for seq, logged in sorted(found.items())]
     finally:
         reports.close()
         if view is not None:
@@ -253,7 +275,9 @@ def _with_what_follows(rows: Array, at: int) -> Iterator[int]:
         yield k
 
 
-def _story(data: Path, reports: Reports, seq: int, logged: Logged | None) -> Story:
+def _story(
+    data: Path, reports: Reports, live: Live | None, seq: int, logged: Logged | None
+) -> Story:
     caused = list(_of_command(reports, seq))
     orders = _Orders()
     orders.made_by(caused)
@@ -275,7 +299,7 @@ def _story(data: Path, reports: Reports, seq: int, logged: Logged | None) -> Sto
         seq,
         logged,
         trace,
-        _hops(data, seq, logged, caused),
+        _hops(seq, logged, caused, live),
         caused,
         later,
         cut,
@@ -283,32 +307,37 @@ def _story(data: Path, reports: Reports, seq: int, logged: Logged | None) -> Sto
     )
 
 
-def _hops(data: Path, seq: int, logged: Logged | None, caused: list[Report]) -> list[Hop]:
+def _hops(seq: int, logged: Logged | None, caused: list[Report], live: Live | None) -> list[Hop]:
     """The stations in order, with the marks there are."""
-    received = taken = request = 0
+    marks: dict[str, int] = {}
+    request = 0
     place = "the WAL doesn't reach back so far"
     if logged is not None:
         row, at = logged.row, logged.place
-        request, taken = int(row["request"]), int(row["ts_ns"])
-        received = int(row["recv_ns"]) if trace_in(row) != NO_TRACE else 0
+        request, marks["sequenced"] = int(row["request"]), int(row["ts_ns"])
+        if trace_in(row) != NO_TRACE:
+            marks["received"] = int(row["recv_ns"])
         place = (
             f"{at.path.name} byte {at.byte}, block {at.block} of epoch {at.epoch}: commands "
             f"{at.first_seq} to {at.first_seq + at.commands - 1}"
         )
     for report in caused:
         if report.row["kind"] == ReportKind.TRACE:
-            received = int(_as(records.TRACE_REPORT, report.row)["recv_ns"])
+            marks["received"] = int(_as(records.TRACE_REPORT, report.row)["recv_ns"])
         elif report.row["kind"] in (ReportKind.ORDER, ReportKind.ANSWER):
-            taken = taken or int(report.row["ts_ns"])
+            marks.setdefault("sequenced", int(report.row["ts_ns"]))
             request = request or int(report.row["request"])
-    producer = request >> PRODUCER_SHIFT
+    if live is not None:
+        marks |= live.marks(seq, request)
+    marks = marks_of(marks)
     said = f"reports {caused[0].number} to {caused[-1].number}" if caused else "no report"
-    return [
-        Hop("received", received, f"by the gateway, producer {producer}" if received else ""),
-        Hop("sequenced", taken, f"as command {seq}"),
-        Hop("journaled", 0, place),
-        Hop("settled", 0, said),
-    ]
+    where = {
+        "received": f"by the gateway, producer {request >> PRODUCER_SHIFT}",
+        "sequenced": f"as command {seq}",
+        "settled": said,
+        "durable": place,
+    }
+    return [Hop(name, marks.get(name, 0), where.get(name, "")) for name in AFTER]
 
 
 def _entries(data: Path, seq: int, seqs: set[int], orders: set[int]) -> list[dict[str, Any]]:
@@ -349,12 +378,14 @@ def as_text(story: Story) -> Iterator[str]:
         yield line_of(command_item(story.logged.row))
     else:
         yield f"command {story.seq}"
-    before = 0
+    at = {hop.name: hop.ns for hop in story.hops}
     for hop in story.hops:
         when = _instant(hop.ns) if hop.ns else "no mark"
-        since = f"{hop.ns - before:+,} ns" if hop.ns and before else ""
-        yield f"  {hop.name:<12}{when:<32}{since:>18}  {hop.where}".rstrip()
-        before = hop.ns or before
+        before = AFTER[hop.name]
+        while before and not at[before]:
+            before = AFTER[before]
+        since = f"{hop.ns - at[before]:+,} ns" if hop.ns and before else ""
+        yield f"  {hop.name:<12}{when:<30}{since:>18}  {hop.where}".rstrip()
     for title, reports in (("reports", story.reports), ("later", story.later)):
         if reports:
             yield f"  {title}"
@@ -387,3 +418,27 @@ def as_data(story: Story) -> dict[str, Any]:
         "later_cut": story.cut,
         "entries": story.entries,
     }
+
+
+def record(data: Path, out: Path, seconds: float) -> Iterator[str]:
+    """Write the hops of commands sampled in the next seconds; gives lines that say what they took.
+
+    raises    TraceError when no engine runs on the directory, or no command came
+    """
+    from tools import perfetto
+
+    view = running_on(data)
+    if view is None:
+        raise TraceError(f"{data}: no engine runs on it. Start it: perpcore up --data {data}")
+    try:
+        found = perfetto.collect(view, seconds)
+        if not found.ways:
+            raise TraceError(f"{data}: no command went all the way within {seconds:g} s")
+        producers = perfetto.producer_names(view.instance)
+        perfetto.write(found, out, view.instance, producers)
+    finally:
+        view.close()
+    yield from perfetto.summary(found.ways)
+    yield f"{out}: {len(found.ways)} commands; open it in ui.perfetto.dev or chrome://tracing"
+    if found.disordered:
+        yield f"{found.disordered} left out: somebody set the clock"

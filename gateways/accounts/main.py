@@ -20,6 +20,7 @@ from gateways.accounts.rows import Tables, batch_of, tables_of
 from gateways.follow import Follower
 from shm.config import Config
 from shm.records import REPORT
+from shm.reported import ReportCounts
 from shm.segment import Segment, parts_digest
 from shm.units import NIL, SYSTEM_ACCOUNTS
 
@@ -105,6 +106,7 @@ class AccountsFollower(Follower):
         sizes = sizes_of(config)
         parts = view_parts(sizes)
         self.checkpoint_seconds = config.view.checkpoint_seconds
+        self.counts = ReportCounts()
         self._layout = parts_digest(parts)
         self.segment = Segment.create(config.instance, layout.VIEW, parts, epoch=0)
         self.state = ViewState(self.segment.arrays, sizes)

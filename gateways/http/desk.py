@@ -14,6 +14,7 @@ past it and nothing more was written.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,12 +24,13 @@ import numpy as np
 
 from gateways.http.errors import ApiError
 from gateways.http.reportstream import ReportStream, Rows
-from gateways.http.rows import Ask, Row, rows_of
+from gateways.http.rows import Ask, Row, origin_of, rows_of
 from shm import cursors
 from shm.codes import ReportKind
 from shm.config import Config
 from shm.control import Phase, View
 from shm.door import Door
+from shm.hops import RequestMarks
 from shm.segment import SegmentError
 from shm.units import PRODUCER_SHIFT
 
@@ -50,16 +52,34 @@ Render = Callable[[Report], Any]
 class Pending:
     """A command that was handed over and hasn't been answered."""
 
-    __slots__ = ("deadline", "epoch", "future", "render", "report")
+    __slots__ = (
+        "deadline",
+        "epoch",
+        "future",
+        "handed_ns",
+        "heard_ns",
+        "origin",
+        "render",
+        "report",
+    )
 
     def __init__(
-        self, future: asyncio.Future[Any], render: Render, deadline: float, epoch: int
+        self,
+        future: asyncio.Future[Any],
+        render: Render,
+        deadline: float,
+        epoch: int,
+        origin: tuple[int, int, int],
     ) -> None:
+        """origin: trace id and when the request had been read, as the command has them."""
         self.future = future
         self.render = render
         self.deadline = deadline
         self.epoch = epoch
         self.report: Report | None = None
+        self.origin = origin
+        self.handed_ns = 0
+        self.heard_ns = 0
 
 
 class Desk:
@@ -88,6 +108,7 @@ class Desk:
         self._timeout_s = answer_timeout_s
         self._stream = ReportStream(config, self._on_batch, self._on_epoch)
         self._door: Door | None = None
+        self._marks: RequestMarks | None = None
         self._view: View | None = None
         self._number = 0
         self._outbox: list[tuple[int, bytes]] = []
@@ -105,6 +126,7 @@ class Desk:
     async def start(self) -> None:
         """Listen, and attach to the engine as soon as it runs."""
         self._loop = asyncio.get_running_loop()
+        self._marks = RequestMarks(self._config.instance, self._producer)
         self._stream.start()
         self._attach()
         self._tasks = [
@@ -123,6 +145,8 @@ class Desk:
         self._stream.close()
         if self._door is not None:
             self._door.close()
+        if self._marks is not None:
+            self._marks.close()
 
     @property
     def open(self) -> bool:
@@ -184,8 +208,10 @@ class Desk:
         self._number += 1
         future: asyncio.Future[Any] = self._loop.create_future()
         deadline = self._loop.time() + self._timeout_s
-        self._pending[request] = Pending(future, render, deadline, door.view.epoch)
-        self._outbox.append((request, ask.packed(request)))
+        packed = ask.packed(request)
+        origin = origin_of(packed)
+        self._pending[request] = Pending(future, render, deadline, door.view.epoch, origin)
+        self._outbox.append((request, packed))
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -200,6 +226,10 @@ class Desk:
             for request, _ in outbox:
                 self._fail(self._pending.pop(request), ApiError(-1001))
             return
+        handed_ns = time.time_ns()
+        for request, _ in outbox:
+            if (pending := self._pending.get(request)) is not None:
+                pending.handed_ns = handed_ns
         rows = rows_of([packed for _, packed in outbox])
         at = 0
         while at < len(rows):
@@ -267,6 +297,7 @@ class Desk:
                 pending = self._pending.pop(report[6], None)
                 if pending is not None:
                     pending.report = report
+                    pending.heard_ns = time.time_ns()
                     self._answered.append(pending)
 
     def _settle(self, seq: int) -> None:
@@ -283,7 +314,17 @@ class Desk:
                 pending.future.set_result(pending.render(pending.report))
             except Exception as error:  # a refusal, or a bug of ours for the one who asked
                 pending.future.set_exception(error)
+            self._keep_marks(pending, pending.report)
         self._on_done(seq)
+
+    def _keep_marks(self, pending: Pending, report: Report) -> None:
+        """Where the request was when, for `perpcore trace`."""
+        if self._marks is not None:
+            high, low, received_ns = pending.origin
+            self._marks.keep(
+                *(report[6], report[0], (high, low), received_ns),
+                *(pending.handed_ns, pending.heard_ns, time.time_ns()),
+            )
 
     def _check_tail(self) -> None:
         """Whether the newest command has said all it has to say, by the engine's own cursors."""

@@ -12,10 +12,13 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from shm.kinds import HAS_ORIGIN
 from shm.records import COMMAND, NO_SYMBOL
 
 _ROW: Final = struct.Struct("<qqqqqqIHH8B40sqqq6qqq64x")
 assert _ROW.size == COMMAND.dtype.itemsize
+_ORIGIN: Final = struct.Struct("<5q")  # the first words of line 2
+_KIND_AT: Final = 56
 
 
 class Origin(NamedTuple):
@@ -76,6 +79,14 @@ class Row:
         """The COMMAND row."""
         self._row["request"] = request
         return self._row.tobytes()
+
+
+def origin_of(packed: bytes) -> tuple[int, int, int]:
+    """(trace_hi, trace_lo, recv_ns) of a packed command; zeros where its kind carries none."""
+    if not HAS_ORIGIN >> packed[_KIND_AT] & 1:
+        return 0, 0, 0
+    high, low, _, _, received_ns = _ORIGIN.unpack_from(packed, 128)
+    return high, low, received_ns
 
 
 def rows_of(packed: list[bytes]) -> np.ndarray[Any, Any]:

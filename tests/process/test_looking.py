@@ -46,7 +46,7 @@ def test_a_running_exchange_is_seen(venues: Venues) -> None:
         text = ""
         for _ in range(100):
             text = urllib.request.urlopen(url, timeout=10).read().decode()
-            if re.search(r"^perpcore_risk_commands_total [1-9]", text, re.M):
+            if re.search(r'^perpcore_ingress_commands_total{producer="demo"} [1-9]', text, re.M):
                 break
     finally:
         server.terminate()
@@ -57,6 +57,10 @@ def test_a_running_exchange_is_seen(venues: Venues) -> None:
     assert stages == {"sequence", "risk", "match", "settle", "journal", "publish"}
     assert found["perpcore_sequencer_commands"].type == "counter"
     assert any(s.labels.get("quantile") == "0.99" for s in found["perpcore_sync_seconds"].samples)
+    came = {s.labels["producer"]: s.value for s in found["perpcore_ingress_commands"].samples}
+    assert came["demo"] > 0 and found["perpcore_cancel_only"].samples[0].value == 0
+    breaks = {s.labels["state"]: s.value for s in found["perpcore_reconciliation_breaks"].samples}
+    assert breaks == dict.fromkeys(("OPEN", "INVESTIGATING", "EXPLAINED", "RESOLVED"), 0)
     rings = {s.labels["ring"] for s in found["perpcore_ring_used_ratio"].samples}
     assert {"commands", "reports", "ingress.demo"} <= rings
     # Twice the same numbers from one look would be a counter that isn't one.
@@ -66,6 +70,8 @@ def test_a_running_exchange_is_seen(venues: Venues) -> None:
     exported = {s.name for f in found.values() for s in f.samples}
     exported |= {"perpcore_follower_behind", "perpcore_follower_lapped_total"}
     exported |= {"perpcore_insurance_fund_quanta", "perpcore_clock_offset_seconds"}
+    exported |= {"perpcore_clock_off_seconds", "perpcore_reported_total"}
+    exported |= {"perpcore_liquidations_total", "perpcore_hot_wallet", "perpcore_hot_wallet_max"}
     for name_of_file in ("alerts.yml", "grafana.json"):
         asked = re.findall(r"\bperpcore_\w+", (MONITORING / name_of_file).read_text())
         assert len(set(asked)) > 8 and set(asked) <= exported, set(asked) - exported

@@ -33,6 +33,7 @@ from shm.cursors import (
     SETTLED,
 )
 from shm.feed import Feed
+from shm.hopcells import HOP_CELLS
 from shm.records import REPORT, layouts_digest
 
 CAPACITY = 4096
@@ -51,6 +52,7 @@ class Engine:
             "cursors": np.zeros(CURSOR_CELLS, np.int64),
             "reports": np.zeros(CAPACITY, REPORT.dtype),
             "counters": np.zeros(COUNTERS_MAX * COUNTER_CELLS, np.int64),
+            "hops": np.zeros(HOP_CELLS, np.int64),
         }
         self.cursors = self.arrays["cursors"]
         self.written = 0

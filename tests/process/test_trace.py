@@ -7,6 +7,9 @@ import hashlib
 import hmac
 import json
 import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +19,22 @@ import aiohttp
 import pytest
 
 from shm.files import read_manifest
+from shm.hops import AFTER, in_order
 from shm.traces import read_trace
+from tests.model.trace_events import check_document
 from tests.process.gateway_helpers import Exchange, Trader
-from tests.process.helpers import perpcore, wait_until
+from tests.process.helpers import ROOT, perpcore, wait_until
 from tools.tracelog import Wal, trace_in
 
 
 @pytest.fixture(scope="module")
 def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
-    made = Exchange(tmp_path_factory.mktemp("trace"), f"trace-{os.getpid()}")
+    limits = ("orders_per_10s", "orders_per_minute", "weight_per_minute")
+    made = Exchange(
+        tmp_path_factory.mktemp("trace"),
+        f"trace-{os.getpid()}",
+        {f"http.{name}": 1_000_000 for name in limits},
+    )
     try:
         made.start()
         made.spawn("ledger", "ledger", "run")
@@ -111,8 +121,11 @@ def test_one_id_everywhere(exchange: Exchange, ann: Trader, bob: Trader) -> None
     (fill,) = (r for r in story["later"] if r["kind"] == "EXEC")
     assert fill["seq"] == filled["orderId"] and fill["order_id"] == placed["orderId"]
     assert {r["account"] for r in story["later"]} == {ann.account}
+    # Every hop has its mark, in order: the venue is quiet, so that every command is sampled.
     hops = {hop["hop"]: hop["ns"] for hop in story["hops"]}
-    assert before_ns <= hops["received"] <= hops["sequenced"] <= after_ns
+    assert list(hops) == list(AFTER) and all(hops.values()), hops
+    assert in_order(hops)
+    assert before_ns <= hops["received"] and hops["answered"] <= after_ns
 
     def booked() -> bool:
         (now,) = told(exchange, rests)
@@ -208,6 +221,33 @@ def test_every_process_logs_lines(exchange: Exchange) -> None:
     assert {json.loads(line)["role"] for line in engine} == {"engine"}
 
 
+def test_hops_as_a_trace_file(exchange: Exchange, ann: Trader, tmp_path: Path) -> None:
+    out = tmp_path / "hops.json"
+    data = str(exchange.venue.data)
+    looking = subprocess.Popen(
+        [sys.executable, "-m", "tools.cli", "trace", "--perfetto", str(out), "--seconds", "4",
+         "--data", data],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while looking.poll() is None:
+        placed = ann.order("BUY", "0.010", "46000")
+        ann.call("DELETE", "/fapi/v1/order", symbol="BTCUSDT", orderId=placed["orderId"])
+        time.sleep(0.01)
+    assert looking.stdout is not None
+    said = looking.stdout.read()
+    assert looking.returncode == 0, said
+    made = json.loads(out.read_text())
+    assert check_document(made) == made["otherData"]["samples"] > 5
+    assert made["otherData"]["disordered"] == 0
+    inner = {event["name"] for event in made["traceEvents"] if event["ph"] == "b"}
+    assert {"gateway in", "ingress ring", "risk", "match", "settle", "journal", "publish",
+            "to the gateway", "gateway out"} <= inner  # fmt: skip
+    traces = {e["args"]["trace"] for e in made["traceEvents"] if "trace" in e.get("args", {})}
+    assert all(read_trace(trace) for trace in traces)
+    for hop in ("journal", "gateway out"):
+        assert re.search(rf"^{hop} +\d+ +[\d.,]+ +[\d.,]+ +[\d.,]+$", said, re.M), said
+
+
 def test_after_the_engine_has_stopped(exchange: Exchange, ann: Trader) -> None:
     """The last one: the files alone say the same."""
     trace = "57090000000000000000000000000001"
@@ -215,5 +255,8 @@ def test_after_the_engine_has_stopped(exchange: Exchange, ann: Trader) -> None:
     (before,) = told(exchange, trace)
     assert exchange.venue.stop() == 0
     (after,) = told(exchange, trace)
+    # Shared memory is gone, and with it the marks; what the gateway still has it still shows.
+    marks = {hop["hop"]: hop["ns"] for hop in after["hops"]}
+    assert marks["received"] and marks["sequenced"] and marks["durable"] is None
     same = ("seq", "trace", "command", "wal", "reports")
     assert {name: after[name] for name in same} == {name: before[name] for name in same}

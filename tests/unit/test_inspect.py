@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from engine import files, memory, snapshotfile, wal
 from engine.reportlog import FollowerPosition, ReportLog, follower_positions
-from shm import config, cursors, records
+from shm import config, cursors, hopcells, records
 from shm.codes import Kind, ReportKind, Side, Tif
 from shm.pointers import table
 from tools.cli import main
@@ -195,6 +195,8 @@ def engine() -> Iterator[memory.Memory]:
     cells[cursors.REPORTS_WRITTEN] = 2
     made.arrays["matches"][:1]["seq"] = 1
     cells[cursors.matches_written(0)] = 1
+    samples = made.arrays["hops"][hopcells.FIRST :].view(records.HOPS.dtype)
+    samples[:2]["number"], samples[:2]["seq"], samples[:2]["kind"] = [1, 2], [2, 3], Kind.PLACE
     yield made
     made.unlink()
     made.close()
@@ -210,6 +212,8 @@ def test_rings_and_status(engine: memory.Memory) -> None:
     assert shown("cursors") == ["cursors", "shard"]
     assert shown("control") == ["ENGINE_STATUS"]
     assert shown("ingress.replay") == ["INGRESS"]
+    assert shown("hops") == ["HOPS"] * 2
+    assert "seq=3" in perpcore("inspect", f"{INSTANCE}.hops", "--from", "3")
     assert "sequencer.commands" in perpcore("inspect", f"{INSTANCE}.counters")
     assert "sequenced=3" in perpcore("inspect", f"{INSTANCE}.cursors")
     result = CliRunner().invoke(main, ["inspect", f"{INSTANCE}.risk"])
