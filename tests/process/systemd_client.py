@@ -2,6 +2,7 @@
 
     python -m tests.process.systemd_client begin            declare a market, make a trader; its key
     python -m tests.process.systemd_client order KEY TRACE  place an order until one is taken
+    python -m tests.process.systemd_client refused KEY TRACE  ask for what is refused
     python -m tests.process.systemd_client hammer SECONDS   connect again and again; what was refused
 
 Prints one JSON object.
@@ -64,6 +65,15 @@ def order(
     raise SystemExit(f"no order was taken within {seconds} s; the last answer: {status} {reply}")
 
 
+def refused(exchange: Exchange, who: dict[str, Any], trace: str) -> dict[str, Any]:
+    """An order of nothing."""
+    trader = Trader(exchange, who["account"], who["key"], who["secret"])
+    query = trader.signed(symbol="BTCUSDT", side="BUY", quantity="0", type="MARKET")
+    headers = {"X-MBX-APIKEY": trader.key, "X-Trace-Id": trace}
+    status, reply, _ = exchange.call("POST", f"/fapi/v1/order?{query}", None, headers)
+    return {"status": status, **reply}
+
+
 def hammer(seconds: float) -> dict[str, Any]:
     """Connect, ask, close, for so long."""
     done = refused = broken = 0
@@ -93,6 +103,8 @@ def main(words: list[str]) -> dict[str, Any]:
         return begin(Remote())
     if words[0] == "order":
         return order(Remote(), json.loads(words[1]), words[2])
+    if words[0] == "refused":
+        return refused(Remote(), json.loads(words[1]), words[2])
     return hammer(float(words[1]))
 
 

@@ -35,7 +35,14 @@ OTHERS = (
     "perpcore-reconcile.service",
     HTTP,
 )
-AS_PERPCORE = ("setpriv", "--reuid=perpcore", "--clear-groups", "--regid=perpcore")
+AS_PERPCORE = (
+    "env",
+    f"PERPCORE_CACHE={cache_root()}",
+    "setpriv",
+    "--reuid=perpcore",
+    "--clear-groups",
+    "--regid=perpcore",
+)
 PERPCORE = f"{PREFIX}/current/bin/perpcore"
 CONFIG = ("--config", "/etc/perpcore/perpcore.toml")
 
@@ -144,10 +151,10 @@ def test_the_whole_venue(host: SystemdHost, long_run: bool) -> None:
     for number, unit in enumerate((*OTHERS, ENGINE)):
         seconds = kill_and_wait(host, unit)
         again = client(host, "order", who, f"{TRACE}{number % 10}")
-        slow[unit] = (seconds, again["ms"])
+        slow[unit] = seconds
         print(f"{unit}: ready {seconds:.2f} s after kill -9, an order {again['ms']} ms later")
         assert host.property(unit, "NRestarts") == "1", unit
-    for unit, (seconds, _ms) in slow.items():
+    for unit, seconds in slow.items():
         assert seconds < 60, f"{unit} took {seconds:.1f} s"
     # One that hangs is noticed by its own watchdog.
     for unit in ("perpcore-history.service", HTTP, "perpcore-clock.service"):
@@ -164,8 +171,21 @@ def test_the_whole_venue(host: SystemdHost, long_run: bool) -> None:
     thread.join()
     print(f"restart of a gateway under connections: {found[0]}")
     assert found[0]["refused"] == found[0]["broken"] == 0 and found[0]["done"] > 10
-    # What was asked of the venue can be found by its trace id.
-    assert TRACE + "1" in host.run("journalctl", "-u", "perpcore-*", "--no-pager")
+    # What was asked of it can be found by its trace id: in the journal, and all of its way.
+    assert client(host, "refused", who, TRACE + "f")["status"] == 400
+    host.run("journalctl", "--sync")
+    assert TRACE + "f" in host.run("journalctl", "-u", HTTP, "--no-pager", "-g", TRACE + "f")
+    found_by = host.run(*AS_PERPCORE, PERPCORE, "trace", TRACE + "1", *CONFIG)
+    assert str(first["order"]["orderId"]) in found_by
+    stop_and_prove(host)
+
+
+def test_upgrade_and_back(host: SystemdHost, long_run: bool) -> None:
+    """Another release, one that doesn't come up, and the first one again; the work of the timers."""
+    if not long_run:
+        pytest.skip("the whole venue under systemd takes minutes: --long")
+    host.run("systemctl", "start", "perpcore.target")
+    who = json.dumps(client(host, "begin"))
     # Upgrade, an upgrade that fails, and back.
     upgrade = (PERPCORE, "upgrade")
     assert "2 runs" in host.run(*upgrade, f"{PREFIX}/releases/2")
@@ -182,6 +202,11 @@ def test_the_whole_venue(host: SystemdHost, long_run: bool) -> None:
         assert host.property(unit, "Result") == "success"
     assert host.run("ls", "/var/backups/perpcore").split()
     assert "perpcore_up 1" in host.run("curl", "-s", "localhost:9464/metrics").replace(".0", "")
+    stop_and_prove(host)
+
+
+def stop_and_prove(host: SystemdHost) -> None:
+    """In order, with nothing left behind, and replay gives what the engine said."""
     host.run("systemctl", "stop", "perpcore.target")
     for unit in (ENGINE, *OTHERS):
         assert host.property(unit, "Result") == "success", unit
