@@ -54,7 +54,8 @@ else
     for wheel in wheels/*.whl; do
         [[ $wheel == wheels/pip-* ]] || wheels+=("$wheel")
     done
-    pip=("$release/bin/python" wheels/pip-*.whl/pip --disable-pip-version-check --quiet --no-cache-dir)
+    pip_wheel=(wheels/pip-*.whl) # runs as it is: neither venv nor host need to have pip
+    pip=("$release/bin/python" "${pip_wheel[0]}/pip" --disable-pip-version-check --quiet --no-cache-dir)
     "${pip[@]}" install --no-index --no-deps "${wheels[@]}"
     "${pip[@]}" check
     "$release/bin/perpcore" --version

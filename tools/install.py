@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -165,6 +166,8 @@ def uninstall(root: Path, *, dry_run: bool) -> list[Path]:
 
 
 def _said(command: list[str]) -> str:
+    if command[0] == "systemctl" and not Path("/run/systemd/system").is_dir():
+        return ""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise InstallError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
@@ -227,7 +230,8 @@ def upgrade(
             f"{old.layouts}; it could not read this data directory. Nothing was changed. "
             "A release of other layouts starts with a data directory of its own: see RUNBOOK.md"
         )
-    running = before is not None and _state(control) == "active"
+    # Whatever isn't known to be down counts as up: its files must not be changed under it.
+    running = before is not None and _state(control) not in ("", "inactive", "failed")
     if not running and not same:
         raise InstallError(
             f"{release}: another release number than {before}, whose engine must run to say so in "
@@ -281,20 +285,22 @@ def _hand_over(control: Callable[[list[str]], str], before: Path, number: int) -
 
 
 def _state(control: Callable[[list[str]], str]) -> str:
-    """Of the engine's unit; nothing where there is no systemd."""
-    try:
-        return control(["systemctl", "show", "--property=ActiveState", "--value", ENGINE])
-    except InstallError:
-        return ""
+    """Of the engine's unit; nothing where there is no systemd. InstallError: systemd doesn't say."""
+    return control(["systemctl", "show", "--property=ActiveState", "--value", ENGINE])
 
 
 def _wait_running(control: Callable[[list[str]], str], link: Path, seconds: float) -> None:
     until = time.monotonic() + seconds
-    while (state := _state(control)) != "active":
+    while True:
+        state = "unknown"
+        with suppress(InstallError):  # a busy systemd may not answer in time
+            state = _state(control)
+        if state == "active":
+            break
         if state == "failed":
             raise InstallError(f"{ENGINE} failed")
         if time.monotonic() > until:
-            raise InstallError(f"{ENGINE} is {state or 'unknown'} after {seconds:.0f} s")
+            raise InstallError(f"{ENGINE} is {state} after {seconds:.0f} s")
         time.sleep(0.1)
     control([str(link / "bin" / "perpcore"), "status", "--config", str(CONFIG)])
 

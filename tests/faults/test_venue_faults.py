@@ -131,7 +131,7 @@ def test_a_full_disk(tmp_path: Path, instance: str) -> None:
     size = f"size={(256 << 20) + FULL_BYTES}"
     mounted_by(["mount", "-t", "tmpfs", "-o", size, "small", str(folder)], folder)
     try:
-        with venue_in(folder, instance, **{"wal.segment_bytes": 1 << 20}) as venue:
+        with venue_in(folder, instance, **{"wal.segment_bytes": 2 << 20}) as venue:
             venue.log = tmp_path / "up.log"
             witness = Witness(venue)
             venue.start()

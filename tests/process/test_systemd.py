@@ -141,6 +141,14 @@ def test_upgrade_and_back(tmp_path: Path) -> None:
     with pytest.raises(InstallError, match="no release there"):
         upgrade(tmp_path, tmp_path, control=control)
 
+    def silent(command: list[str]) -> str:
+        raise InstallError(f"{' '.join(command)}: Connection timed out")
+
+    # systemd doesn't say whether the engine runs: then nothing is changed.
+    with pytest.raises(InstallError, match="timed out"):
+        upgrade(new, tmp_path, control=silent)
+    assert (tmp_path / "current").resolve() == old
+
 
 def test_upgrade_to_a_release_that_decides_otherwise(tmp_path: Path) -> None:
     """The old engine's last command says so, and a snapshot stands behind it, before the switch."""
