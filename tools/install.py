@@ -285,7 +285,7 @@ def _hand_over(control: Callable[[list[str]], str], before: Path, number: int) -
 
 
 def _state(control: Callable[[list[str]], str]) -> str:
-    """Of the engine's unit; nothing where there is no systemd. InstallError: systemd doesn't say."""
+    """Of the engine's unit; nothing where there is no systemd. Raises when systemd doesn't say."""
     return control(["systemctl", "show", "--property=ActiveState", "--value", ENGINE])
 
 
