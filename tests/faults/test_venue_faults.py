@@ -28,7 +28,7 @@ from tests.process.test_kill import check_history, loaded
 EXT4_IOC_SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
 NO_LOG_FLUSH = 2  # what ext4's own journal hasn't written is lost too: a power cut
 IMAGE_BYTES = 1 << 30  # sparse: the report log preallocates a segment of 256 MiB
-FULL_BYTES = 48 << 20
+FULL_BYTES = 560 << 20  # two segments of the report log, which are made ahead, and some of the WAL
 
 
 def mounted_by(command: list[str], folder: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_full_disk(tmp_path: Path, instance: str) -> None:
         pytest.skip("a file system of its own needs root")
     folder = tmp_path / "small"
     folder.mkdir()
-    size = f"size={(256 << 20) + FULL_BYTES}"
+    size = f"size={FULL_BYTES}"
     mounted_by(["mount", "-t", "tmpfs", "-o", size, "small", str(folder)], folder)
     try:
         with venue_in(folder, instance, **{"wal.segment_bytes": 2 << 20}) as venue:
@@ -138,6 +138,7 @@ def test_a_full_disk(tmp_path: Path, instance: str) -> None:
             view = venue.until_running()
             witness.attach(view)
             loaded(view)
+            assert not view.cursor(CUT), "there is room yet"
             neighbour = folder / "neighbour"
             with open(neighbour, "wb") as file:
                 try:
@@ -146,12 +147,12 @@ def test_a_full_disk(tmp_path: Path, instance: str) -> None:
                         file.flush()
                 except OSError:
                     pass
-            wait_until(lambda: view.cursor(CUT), 60, "nobody noticed")
+            wait_until(lambda: view.cursor(CUT), 180, "nobody noticed")
             witness.follow(0.2)
             neighbour.unlink()
-            wait_until(lambda: not view.cursor(CUT), 60, "it stays cancel-only")
+            wait_until(lambda: not view.cursor(CUT), 180, "it stays cancel-only")
             before = view.cursor(JOURNALED)
-            wait_until(lambda: view.cursor(JOURNALED) > before + 200, 60, "it takes no more")
+            wait_until(lambda: view.cursor(JOURNALED) > before + 200, 180, "it takes no more")
             assert view.epoch == 1, "a full disk is no reason to die"
             witness.follow(0.2)
             assert venue.stop() == 0, venue.said()[-3000:]
