@@ -32,9 +32,15 @@ def notify(text: str) -> None:
 def alive(ready: bool, doing: str) -> None:
     """Call it every second or so, from the loop's own progress: feeds the watchdog.
 
-    ready   False: not yet, and systemd shall wait longer, since something is being done
+    ready   False: not yet, and systemd shall wait longer, since something is being done. Who waits
+            for an engine that isn't there is as ready as can be: nothing else must wait for that.
     """
-    notify("WATCHDOG=1" if ready else f"EXTEND_TIMEOUT_USEC={EXTEND_US}\nSTATUS={doing}")
+    if ready:
+        notify("WATCHDOG=1")
+    elif doing == WAITS:
+        notify(f"READY=1\nSTATUS={WAITS}\nWATCHDOG=1")
+    else:
+        notify(f"EXTEND_TIMEOUT_USEC={EXTEND_US}\nSTATUS={doing}")
 
 
 class Patience:

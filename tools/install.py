@@ -35,6 +35,8 @@ ENGINE: Final = "perpcore-engine.service"
 # Whoever may send commands; they end before the engine does, and take their sockets along.
 DOORS: Final = ("perpcore-http@*.socket", "perpcore-http@*.service", "perpcore-zmq@*.service",
                 "perpcore-admin.service", "perpcore-clock.service")  # fmt: skip
+# What follows an engine waits for it: whether that comes up is seen at its own unit.
+_START: Final = ["systemctl", "start", "--no-block", TARGET]
 READY_SECONDS: Final = 600.0  # a release may compile its kernels at its first start
 
 
@@ -246,7 +248,7 @@ def upgrade(
     if not running:
         return f"{release.name} is current; start it with: systemctl start {TARGET}"
     try:
-        control(["systemctl", "start", TARGET])
+        control(_START)
         _wait_running(control, link, ready_seconds)
     except InstallError as error:
         assert before is not None
@@ -258,7 +260,7 @@ def upgrade(
                 "decided: see `journalctl -u perpcore-engine`, or restore the last backup"
             ) from error
         _switch_all(control, prefix, before)
-        control(["systemctl", "start", TARGET])
+        control(_START)
         raise InstallError(
             f"{release.name} did not come up ({error}); {before.name} runs again"
         ) from error
@@ -279,7 +281,7 @@ def _hand_over(control: Callable[[list[str]], str], before: Path, number: int) -
         program = str(before / "bin" / "perpcore")
         control([program, "stop", "--config", str(CONFIG), "--for-release", str(number)])
     except InstallError:
-        control(["systemctl", "start", TARGET])
+        control(_START)
         raise
     control(["systemctl", "start", "perpcore-snapshot.service"])
 
