@@ -176,6 +176,8 @@ class Exchange(Serving):
         self.admin("/commands/symbol", SYMBOL)
         self.admin("/commands/mark", {"symbol": 0, "mark_ticks": 600_000})
         self.keys = [self.trader(f"trader{k}") for k in range(TRADERS)]
+        while not all(self.answers(key) for key in self.keys):
+            time.sleep(0.05)
 
     def start(self, *command: str) -> subprocess.Popen[bytes]:
         settings = (f"--set={name}={value}" for name, value in SETTINGS.items())
@@ -212,6 +214,15 @@ class Exchange(Serving):
         self.admin("/commands/deposit", {"account": account, **money})
         made = self.admin("/keys", {"name": name, "scopes": "read,trade"})
         return Key(made["apiKey"], made["secret"])
+
+    def answers(self, key: Key) -> bool:
+        """Whether the gateway knows a key, and the view its account."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {"X-MBX-APIKEY": key.text}
+        connection.request("GET", f"/fapi/v3/balance?{key.signed('a=1')}", headers=headers)
+        status = connection.getresponse().status
+        connection.close()
+        return status == 200
 
     def cancel_all(self) -> None:
         """No order is left open: the next case begins like the first."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -92,21 +92,25 @@ class Desk:
         on_report: Callable[[Report, int], None],
         on_done: Callable[[int], None],
         answer_timeout_s: float,
+        heard: Iterable[int] = range(256),
     ) -> None:
         """on_report: every report of an account of interest, with its command's time, ns.
+        heard: kinds of reports that it is for.
         on_done: all reports of the commands up to this one have been seen.
         """
         self.seen_seq = 0  # every report of the commands up to here was handed on
         self.overloads = 0
         self.unknowns = 0
         self.interest = np.zeros(config.limits.accounts, bool)
+        self._heard = np.zeros(256, bool)
+        self._heard[list(heard)] = True
         self._config = config
         self._producer = producer
         self._mine = config.producer(producer).id
         self._on_report = on_report
         self._on_done = on_done
         self._timeout_s = answer_timeout_s
-        self._stream = ReportStream(config, self._on_batch, self._on_epoch)
+        self._stream = ReportStream(config, self._on_batch, self._on_epoch, self.durable_index)
         self._door: Door | None = None
         self._marks: RequestMarks | None = None
         self._view: View | None = None
@@ -202,7 +206,7 @@ class Desk:
         raises      ApiError -1001 while no engine runs
         """
         door = self._door
-        if door is None or not self.ready:
+        if door is None or not self._alive or self._stream.next < 0:
             raise ApiError(-1001)
         request = self._number
         self._number += 1
@@ -265,7 +269,8 @@ class Desk:
         kinds = rows["kind"]
         words = rows.view(_WORDS)["w"]
         mine = _ANSWERS[kinds] & ((words[:, 1] >> PRODUCER_SHIFT) == self._mine)
-        wanted = mine | self.interest[np.minimum(rows["account"], len(self.interest) - 1)]
+        accounts = np.minimum(rows["account"], len(self.interest) - 1)
+        wanted = mine | self.interest[accounts] & self._heard[kinds]
         at = np.flatnonzero(wanted)
         if len(at):
             seqs = rows["seq"]

@@ -19,7 +19,7 @@ from gateways.http.desk import Desk
 from gateways.http.errors import ApiError
 from gateways.http.library import Library
 from gateways.http.limits import Limits
-from gateways.http.orders import AccountState
+from gateways.http.orders import HEARD, AccountState
 from gateways.http.refusals import Refusals
 from gateways.http.rows import Origin
 from gateways.http.schema import Values
@@ -62,6 +62,7 @@ class Gate:
             self.accounts.on_report,
             self.accounts.done,
             config.http.answer_timeout_ms / 1000,
+            HEARD,
         )
         self.accounts.desk = self.desk
         self.market = MarketData(config)

@@ -20,6 +20,7 @@ from shm.codes import Kind, PositionSide, Reason, Side, State, Tif
 
 GTD_AHEAD_MS: Final = 600_000
 GTD_MOST_MS: Final = 253402300799000
+_LEGS: Final = dict(PositionSide.__members__)
 CANCEL_ALL_DONE: Final = {
     "code": 200,
     "msg": "The operation of cancel all open order is done.",
@@ -51,7 +52,7 @@ def reduce_only_of(v: Values, state: AccountState) -> bool:
 
 def leg_of(v: Values, state: AccountState) -> PositionSide:
     """positionSide, which must fit the account's mode; the engine checks it again."""
-    leg = PositionSide[v["positionSide"]]
+    leg = _LEGS[v["positionSide"]]
     if state.ready and (leg == PositionSide.BOTH) == state.hedge:
         raise ApiError(-4061)
     return leg

@@ -10,6 +10,7 @@ Invariant: a report of a command that the view had already taken in is not appli
 from __future__ import annotations
 
 from collections import deque
+from struct import Struct
 from typing import Any, Final, NamedTuple
 
 from gateways.http.venue import Symbol
@@ -29,7 +30,9 @@ from shm.codes import (
 from shm.units import CLIENT_ID_BYTES
 
 CLOSED_MAX: Final = 200  # ended orders an account is remembered with
-TIF_WORDS: Final = {tif: tif.name for tif in Tif}
+TIF_WORDS: Final = {int(tif): tif.name for tif in Tif}
+STATUS_WORDS: Final = {int(s): s.name for s in Status}
+_NAME: Final = Struct("<5q")
 SIDES: Final = {int(s): s.name for s in Side}
 LEGS: Final = {int(p): p.name for p in PositionSide}
 STPS: Final = {int(s): s.name for s in Stp}
@@ -41,8 +44,7 @@ _ENDED: Final = (Status.FILLED, Status.CANCELED, Status.EXPIRED, Status.REJECTED
 
 def text_of(words: tuple[int, ...]) -> str:
     """A client id out of the words of a report."""
-    raw = b"".join((w & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little") for w in words)
-    return raw[:CLIENT_ID_BYTES].rstrip(b"\0").decode("latin1")
+    return _NAME.pack(*words)[:CLIENT_ID_BYTES].rstrip(b"\0").decode("latin1")
 
 
 def byte(word: int, k: int) -> int:
@@ -94,7 +96,7 @@ class Order:
             return "CANCELED"
         if self.status == Status.NEW and self.executed_lots:
             return "PARTIALLY_FILLED"
-        return Status(self.status).name
+        return STATUS_WORDS[self.status]
 
     @property
     def type_word(self) -> str:
@@ -581,4 +583,15 @@ _APPLY: Final[dict[int, Any]] = {
     ReportKind.TRAIL: AccountState._trail,
     ReportKind.WARNING: AccountState._warning,
 }
-__all__ = ["AccountState", "Algo", "AlgoHappening", "Happening", "Leg", "Order", "Symbol", "Turn"]
+HEARD: Final = frozenset(int(kind) for kind in _APPLY)
+__all__ = [
+    "HEARD",
+    "AccountState",
+    "Algo",
+    "AlgoHappening",
+    "Happening",
+    "Leg",
+    "Order",
+    "Symbol",
+    "Turn",
+]

@@ -38,12 +38,16 @@ class ReportStream:
         config: Config,
         on_batch: Callable[[Rows, int], None],
         on_epoch: Callable[[int], None],
+        durable: Callable[[], int] = lambda: 0,
     ) -> None:
+        """durable: how many reports there are, by the engine's own cursor; 0 while none runs."""
         self.next = -1  # index of the next report; -1: the first message says where we begin
         self.epoch = 0
         self.failed: StreamError | None = None
         self._on_batch = on_batch
         self._on_epoch = on_epoch
+        self._durable = durable
+        self._still = -1  # `next` when it was last looked at
         self._coming: tuple[int, int] | None = None  # epoch, index at which it began
         self._end = -1  # reports there are, as far as the publisher has said
         self._asked_at = 0.0
@@ -81,6 +85,10 @@ class ReportStream:
         """ZeroMQ's file descriptor tells of changes, not of states: look now and then anyway."""
         assert self._loop is not None
         self._again = self._loop.call_later(0.1, self._timer)
+        if 0 <= self.next == self._still:
+            # Nothing came since: a message may have been lost with a connection, and none follows.
+            self._end = max(self._end, self._durable())
+        self._still = self.next
         self._turn()
 
     def _turn(self) -> None:

@@ -73,7 +73,10 @@ def _read_text(name: str, raw: Raw) -> str:
     return text
 
 
+# Readers look first whether it is as it mostly is: a plain text of the right form.
 def _read_name(name: str, raw: Raw) -> str:
+    if type(raw) is str and NAME.fullmatch(raw):
+        return raw
     text = _text(name, raw).upper()
     if not NAME.fullmatch(text):
         raise ApiError(-1121 if name == "symbol" else -1130, name)
@@ -81,6 +84,8 @@ def _read_name(name: str, raw: Raw) -> str:
 
 
 def _read_client_id(name: str, raw: Raw) -> str:
+    if type(raw) is str and CLIENT_ID.fullmatch(raw):
+        return raw
     text = _text(name, raw)
     if not CLIENT_ID.fullmatch(text):
         raise ApiError(-4015)
@@ -101,6 +106,8 @@ class Number(str):
 
 
 def _read_decimal(name: str, raw: Raw) -> str:
+    if type(raw) is str and PLAIN.fullmatch(raw):
+        return raw
     text = _text(name, raw)
     if isinstance(raw, Number):
         text = plain_number(text)
@@ -123,11 +130,32 @@ _json = msgspec.json.Decoder(float_hook=Number)
 
 def read_json(name: str, text: str | bytes) -> Any:
     """JSON as plain values; numbers with a point stay text. Duplicate keys are refused."""
-    check_json(name, text.encode() if isinstance(text, str) else text)
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     try:
-        return _json.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        value = _json.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        check_json(name, raw)
         raise ApiError(-1102, name) from None
+    # A member has a colon of its own. Where there are as many colons as keys, none came twice.
+    if b"\\" in raw or raw.count(b":") != _keys(name, value, JSON_DEPTH_MAX):
+        check_json(name, raw)
+    return value
+
+
+def _keys(name: str, value: Any, depth: int) -> int:
+    """Keys of all objects in it; ApiError when they are nested deeper than that."""
+    if isinstance(value, dict):
+        count, inside = len(value), value.values()
+    elif isinstance(value, list):
+        count, inside = 0, value
+    else:
+        return 0
+    if depth == 0:
+        raise ApiError(-1100, name)
+    for item in inside:
+        if type(item) is dict or type(item) is list:
+            count += _keys(name, item, depth - 1)
+    return count
 
 
 JSON_DEPTH_MAX: Final = 8
@@ -193,6 +221,8 @@ def choice(code: int, *values: str, fold: bool = True) -> Type:
     known = frozenset(values)
 
     def read(name: str, raw: Raw) -> str:
+        if type(raw) is str and raw in known:
+            return raw
         text = _text(name, raw)
         text = text.upper() if fold else text
         if text not in known:

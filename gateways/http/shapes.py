@@ -27,7 +27,7 @@ from gateways.http.orders import (
 )
 from gateways.http.venue import Symbol, Venue
 from gateways.scales import decimal_text
-from shm.codes import AlgoType, Reason, Tif, Type
+from shm.codes import AlgoType, Reason, Type
 from shm.units import PPM
 
 Json = dict[str, Any]
@@ -74,7 +74,7 @@ def order_json(order: Order, symbol: Symbol, *, accepted_only: bool = False) -> 
         "executedQty": scale.qty(executed),
         "cumQty": scale.qty(executed),
         "cumQuote": scale.quote(quote),
-        "timeInForce": TIF_WORDS[Tif(order.tif)],
+        "timeInForce": TIF_WORDS[order.tif],
         "type": order.type_word,
         "reduceOnly": order.reduce_only,
         "closePosition": order.close_position,
@@ -115,7 +115,7 @@ def algo_json(algo: Algo, symbol: Symbol) -> Json:
         "symbol": symbol.name,
         "side": SIDES[algo.side],
         "positionSide": LEGS[algo.leg],
-        "timeInForce": TIF_WORDS[Tif(algo.tif)],
+        "timeInForce": TIF_WORDS[algo.tif],
         "quantity": scale.qty(algo.qty_lots),
         "algoStatus": algo.status_word,
         "triggerPrice": stop_price(algo, symbol),
@@ -168,7 +168,7 @@ def algo_as_order_json(algo: Algo, symbol: Symbol) -> Json:
         "executedQty": zero,
         "cumQty": zero,
         "cumQuote": scale.quote(0),
-        "timeInForce": TIF_WORDS[Tif(algo.tif)],
+        "timeInForce": TIF_WORDS[algo.tif],
         "type": ALGO_TYPES[algo.type],
         "reduceOnly": algo.reduce_only,
         "closePosition": algo.close_position,
@@ -235,7 +235,7 @@ def _order_update(h: Happening, symbol: Symbol, ts_ms: int) -> Json:
         "c": order.client_id,
         "S": SIDES[order.side],
         "o": order.type_word,
-        "f": TIF_WORDS[Tif(order.tif)],
+        "f": TIF_WORDS[order.tif],
         "q": scale.qty(order.qty_lots),
         "p": scale.price(order.shown_price_ticks),
         "ap": scale.average(h.quote, h.executed_lots),
@@ -292,7 +292,7 @@ def _classic_update(h: AlgoHappening, symbol: Symbol, ts_ms: int) -> Json:
         "c": algo.client_id,
         "S": SIDES[algo.side],
         "o": ALGO_TYPES[algo.type],
-        "f": TIF_WORDS[Tif(algo.tif)],
+        "f": TIF_WORDS[algo.tif],
         "q": scale.qty(algo.qty_lots),
         "p": scale.price(algo.price_ticks),
         "ap": "0",
@@ -429,7 +429,7 @@ def _algo_update(h: AlgoHappening, symbol: Symbol, ts_ms: int) -> Json:
         "s": symbol.name,
         "S": SIDES[algo.side],
         "ps": LEGS[algo.leg],
-        "f": TIF_WORDS[Tif(algo.tif)],
+        "f": TIF_WORDS[algo.tif],
         "q": scale.qty(algo.qty_lots),
         "X": h.status,
         "ai": str(algo.order_id) if algo.order_id else "",

@@ -14,6 +14,7 @@ import binascii
 import hashlib
 import hmac
 import secrets
+import struct
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -26,6 +27,7 @@ from gateways.http.schema import Raw
 RECV_WINDOW_MS: Final = 5000
 RECV_WINDOW_MS_MAX: Final = 60000
 FUTURE_MS: Final = 1000
+_WORDS: Final = struct.Struct("<qq")
 NOBODY: Final = secrets.token_bytes(32)
 
 Pairs = dict[str, Raw]
@@ -150,6 +152,5 @@ def digest_of(message: bytes, key: str, part: int = 0) -> tuple[int, int]:
     raw = hashlib.blake2b(
         message, digest_size=16, key=key.encode()[:64], salt=part.to_bytes(16, "little")
     ).digest()
-    high, low = int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little")
-    signed = (high - (1 << 64) if high >> 63 else high), (low - (1 << 64) if low >> 63 else low)
-    return signed if signed != (0, 0) else (1, 0)
+    high, low = _WORDS.unpack(raw)
+    return (high, low) if high or low else (1, 0)

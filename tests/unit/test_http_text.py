@@ -177,6 +177,40 @@ def test_no_bytes_break_the_json_check(raw: bytes) -> None:
         assert refused.code in (-1100, -1101)
 
 
+WORDS = st.sampled_from(["a", "b", "a:b", "x:", '":', "{", ""])
+MEMBERS = st.recursive(
+    st.one_of(st.integers(0, 9), WORDS),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.lists(st.tuples(st.sampled_from("abc"), inner), max_size=3).map(tuple),
+    ),
+    max_leaves=12,
+)
+
+
+def spelt(value: Any, pad: str) -> str:
+    """JSON text of it; a tuple is an object, whose keys may come twice."""
+    if isinstance(value, tuple):
+        members = (f"{json.dumps(k)}{pad}:{pad}{spelt(v, pad)}" for k, v in value)
+        return "{" + ",".join(members) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(spelt(item, pad) for item in value) + "]"
+    return json.dumps(value)
+
+
+@given(MEMBERS, st.sampled_from(["", " "]))
+def test_keys_given_twice_are_found_however_they_are_looked_for(value: Any, pad: str) -> None:
+    """Counting colons says the same as walking over every token."""
+    text, codes = spelt(value, pad), []
+    for look in (read_json, lambda name, said: check_json(name, said.encode())):
+        try:
+            look("x", text)
+            codes.append(0)
+        except ApiError as refused:
+            codes.append(refused.code)
+    assert codes[0] == codes[1]
+
+
 # ---------------------------------------------------------------- parameters
 
 ORDERS = """

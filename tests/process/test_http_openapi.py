@@ -1,0 +1,105 @@
+"""schemathesis on /openapi.json: whatever the description allows or forbids, the gateway does as it says.
+
+Two passes: as nobody, and signed with a key that may trade. All checks of schemathesis run, but for
+
+    positive_data_acceptance   what is well-formed may be refused, with 400, for what it asks: a
+                               filter, no such order, a window that ends before it begins
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from requests.auth import AuthBase
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from gateways.http import openapi
+from tests.process.gateway_helpers import Exchange, Trader
+
+SYMBOLS = ("BTCUSDT",)
+SCHEMA = schemathesis.openapi.from_dict(openapi.document(SYMBOLS))
+load_all_checks()
+EVERY = [check for check in CHECKS.get_all() if check is not positive_data_acceptance]
+RUNS = settings(
+    max_examples=100 if "--long" in sys.argv else 2,
+    deadline=None,
+    derandomize=True,  # the default run is the same every time; --long looks further
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
+    limits = {"http.weight_per_minute": 1_000_000_000, "http.orders_per_10s": 1_000_000_000,
+              "http.orders_per_minute": 1_000_000_000}  # fmt: skip
+    made = Exchange(tmp_path_factory.mktemp("openapi"), f"openapi-{os.getpid()}", limits)
+    try:
+        made.start("marketdata", "history")
+        made.declare()
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture(scope="module")
+def trader(exchange: Exchange) -> Trader:
+    return exchange.trader("schema", "read,trade")
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as made:
+        yield made
+
+
+class Signed(AuthBase):
+    """The key, a good time stamp and a signature, in the place of whatever was made up."""
+
+    def __init__(self, trader: Trader) -> None:
+        self.trader = trader
+
+    def __call__(self, request: Any) -> Any:
+        base, _, query = request.url.partition("?")
+        kept = [
+            pair
+            for pair in query.split("&")
+            if pair and pair.partition("=")[0] not in ("timestamp", "signature", "recvWindow")
+        ]
+        text = "&".join([*kept, f"timestamp={time.time_ns() // 10**6}"])
+        raw = request.body or b""
+        message = text.encode() + (raw if isinstance(raw, bytes) else raw.encode())
+        signature = hmac.digest(self.trader.secret.encode(), message, hashlib.sha256).hex()
+        request.url = f"{base}?{text}&signature={signature}"
+        request.headers["X-MBX-APIKEY"] = self.trader.key
+        return request
+
+
+@SCHEMA.parametrize()
+@RUNS
+def test_as_nobody(case: schemathesis.Case, exchange: Exchange, session: requests.Session) -> None:
+    case.call_and_validate(base_url=exchange.base, session=session, checks=EVERY)
+
+
+@SCHEMA.parametrize()
+@RUNS
+def test_signed(
+    case: schemathesis.Case, exchange: Exchange, trader: Trader, session: requests.Session
+) -> None:
+    case.call_and_validate(
+        base_url=exchange.base,
+        session=session,
+        auth=Signed(trader),
+        checks=EVERY,
+    )
