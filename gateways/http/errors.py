@@ -34,6 +34,7 @@ ERRORS: Final[dict[int, tuple[int, str]]] = {
     -1101: (400, "Too many parameters sent for this endpoint."),
     -1102: (400, "Mandatory parameter '{0}' was not sent, was empty/null, or malformed."),
     -1104: (400, "Not all sent parameters were read."),
+    -1105: (400, "Parameter '{0}' was empty."),
     -1106: (400, "Parameter '{0}' sent when not required."),
     -1108: (400, "Invalid asset."),
     -1109: (400, "Invalid account."),

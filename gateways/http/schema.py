@@ -11,7 +11,7 @@ lists as JSON text or as JSON.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -144,11 +144,11 @@ def read_json(name: str, text: str | bytes) -> Any:
 
 def _keys(name: str, value: Any, depth: int) -> int:
     """Keys of all objects in it; ApiError when they are nested deeper than that."""
+    inside: Iterable[Any] = value if isinstance(value, list) else ()
+    count = 0
     if isinstance(value, dict):
         count, inside = len(value), value.values()
-    elif isinstance(value, list):
-        count, inside = 0, value
-    else:
+    elif not isinstance(value, list):
         return 0
     if depth == 0:
         raise ApiError(-1100, name)
@@ -307,7 +307,7 @@ class Route(NamedTuple):
 def parse(params: tuple[Param, ...], sent: Mapping[str, Raw]) -> Values:
     """Typed values of the declared parameters, in declared order.
 
-    An empty value counts as not sent, as on the real venue.
+    raises      ApiError -1105 for an optional one that is empty, as on the real venue
     """
     values = Values()
     for param in params:
@@ -317,6 +317,8 @@ def parse(params: tuple[Param, ...], sent: Mapping[str, Raw]) -> Values:
         if raw is None or raw == "":
             if param.required:
                 raise ApiError(-1102, param.name)
+            if raw == "":
+                raise ApiError(-1105, param.name)
             values[param.name] = param.default
         else:
             values[param.name] = param.type.read(param.name, raw)
