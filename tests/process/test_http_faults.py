@@ -384,9 +384,11 @@ def test_a_replayed_request_does_nothing_after_a_restart_either(
 
 
 def test_a_users_stream_goes_on_through_a_restart_without_a_gap(
-    exchange: Exchange, ann: Trader
+    exchange: Exchange, ann: Trader, long_run: bool
 ) -> None:
     """Orders are placed all the time; what was acknowledged is told once, in order."""
+    if not long_run:
+        pytest.skip("a third restart: --long; test_http.py has one under a stream")
     key = ann.raw("POST", "/fapi/v1/listenKey")[1]["listenKey"]
     acknowledged: list[str] = []
     over = False
