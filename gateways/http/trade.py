@@ -234,6 +234,8 @@ async def _cancel(call: Call, state: AccountState) -> Handed:
         algo = state.find_algo(v["orderId"], v["origClientOrderId"])
         if algo is not None and algo.symbol == symbol.index:
             return algos.hand_cancel(call, state, algo, lambda: algo_as_order_json(algo, symbol))
+        if not v["orderId"] and not v["origClientOrderId"]:  # orderId=0 names nothing
+            raise ApiError(-2011)
     ask = Ask(
         kind=Kind.CANCEL,
         account=call.account,

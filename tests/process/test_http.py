@@ -149,6 +149,8 @@ def test_post_only_fok_and_duplicates(ann: Trader, bob: Trader) -> None:
         "code": -2011,
         "msg": "Unknown order sent.",
     }
+    nobody = bob.call("DELETE", "/fapi/v1/order", symbol="BTCUSDT", orderId=0)[1]
+    assert nobody["code"] == -2011, "0 names no order"
     taken = ann.call("POST", "/fapi/v1/order", symbol="BTCUSDT", side="BUY", type="LIMIT",
                      quantity="0.01", price="50000", timeInForce="GTC")[1]  # fmt: skip
     assert taken["status"] == "NEW", "newOrderRespType is ACK unless said"
