@@ -12,6 +12,7 @@ import csv
 import gzip
 import random
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,8 +57,21 @@ def closing_prices(
     return chosen[:count] if count else chosen
 
 
+def _in_process(limits: Limits) -> Venue:
+    return Venue(limits, shards=2, commands=4096, matches=4096, reports=1 << 15)
+
+
 class Market:
-    def __init__(self, prices: list[int], seed: int, *, traders: int = 1000, fund: int = 20_000):
+    def __init__(
+        self,
+        prices: list[int],
+        seed: int,
+        *,
+        traders: int = 1000,
+        fund: int = 20_000,
+        make: Callable[[Limits], Venue] | None = None,
+    ) -> None:
+        """make: the venue to play in, of these limits; else one in this process"""
         self.prices, self.random = prices, random.Random(seed)
         self.traders = range(FIRST_TRADER, FIRST_TRADER + traders)
         accounts = FIRST_TRADER + traders
@@ -73,7 +87,7 @@ class Market:
             leaves=4096,
             trie=4096,
         )
-        self.venue = v = Venue(limits, shards=2, commands=4096, matches=4096, reports=1 << 15)
+        self.venue = v = (make or _in_process)(limits)
         self.seen: Counter[str] = Counter()
         self.told = 0
         v.asset()

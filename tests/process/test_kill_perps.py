@@ -6,8 +6,6 @@ command is dealt with; what nobody answered is sent again after the recovery. In
     every command in the WAL and every report are, to the byte, those of a venue in this process
     that had the same script and no kill, and the state says the same
     an independent replay of the WAL derives every report and, to the byte, the state
-Then much of it is sent without waiting, with kills among it: here commands meet each other in
-another order each time, and what must hold is the replay, the laws and that each is done once.
 """
 
 from __future__ import annotations
