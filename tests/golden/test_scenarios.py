@@ -76,7 +76,7 @@ def other(want: Want) -> Want:
     if want.op in opposite:
         return want._replace(op=opposite[want.op])
     if want.op == "~":
-        return want._replace(low=want.low + 2 * want.high)
+        return want._replace(low=want.low + 3 * want.high)
     if want.op == "..":
         return want._replace(low=want.high + 1, high=want.high + 2)
     if want.op == "=" and isinstance(want.low, Fraction):
