@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from shm.segment import remove_segments
 from tests.process.helpers import ROOT, SMALL, Venue, die_with_pytest, wait_until
 
 SETTINGS = {**SMALL, "limits.accounts": 2048}
@@ -110,6 +111,7 @@ class Exchange:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self.venue.end()
+        remove_segments(self.instance, dead_only=False)  # it was killed: nobody else does
 
     # ------------------------------------------------------------ administration
 
