@@ -12,7 +12,6 @@ never block inside a kernel, so any set of them can share a process without dead
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import IntFlag
 from typing import Any, Final, NamedTuple
 
@@ -39,12 +38,9 @@ from engine.state import (
     Books,
     Limits,
     Risk,
-    allocate,
     books_of,
     risk_of,
-    risk_tables,
     shard_tables,
-    shared_book_tables,
 )
 from engine.triggers import empty_heads
 from shm import hopcells as hops
@@ -349,35 +345,3 @@ def allocate_rings(
         "reports": np.zeros(reports, records.REPORT.dtype),
         "hops": np.zeros(hops.HOP_CELLS, np.int64),
     }
-
-
-def compile_all(progress: Callable[[str], None] | None) -> None:
-    """Compile, or load from the cache, every kernel an engine runs; `progress` hears each step.
-
-    One process does this before workers start: numba's cache takes care of the rest.
-    """
-    from engine import journal, liquidation_scan, replay
-    from shm import ingress
-
-    say = progress or (lambda _text: None)
-    limits = Limits(accounts=32, symbols=2, positions=32, orders=64, clients=64, leaves=8, trie=8)
-    arrays = allocate_rings(commands=64, matches=64, reports=1024)
-    for specs in (risk_tables(limits), shared_book_tables(limits), shard_tables(limits)):
-        arrays.update(allocate(specs))
-    initialise(arrays, limits)
-    e = engine_of(arrays, limits)
-    say("stages")
-    run(e, 0, 0, 0, 0, 0, 0, 0, 0)
-    turn(e, 0, 0)  # what a venue in one process is driven by; `run` has its own copy inside
-    say("replay")
-    replay.Replayer(arrays, limits).feed(np.zeros(0, records.COMMAND.dtype), end=True)
-    if progress is not None:
-        # The journal's kernels need files: only the process that compiles for all makes some.
-        say("journal")
-        journal.compile_kernels()
-    say("scan")
-    liquidation_scan.sweep(arrays, 0, limits.accounts)
-    say("ingress")
-    ring = np.zeros(ingress.SLOTS + 16 * ingress.SLOT_WORDS, np.int64)
-    ingress.push_many(table(ring), 16, table(np.zeros(32, np.int64)), 0, 0)
-    say("done")

@@ -37,7 +37,7 @@ from faster_fifo import Empty, Queue
 
 from engine import files, memory
 from engine.worker import EXIT_START, EXITS, SIGNALS, Task, stage_masks, work
-from shm import cursors, jit, kernelcache
+from shm import cursors, kernelcache
 from shm.codes import Kind
 from shm.config import Config, Worker
 from shm.control import STAGES, Order, Phase, WorkerState, put_text
@@ -548,17 +548,18 @@ class Supervisor:
             self._come_up(group)
 
     def _come_up(self, group: Group) -> None:
-        from engine import pipeline, recovery
+        from engine import compiling, recovery
 
         begun_ns = time.monotonic_ns()
         # One process compiles what the cache lacks, before several would do so at once.
-        cold = not jit.is_compiled(Path(pipeline.__file__))
+        cold = not compiling.is_compiled()
         level = "info" if cold else "debug"
-        pipeline.compile_all(lambda text: self.log.write(level, "compiling", what=text))
+        compiling.compile_all(
+            lambda text: self.log.write(level, "compiling", what=text), look=self._unless_stopped
+        )
         compiled_ns = time.monotonic_ns()
         kernelcache.mark_used()
-        if self.stop_asked():
-            raise StopAsked
+        self._unless_stopped()
         group.spawn()
         group.set_phase(Phase.RECOVERING)
         found = recovery.recover(self.config, group.memory.arrays)
@@ -588,6 +589,10 @@ class Supervisor:
         notify(f"READY=1\nSTATUS=running, epoch {group.epoch}")
         if self._on_running is not None:
             self._on_running(group)
+
+    def _unless_stopped(self) -> None:
+        if self.stop_asked():
+            raise StopAsked
 
     def _watch(self, group: Group) -> None:
         """Return when a stop is asked for; raise WorkerDied when a worker is gone."""

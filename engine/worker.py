@@ -224,9 +224,9 @@ def _work(task: Task, worker: Worker, log: QueueHandler) -> int:
 def _load(stages: int) -> None:
     """Import what the stages need, and have their kernels at hand."""
     if stages & ~IN_PYTHON:
-        from engine import pipeline
+        from engine import compiling
 
-        pipeline.compile_all(None)
+        compiling.compile_all(None)
     if stages & JOURNAL:
         import engine.journal
     if stages & PUBLISH:

@@ -179,3 +179,17 @@ def entry_of(function: Callable[..., R], *arguments: Any) -> Callable[..., R]:
     types = tuple(numba.typeof(argument) for argument in arguments)
     compiled: Callable[..., R] = function.compile(types)  # type: ignore[attr-defined]
     return compiled
+
+
+def compile_for(
+    function: Callable[..., object], *arguments: Any, constants: tuple[int, ...] = ()
+) -> None:
+    """Have `function` compiled for arguments of these types, without a call.
+
+    constants    the last arguments, where a `spliced` caller writes constants: numba compiles
+                 the function for those very values
+    """
+    if not PLAIN:
+        types = [numba.typeof(argument) for argument in arguments]
+        types += [numba.types.literal(value) for value in constants]
+        function.compile(tuple(types))  # type: ignore[attr-defined]

@@ -541,13 +541,10 @@ def compile_kernels(quiet: bool) -> None:
         threading.Thread(target=tick, daemon=True).start()
     show()
     try:
-        from engine import pipeline
-
-        pipeline.compile_all(progress)
+        from engine import compiling
         from tools import follow
 
-        progress("followers")
-        follow.compile_kernels()
+        compiling.compile_all(progress, beside=(follow.compile_kernels,))
     finally:
         done.set()
         if terminal and not quiet:
