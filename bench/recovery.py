@@ -23,7 +23,8 @@ from bench.pipeline import command, declare, flat_out, next_number, venue
 from engine import memory, pipeline
 from engine.recovery import recover, take
 from engine.state import allocate, risk_tables, shard_tables, shared_book_tables
-from engine.wal import read_commands, scan_wal
+from engine.wal import scan_wal
+from engine.walreader import read_commands
 from shm import ingress
 from shm.codes import Kind
 from shm.config import Config

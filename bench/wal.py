@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from bench import harness
-from engine import wal
+from engine import wal, walreader
 from engine.journal import B_SYNCED, Journal
 from shm.atomics import CLOCK_REALTIME, clock_ns, load_acquire, store_release
 from shm.config import Wal
@@ -218,7 +218,7 @@ def reading(data: Path, commands: int) -> harness.Row:
     assert wal.scan_wal(data).seq == commands
     scanned = time.perf_counter() - start
     start = time.perf_counter()
-    total = sum(int(rows["seq"].sum()) for rows in wal.read_commands(data, 0, commands))
+    total = sum(int(rows["seq"].sum()) for rows in walreader.read_commands(data, 0, commands))
     read = time.perf_counter() - start
     assert total == commands * (commands + 1) // 2
     return {

@@ -60,20 +60,17 @@ from engine.reportlog import (
     pump,
 )
 from engine.snapshotfile import list_snapshots, read_meta
-from engine.wal import (
+from engine.wal import begin_epoch, create_wal, make_segment, recover_wal
+from engine.walblocks import (
     COMMAND_WORDS,
     DATA,
     HEADER_WORDS,
     HEARTBEAT,
     SEAL,
-    Buffer,
-    begin_epoch,
-    create_wal,
     finish_block,
-    make_segment,
     pack_commands,
-    recover_wal,
 )
+from engine.walreader import Buffer
 from shm.atomics import (
     CLOCK_MONOTONIC,
     CLOCK_REALTIME,

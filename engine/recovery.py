@@ -62,7 +62,8 @@ from engine.state import (
     shard_tables,
     shared_book_tables,
 )
-from engine.wal import WalReader, begin_epoch, open_wal, read_commands, recover_wal, scan_wal
+from engine.wal import begin_epoch, open_wal, recover_wal, scan_wal
+from engine.walreader import WalReader, read_commands
 from shm.codes import Kind
 from shm.config import Config
 from shm.cursors import (

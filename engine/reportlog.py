@@ -28,7 +28,7 @@ import numpy as np
 
 from engine.direct import PAGE_BYTES, check, open_direct, pwrite_all
 from engine.files import Manifest, reports_folder, stamp, sync_file, sync_folder
-from engine.wal import Buffer
+from engine.walreader import Buffer
 from shm.atomics import load_acquire, store_release
 from shm.cursors import REPORTS_JOURNALED, REPORTS_READ
 from shm.hashing import SEED, fold_line

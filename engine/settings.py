@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from engine.checks import account_reason, state_reason, symbol_reason, zero
 from engine.commands import Commands
-from engine.liquidation import is_locked
 from engine.positions import any_leg, leg_row, mode_fits, new_position
+from engine.scopes import is_locked
 from engine.setup import ASSETS, POSITIONS
 from engine.state import Risk
 from shm.codes import MarginType, PositionMode, PositionSide, Reason, State

@@ -23,18 +23,10 @@ from engine.commands import Commands
 from engine.fills import settle_trade, trade_position
 from engine.flips import flip_robbed
 from engine.funding import settle_due
-from engine.liquidation import (
-    TAKEN,
-    is_unsafe,
-    propose_step,
-    report_step,
-    scope_health,
-    scope_of,
-    set_step,
-    step_of,
-)
+from engine.liquidation import TAKEN, report_step
 from engine.positions import leg_row
 from engine.reports import Out
+from engine.scopes import is_unsafe, propose_step, scope_health, scope_of, set_step, step_of
 from engine.setup import ASSETS
 from engine.state import Risk
 from shm.arithmetic import wide

@@ -28,7 +28,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from engine import files, recovery, wal
+from engine import files, recovery, wal, walblocks, walreader
 from engine.files import DataError, Manifest
 from engine.snapshotfile import list_snapshots
 from shm.files import PAGE_BYTES
@@ -92,10 +92,10 @@ def _copy_reports(data: Path, to: Path, manifest: Manifest) -> None:
 
 def _copy_wal(data: Path, to: Path, manifest: Manifest, durable_seq: int) -> None:
     """The log up to its last whole block of this moment, which is at least what is durable."""
-    blocks = wal.BlockScanner(data, manifest, max(durable_seq - 1, 0))
+    blocks = walreader.BlockScanner(data, manifest, max(durable_seq - 1, 0))
     blocks.advance(1 << 62, 1 << 62)
     blocks.close()
-    last, end = int(blocks.scan[wal.S_SEGMENT]), int(blocks.scan[wal.S_OFFSET])
+    last, end = int(blocks.scan[walblocks.S_SEGMENT]), int(blocks.scan[walblocks.S_OFFSET])
     for number in files.segment_numbers(data):
         if number <= last:
             path = files.segment_path(data, number)
@@ -251,10 +251,10 @@ def _seq_at(data: Path, ts_ns: int) -> int:
     """The last command at or before a time."""
     found = 0
     manifest = files.read_manifest(data)
-    first = wal.first_header(data, manifest, files.segment_numbers(data)[0])
+    first = walreader.first_header(data, manifest, files.segment_numbers(data)[0])
     after = int(first["first_seq"]) - 1
     end = wal.scan_wal(data, after).seq
-    for rows in wal.read_commands(data, after, end):
+    for rows in walreader.read_commands(data, after, end):
         early = rows[rows["ts_ns"] <= ts_ns]
         if len(early):
             found = int(early["seq"][-1])

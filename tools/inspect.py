@@ -214,7 +214,7 @@ _BLOCK_KINDS: Final[dict[Any, str]] = {1: "DATA", 2: "HEARTBEAT", 3: "SEAL"}
 
 def wal_items(path: Path, wanted: Wanted = ALL) -> Iterator[Item]:
     """Blocks of a WAL segment, each followed by its commands."""
-    from engine import wal
+    from engine import walblocks
     from engine.direct import PAGE_BYTES
     from shm.hashing import hash_words
     from shm.pointers import table
@@ -230,29 +230,31 @@ def wal_items(path: Path, wanted: Wanted = ALL) -> Iterator[Item]:
                 at = blank
                 continue
             words = _words_at(file.fileno(), at, page)
-            head = words[: wal.HEADER_WORDS].view(records.WAL_BLOCK.dtype)[0]
-            if not wal.header_sound(table(words), 0):
-                magic = int(words[0]) == wal.MAGIC
-                what = wal.SAYS[wal.Verdict.HEADER_HASH if magic else wal.Verdict.NO_BLOCK]
+            head = words[: walblocks.HEADER_WORDS].view(records.WAL_BLOCK.dtype)[0]
+            if not walblocks.header_sound(table(words), 0):
+                magic = int(words[0]) == walblocks.MAGIC
+                what = walblocks.SAYS[
+                    walblocks.Verdict.HEADER_HASH if magic else walblocks.Verdict.NO_BLOCK
+                ]
                 yield Item("damage", {"byte": at, "what": what})
                 at += page
                 continue
             body, count = int(head["body_bytes"]), int(head["record_count"])
-            total = -(-(body // 8 + wal.HEADER_WORDS) * 8 // page) * page
+            total = -(-(body // 8 + walblocks.HEADER_WORDS) * 8 // page) * page
             first = int(head["first_seq"])
             if first <= wanted.last and first + max(count, 1) > wanted.first:
                 words = _words_at(file.fileno(), at, total)
-                end = wal.HEADER_WORDS
-                found = hash_words(table(words), end, total // 8 - end, wal.MAGIC)
+                end = walblocks.HEADER_WORDS
+                found = hash_words(table(words), end, total // 8 - end, walblocks.MAGIC)
                 sound = int(found) == int(head["body_hash"])
-                state = "sound" if sound else wal.SAYS[wal.Verdict.BODY_HASH]
+                state = "sound" if sound else walblocks.SAYS[walblocks.Verdict.BODY_HASH]
                 values = {"byte": at, "bytes": total, "state": state}
                 values |= values_of(records.WAL_BLOCK, head)
                 yield Item("block", values | {"kind": _BLOCK_KINDS.get(int(head["kind"]), "?")})
                 if sound:
                     rows = np.zeros(count, records.COMMAND.dtype)
                     cells = table(rows.view(np.int64))
-                    wal.unpack_commands(table(words), end, count, 0, cells, 0)
+                    walblocks.unpack_commands(table(words), end, count, 0, cells, 0)
                     for row in wanted.holds(rows):
                         yield command_item(row, 1)
             at += total

@@ -97,7 +97,7 @@ class Replay:
         from engine.releases import Releases
         from engine.replay import Replayer
         from engine.snapshotfile import newest_sound
-        from engine.wal import WalReader
+        from engine.walreader import WalReader
         from tools.datadir import limits_for
 
         self.data = data

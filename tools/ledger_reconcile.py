@@ -263,7 +263,7 @@ def _shadow(data: Path, folder: Path, upto: int) -> Books:
     """Books made of the WAL alone, up to a command."""
     from engine.recovery import fresh_arrays
     from engine.replay import Replayer
-    from engine.wal import read_commands
+    from engine.walreader import read_commands
     from ledger.store import Ledger
     from tools.datadir import limits_for
 

@@ -113,7 +113,8 @@ def rebuild(data: Path, into: Path, sealed: Path | None = None) -> dict[str, Any
     from engine.releases import Releases
     from engine.replay import Replayer
     from engine.snapshotfile import load_snapshot
-    from engine.wal import read_commands, scan_wal
+    from engine.wal import scan_wal
+    from engine.walreader import read_commands
     from tools.datadir import limits_for
     from tools.ledger_seal import SNAPSHOT, unseal
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from engine import wal
+from engine import walblocks, walreader
 from engine.files import segment_numbers, segment_path
 from shm.control import CONTROL, CURSOR_PARTS, CURSORS, View, text_of
 from shm.feed import Feed
@@ -155,7 +155,7 @@ class Wal:
         """The command with that number, from header to header."""
         if seq < 1 or not segment_numbers(self._data):
             return None
-        path = segment_path(self._data, wal.segment_of(self._data, self._manifest, seq - 1))
+        path = segment_path(self._data, walreader.segment_of(self._data, self._manifest, seq - 1))
         with path.open("rb") as file, _mapped(file) as content:
             at = 0
             while (head := self._head(content, at)) is not None:
@@ -200,17 +200,17 @@ class Wal:
         mine = (self._manifest.wal_hi, self._manifest.wal_lo)
         if (int(head["wal_hi"]), int(head["wal_lo"])) != mine or int(head["offset"]) != at:
             return None
-        return head if wal.header_sound(table(words), 0) else None
+        return head if walblocks.header_sound(table(words), 0) else None
 
     def _commands(self, content: mmap.mmap, path: Path, at: int, head: Any) -> list[Logged]:
         words = _words(content, at, _whole_bytes(head))
-        begin, count = wal.HEADER_WORDS, int(head["record_count"])
-        body_hash = hash_words(table(words), begin, len(words) - begin, wal.MAGIC)
+        begin, count = walblocks.HEADER_WORDS, int(head["record_count"])
+        body_hash = hash_words(table(words), begin, len(words) - begin, walblocks.MAGIC)
         if int(body_hash) != int(head["body_hash"]):
-            what = wal.SAYS[wal.Verdict.BODY_HASH]
+            what = walblocks.SAYS[walblocks.Verdict.BODY_HASH]
             raise DataError(f"{path}: byte {at}: {what}. See: perpcore verify")
         rows = np.zeros(count, COMMAND.dtype)
-        wal.unpack_commands(table(words), begin, count, 0, table(rows.view(np.int64)), 0)
+        walblocks.unpack_commands(table(words), begin, count, 0, table(rows.view(np.int64)), 0)
         names = ("block", "epoch", "first_seq", "record_count")
         place = Place(path, at, *(int(head[name]) for name in names))
         return [Logged(row, place) for row in rows]

@@ -28,8 +28,7 @@ from engine.snapshotfile import (
     verify_snapshot,
     write_snapshot,
 )
-from engine.wal import (
-    NO_STOP,
+from engine.walblocks import (
     S_ANY,
     S_BLOCKS,
     S_DURABLE,
@@ -38,9 +37,9 @@ from engine.wal import (
     S_SEQ,
     SCAN_CELLS,
     find_durable,
-    scan_start,
     scan_words,
 )
+from engine.walreader import NO_STOP, scan_start
 from shm.config import Wal
 from shm.hashing import hash_words
 from shm.jit import kernel

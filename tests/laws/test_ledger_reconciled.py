@@ -12,7 +12,8 @@ import pytest
 
 from engine.recovery import LIMITS_FILE, fresh_arrays, take
 from engine.replay import Replayer
-from engine.wal import read_commands, scan_wal
+from engine.wal import scan_wal
+from engine.walreader import read_commands
 from ledger.books import Books
 from ledger.breaks import BreakReport
 from ledger.files import LedgerError, list_segments

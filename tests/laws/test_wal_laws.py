@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engine import files, wal
 from engine.files import WalDamage
-from engine.wal import lines_of, pack_commands, unpack_commands
+from engine.walblocks import lines_of, pack_commands, unpack_commands
 from shm.config import Wal
 from shm.hashing import hash_words
 from shm.jit import kernel

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import files, wal
+from engine import files, wal, walreader
 from engine.journal import Journal, JournalFailed
 from shm.config import Wal
 from shm.cursors import (
@@ -166,5 +166,5 @@ def content_of(data: Path) -> dict[str, bytes]:
 
 def read_all(data: Path, after_seq: int, until_seq: int, batch: int = 64) -> np.ndarray[Any, Any]:
     """Commands back from disk, in one array."""
-    found = [rows.copy() for rows in wal.read_commands(data, after_seq, until_seq, batch)]
+    found = [rows.copy() for rows in walreader.read_commands(data, after_seq, until_seq, batch)]
     return np.concatenate([np.zeros(0, COMMAND.dtype), *found])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from engine import recovery, wal
+from engine import recovery, wal, walreader
 from engine.files import DataError
 from shm.control import View
 from shm.cursors import JOURNALED
@@ -74,10 +74,10 @@ def test_backup_of_a_running_venue_and_back(traded: Path, tmp_path: Path) -> Non
 
 def test_to_a_time(traded: Path, tmp_path: Path) -> None:
     made = Path(backup.backup(traded, tmp_path / "backups").path)
-    rows = next(iter(wal.read_commands(made / "data", 2999, 3000)))
+    rows = next(iter(walreader.read_commands(made / "data", 2999, 3000)))
     data = tmp_path / "then"
     found = backup.restore(made, data, to_ns=int(rows["ts_ns"][0]))
-    later = list(wal.read_commands(made / "data", found.seq, found.seq + 1))
+    later = list(walreader.read_commands(made / "data", found.seq, found.seq + 1))
     assert found.seq >= 3000 and int(later[0]["ts_ns"][0]) > int(rows["ts_ns"][0])
 
 

@@ -23,7 +23,7 @@ import pytest
 from engine.recovery import fresh_arrays
 from engine.replay import Replayer
 from engine.state import Limits
-from engine.wal import read_commands
+from engine.walreader import read_commands
 from shm.codes import Kind, ReportKind
 from shm.cursors import SEQUENCED
 from shm.door import Door

@@ -22,7 +22,7 @@ from engine import files
 from engine.recovery import fresh_arrays
 from engine.replay import Replayer
 from engine.state import Limits
-from engine.wal import read_commands
+from engine.walreader import read_commands
 from shm.codes import Kind, Reason, ReportKind
 from shm.control import View
 from shm.cursors import SEQUENCED

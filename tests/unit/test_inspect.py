@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from engine import files, memory, snapshotfile, wal
+from engine import files, memory, snapshotfile, wal, walblocks, walreader
 from engine.reportlog import FollowerPosition, ReportLog, follower_positions
 from shm import config, cursors, hopcells, records
 from shm.codes import Kind, ReportKind, Side, Tif
@@ -45,18 +45,18 @@ def orders(count: int, first: int = 1) -> np.ndarray:
 def segment(tmp_path: Path) -> Path:
     """A WAL segment of two blocks, three commands each, and room that nobody has written to."""
     manifest = wal.create_wal(tmp_path / "data", 1 << 20)
-    buffer = wal.Buffer(1 << 20)
+    buffer = walreader.Buffer(1 << 20)
     at = 0
     for block in range(2):
         rows = np.zeros(8, records.COMMAND.dtype)
         for row in orders(3, 1 + 3 * block):
             rows[row["seq"] & 7] = row
-        head = buffer.array.view(records.WAL_BLOCK.dtype)[at // wal.HEADER_WORDS]
+        head = buffer.array.view(records.WAL_BLOCK.dtype)[at // walblocks.HEADER_WORDS]
         head["wal_hi"], head["wal_lo"], head["epoch"] = manifest.wal_hi, manifest.wal_lo, 1
-        head["offset"], head["block"], head["kind"] = at * 8, block, wal.DATA
+        head["offset"], head["block"], head["kind"] = at * 8, block, walblocks.DATA
         head["first_seq"], head["record_count"] = 1 + 3 * block, 3
-        start = at + wal.HEADER_WORDS
-        _, end = wal.pack_commands(
+        start = at + walblocks.HEADER_WORDS
+        _, end = walblocks.pack_commands(
             table(rows.view(np.int64)),
             7,
             1 + 3 * block,
@@ -65,7 +65,7 @@ def segment(tmp_path: Path) -> Path:
             start,
             1 << 17,
         )
-        at += wal.finish_block(buffer.blocks, buffer.words, at, end)
+        at += walblocks.finish_block(buffer.blocks, buffer.words, at, end)
     path = files.segment_path(tmp_path / "data", 0)
     path.write_bytes(bytes(buffer.bytes))
     return path

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import files, wal
+from engine import files, wal, walblocks, walreader
 from engine.files import DataError, WalDamage
 from engine.journal import J_OFFSET, Journal
 from engine.reportlog import ReportLogReader
@@ -77,9 +77,9 @@ def test_blocks_seals_and_heartbeats(tmp_path: Path) -> None:
         rig.write(count)
     rig.journal.close()
     kinds = [(segment, page, kind) for segment, page, kind, _count, _durable in headers(tmp_path)]
-    assert kinds[:2] == [(0, 0, wal.DATA), (0, 1, wal.DATA)]
-    assert (0, 7, wal.SEAL) in kinds
-    assert kinds[-1][2] == wal.HEARTBEAT
+    assert kinds[:2] == [(0, 0, walblocks.DATA), (0, 1, walblocks.DATA)]
+    assert (0, 7, walblocks.SEAL) in kinds
+    assert kinds[-1][2] == walblocks.HEARTBEAT
     assert sum(count for *_rest, count, _durable in headers(tmp_path)) == 104
     # Every block says how far the ones before it were durable; the last says all of it.
     assert [durable for *_rest, durable in headers(tmp_path)][:3] == [0, 1, 2]
@@ -93,7 +93,10 @@ def test_one_heartbeat_when_idle_and_no_more(tmp_path: Path) -> None:
     for _turn in range(5):
         time.sleep(0.002)
         rig.journal.step()
-    assert [kind for _s, _p, kind, _c, _d in headers(tmp_path)] == [wal.DATA, wal.HEARTBEAT]
+    assert [kind for _s, _p, kind, _c, _d in headers(tmp_path)] == [
+        walblocks.DATA,
+        walblocks.HEARTBEAT,
+    ]
     rig.journal.close()
     assert len(headers(tmp_path)) == 2
 
@@ -214,7 +217,7 @@ def test_another_format_is_neither_cut_nor_called_damage(tmp_path: Path) -> None
     words = np.frombuffer(content, np.int64)
     blocks = np.frombuffer(content, WAL_BLOCK.dtype)
     blocks[0]["format"] = 9
-    words[1] = wal.hash_words(wal.table(words), 2, wal.HEADER_WORDS - 2, wal.MAGIC)
+    words[1] = wal.hash_words(wal.table(words), 2, walblocks.HEADER_WORDS - 2, walblocks.MAGIC)
     path.write_bytes(content)
     with pytest.raises(DataError, match="which reads format 1. Start the release that wrote it"):
         wal.recover_wal(tmp_path)
@@ -248,7 +251,7 @@ def test_pruning_keeps_what_follows(tmp_path: Path) -> None:
 def test_a_reader_follows_a_log_that_grows(tmp_path: Path) -> None:
     rig = WalRig(tmp_path)
     rig.start()
-    reader = wal.WalReader(tmp_path, 0, batch=16)
+    reader = walreader.WalReader(tmp_path, 0, batch=16)
     got: list[np.ndarray[object, np.dtype[np.void]]] = []
     for turn in range(40):
         if turn == 20:
@@ -267,13 +270,13 @@ def test_a_reader_may_come_too_early(tmp_path: Path) -> None:
     """Finding nothing, however often, does not keep it from finding what comes later."""
     rig = WalRig(tmp_path)
     rig.start()
-    reader = wal.WalReader(tmp_path)
+    reader = walreader.WalReader(tmp_path)
     for count in (1, 2, 300):
         for _look in range(3):
-            assert len(reader.read(wal.NO_STOP)) == 0
+            assert len(reader.read(walreader.NO_STOP)) == 0
         rig.write(min(count, 200))
         got = 0
-        while len(rows := reader.read(wal.NO_STOP)):
+        while len(rows := reader.read(walreader.NO_STOP)):
             got += len(rows)
         assert got == min(count, 200)
     reader.close()
@@ -313,11 +316,14 @@ def test_blocks_larger_than_a_chunk(tmp_path: Path) -> None:
     rig.start()
     rig.write(5000)
     rig.journal.close()
-    reader = wal.BlockScanner(tmp_path, files.read_manifest(tmp_path))
-    reader.buffer = wal.Buffer(64 * PAGE)
+    reader = walreader.BlockScanner(tmp_path, files.read_manifest(tmp_path))
+    reader.buffer = walreader.Buffer(64 * PAGE)
     reader._read_bytes = 64 * PAGE
-    assert reader.advance(1 << 60, wal.NO_STOP) in (wal.Verdict.BLANK, wal.Verdict.NO_FILE)
-    assert int(reader.scan[wal.S_SEQ]) == 5000
+    assert reader.advance(1 << 60, walreader.NO_STOP) in (
+        walblocks.Verdict.BLANK,
+        walblocks.Verdict.NO_FILE,
+    )
+    assert int(reader.scan[walblocks.S_SEQ]) == 5000
     reader.close()
 
 
