@@ -22,6 +22,9 @@ from typing import Any, Final
 import numpy as np
 
 from bench.harness import (
+    LAST_NS,
+    STALL_COUNT,
+    STALLS,
     Report,
     apart,
     cores,
@@ -32,6 +35,7 @@ from bench.harness import (
     parser,
     pin,
     stalls_of,
+    with_backlog,
     witness,
     witness_cells,
 )
@@ -64,12 +68,13 @@ from shm.records import (
     TRANSFER_COMMAND,
 )
 from shm.units import REQUEST_NUMBER_MAX, SYSTEM_ACCOUNTS
-from shm.wait import ring_doorbells
+from shm.wait import beat, ring_doorbells
 
 Array = np.ndarray[Any, Any]
 
 CHECKPOINT_EVERY: Final = 65536
 PRODUCER: Final = 3
+STALL_NS: Final = 20_000  # longer than a full turn of the stages
 REPORTS: Final = 2048  # slots of the reports ring of the fused case
 _WORDS: Final = 32
 RATES: Final = (25_000, 100_000, 250_000, 500_000, 1_000_000)
@@ -305,7 +310,7 @@ def open_loop(
     read = load_acquire(cursors, visible_cell)
     last = start
     while seen < count:
-        now = witness(stalls, stall_cells, 20_000)
+        now = witness(stalls, stall_cells, STALL_NS)
         pushed = 0
         while sent < count and now >= due_ns(start, sent, rate):
             pattern(row, 0, base + sent, accounts)
@@ -386,8 +391,26 @@ SMALL: Final = {
 }
 
 
-def host(config: Config, stages: int, worker: int, workers: int, cpu: int | None) -> None:
-    """A worker without supervisor and disk: pinned, looping over its stages until told to stop."""
+@kernel
+def watched_run(
+    e: pipeline.Engine, stages: int, worker: int, slice_ns: int, seen: Cells, seen_count: int
+) -> None:
+    """As pipeline.run, spinning, with a witness of what else had the core."""
+    now = witness(seen, seen_count, STALL_NS)
+    until = now + slice_ns
+    while now < until:
+        pipeline.turn(e, stages, 1)
+        now = witness(seen, seen_count, STALL_NS)
+    beat(e.bells, worker, 1)
+
+
+def host(
+    config: Config, stages: int, worker: int, workers: int, cpu: int | None, witnessed: Any
+) -> None:
+    """A worker without supervisor and disk: pinned, looping over its stages until told to stop.
+
+    witnessed    int64 cells of a witness of this core, which nobody shares, or None
+    """
     die_with_parent()
     pin(cpu)
     found = memory.attach(config)
@@ -402,7 +425,12 @@ def host(config: Config, stages: int, worker: int, workers: int, cpu: int | None
     bell = doorbell(worker)
     yields = 200
     while not arrays["control"][bell + STOP]:
-        pipeline.run(engine, stages, 1, worker, peers, 0, yields, 50_000_000, 20_000_000)
+        if witnessed is None:
+            pipeline.run(engine, stages, 1, worker, peers, 0, yields, 50_000_000, 20_000_000)
+        else:
+            seen = np.frombuffer(witnessed, np.int64)
+            seen[LAST_NS] = 0  # Python between two slices is a stall of our own making
+            watched_run(engine, stages, worker, 1_000_000_000, table(seen), len(seen))
 
 
 TOPOLOGIES: Final = {
@@ -412,7 +440,11 @@ TOPOLOGIES: Final = {
 
 
 def latency(report: Report, topology: str, rates: tuple[int, ...], seconds: float) -> None:
-    """Ring in to answer in the reports ring, open loop, no disk."""
+    """Ring in to answer in the reports ring, open loop, no disk.
+
+    With one worker, which then has a core of its own, it and the driver both witness stalls; of
+    several on one core nobody can tell a stall from another worker's turn.
+    """
     instance = f"bench-{os.getpid()}-{topology}"
     with tempfile.TemporaryDirectory(prefix="perpcore-bench-") as data:
         config = venue("fused", instance, data, SMALL)
@@ -424,11 +456,13 @@ def latency(report: Report, topology: str, rates: tuple[int, ...], seconds: floa
         try:
             arrays = memory_of.arrays
             pipeline.initialise(arrays, memory.limits_of(config))
+            alone = len(stages) == 1 and len(usable) > 1
+            witnessed = context.RawArray("q", witness_cells()) if alone else None
             for k, stage in enumerate(stages):
                 # The driver has the first core to itself where there is another one.
                 cpu = usable[1 + k % max(len(usable) - 1, 1)] if len(usable) > 1 else None
                 process = context.Process(
-                    target=host, args=(config, stage, k, len(stages), cpu), daemon=True
+                    target=host, args=(config, stage, k, len(stages), cpu, witnessed), daemon=True
                 )
                 process.start()
                 processes.append(process)
@@ -446,6 +480,10 @@ def latency(report: Report, topology: str, rates: tuple[int, ...], seconds: floa
                 count = max(int(rate * seconds), 1000) // 4 * 4
                 due, done = np.zeros(count, np.int64), np.zeros(count, np.int64)
                 stalls = np.zeros(witness_cells(), np.int64)
+                workers = np.zeros(STALLS, np.int64)
+                if witnessed is not None:
+                    workers = np.frombuffer(witnessed, np.int64)
+                    workers[STALL_COUNT] = 0
                 seen = open_loop(
                     cells, capacity, table(cursors), table(arrays["reports"].view(np.int64)),
                     len(arrays["reports"]) - 1, bells, wake, REPORTS_WRITTEN, True, base, count,
@@ -455,7 +493,8 @@ def latency(report: Report, topology: str, rates: tuple[int, ...], seconds: floa
                 if seen != count:
                     raise RuntimeError(f"{topology} at {rate}/s: {seen} of {count} answered")
                 base += count
-                rows.append(_latency_rows(report, topology, rate, due, done, stalls_of(stalls)))
+                both = (stalls_of(stalls), stalls_of(workers))
+                rows.append(_latency_rows(report, topology, rate, due, done, *both))
             report.table(
                 f"latency {topology}, ring in to answer out, no disk, "
                 f"{len(stages)} worker(s) + driver on {len(usable)} cores, ns",
@@ -475,14 +514,15 @@ def latency(report: Report, topology: str, rates: tuple[int, ...], seconds: floa
 
 
 def _latency_rows(
-    report: Report, case: str, rate: int, due: Array, done: Array, stalls: Array
+    report: Report, case: str, rate: int, due: Array, done: Array, *stalls: Array
 ) -> list[dict[str, Any]]:
-    """All of it, and what remains when spans that overlap a stall of the driver are set apart."""
+    """All of it, and what remains when spans that overlap a stall, or queued behind one that
+    does, are set apart."""
     took = done - due
-    hit = apart(due, done, stalls)
+    hit = with_backlog(apart(due, done, *stalls), due, done)
     cells = histogram_of(took)
     report.latency(f"{case} {rate // 1000} K/s", cells)
-    rows = [latency_row(f"{rate // 1000} K/s", cells, stalls=len(stalls))]
+    rows = [latency_row(f"{rate // 1000} K/s", cells, stalls=sum(map(len, stalls)))]
     if not hit.all():
         rows.append(latency_row("  stalls apart", histogram_of(took[~hit]), stalls=int(hit.sum())))
     return rows
