@@ -24,10 +24,10 @@ from engine.checks import (
     symbol_reason,
 )
 from engine.commands import WORDS, Commands
-from engine.liquidation import is_locked
 from engine.positions import leg_row, mode_fits
 from engine.reports import Out
-from engine.setup import ALGOS, ASSETS, CLIENT_BITS
+from engine.scopes import is_locked
+from engine.setup import ALGOS, ASSETS
 from engine.state import Risk
 from shm.codes import (
     AlgoStatus,
@@ -132,16 +132,8 @@ def decide_place_algo(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     first = at * WORDS + 8
     past = NIL
     if named:
-        past = clients.find_client(
-            r.clients,
-            r.client_words,
-            r.client_index,
-            setup[CLIENT_BITS],
-            account,
-            cs.words,
-            first,
-        )
-        if past != NIL and not clients.is_over(r.venue, r.clients, setup, past):
+        past = clients.find_client(r, setup, account, cs.words, first)
+        if past != NIL and not clients.is_over(r, setup, past):
             cs.base[at]["risk_note"] = r.clients[past]["order_id"]
             return Reason.DUPLICATE_CLIENT_ID
     if triggers.becomes_limit(c["type"]):
@@ -189,18 +181,8 @@ def decide_place_algo(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     client = NIL
     if named:
         if past != NIL:
-            clients.forget(r.venue, r.clients, r.client_words, r.client_index, setup, past)
-        client = clients.open_client(
-            r.venue,
-            r.clients,
-            r.client_words,
-            r.client_index,
-            setup,
-            account,
-            cs.words,
-            first,
-            c["seq"],
-        )
+            clients.forget(r, setup, past)
+        client = clients.open_client(r, setup, account, cs.words, first, c["seq"])
         if client == NIL:
             return Reason.CAPACITY
     row = triggers.take_row(r, setup, c["seq"], account, symbol)
@@ -249,15 +231,7 @@ def decide_cancel_algo(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         return reason
     algo_id = c["order_id"]
     if algo_id == 0 and has_client_id(cs.words, at):
-        client = clients.find_client(
-            r.clients,
-            r.client_words,
-            r.client_index,
-            setup[CLIENT_BITS],
-            account,
-            cs.words,
-            at * WORDS + 8,
-        )
+        client = clients.find_client(r, setup, account, cs.words, at * WORDS + 8)
         if client != NIL and r.clients[client]["closed_ns"] == 0:
             algo_id = r.clients[client]["order_id"]
     row = triggers.find(r, setup, algo_id)
@@ -298,7 +272,7 @@ def _end(r: Risk, setup: Cells, row: int) -> None:
     triggers.retire(r, setup, row)
     a = r.algos[row]
     if a["client"] != NIL:
-        clients.close_client(r.venue, r.clients, r.client_words, r.client_index, setup, a["client"])
+        clients.close_client(r, setup, a["client"])
         a["client"] = NIL
 
 
@@ -396,7 +370,7 @@ def close_trigger(r: Risk, setup: Cells, cs: Commands, at: int, reason: int) -> 
         return
     a = r.algos[row]
     if reason != Reason.NONE and a["client"] != NIL:
-        clients.close_client(r.venue, r.clients, r.client_words, r.client_index, setup, a["client"])
+        clients.close_client(r, setup, a["client"])
     a["client"] = NIL
 
 

@@ -315,7 +315,7 @@ def end_order(r: Risk, setup: Cells, slot: int) -> None:
         expiry.remove(r.venue, r.claims, r.heap, slot)
     hashmap.remove(r.order_index, setup[ORDER_BITS], c["order_id"], slot)
     if c["client"] != NIL:
-        close_client(r.venue, r.clients, r.client_words, r.client_index, setup, c["client"])
+        close_client(r, setup, c["client"])
         c["client"] = NIL
     c["done"] = 1
     c["pending"] = 0

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from engine import hashmap
 from engine.setup import CLIENT_BITS, CLIENTS, WINDOW_NS
+from engine.state import Risk
 from shm.hashing import fold_word
 from shm.jit import inlined, kernel
-from shm.pointers import Cells, Rows
+from shm.pointers import Cells
 from shm.units import NIL
 
 _ROW = 8  # words of a CLIENT row; the client id is the first five
@@ -41,137 +42,114 @@ def _same(client_words: Cells, row: int, words: Cells, first: int) -> bool:
 
 
 @kernel
-def find_client(
-    clients: Rows,
-    client_words: Cells,
-    index: Cells,
-    bits: int,
-    account: int,
-    words: Cells,
-    first: int,
-) -> int:
-    """Row of a client id, or NIL."""
+def find_client(r: Risk, setup: Cells, account: int, words: Cells, first: int) -> int:
+    """Row of a client id, the five cells from words[first] on, or NIL."""
+    bits = setup[CLIENT_BITS]
+    index = r.client_index
     mask = (1 << bits) - 1
     key = client_key(account, words, first)
     at = hashmap.home(key, bits)
     while index[2 * at] != 0:
         if index[2 * at] == key:
             row = index[2 * at + 1]
-            if clients[row]["account"] == account and _same(client_words, row, words, first):
+            if r.clients[row]["account"] == account and _same(r.client_words, row, words, first):
                 return row
         at = (at + 1) & mask
     return NIL
 
 
 @kernel
-def _drop(
-    venue: Rows, clients: Rows, client_words: Cells, index: Cells, bits: int, row: int
-) -> None:
-    c = clients[row]
-    key = client_key(c["account"], client_words, row * _ROW)
-    hashmap.remove(index, bits, key, row)
+def _drop(r: Risk, setup: Cells, row: int) -> None:
+    c = r.clients[row]
+    key = client_key(c["account"], r.client_words, row * _ROW)
+    hashmap.remove(r.client_index, setup[CLIENT_BITS], key, row)
     for k in range(_ROW):
-        client_words[row * _ROW + k] = 0
-    c["next"] = venue[0]["clients_free"]
-    venue[0]["clients_free"] = row
+        r.client_words[row * _ROW + k] = 0
+    c["next"] = r.venue[0]["clients_free"]
+    r.venue[0]["clients_free"] = row
 
 
 @kernel
-def _drop_oldest(venue: Rows, clients: Rows, client_words: Cells, index: Cells, bits: int) -> None:
-    v = venue[0]
+def _drop_oldest(r: Risk, setup: Cells) -> None:
+    v = r.venue[0]
     row = v["clients_oldest"]
-    v["clients_oldest"] = clients[row]["next"]
+    v["clients_oldest"] = r.clients[row]["next"]
     if v["clients_oldest"] == NIL:
         v["clients_newest"] = NIL
-    _drop(venue, clients, client_words, index, bits, row)
+    _drop(r, setup, row)
 
 
 @inlined
-def is_over(venue: Rows, clients: Rows, setup: Cells, row: int) -> bool:
+def is_over(r: Risk, setup: Cells, row: int) -> bool:
     """Whether the window of a closed row has passed: its client id is free again."""
-    c = clients[row]
-    return c["closed_ns"] != 0 and c["closed_ns"] + setup[WINDOW_NS] <= venue[0]["ts_ns"]
+    c = r.clients[row]
+    return c["closed_ns"] != 0 and c["closed_ns"] + setup[WINDOW_NS] <= r.venue[0]["ts_ns"]
 
 
 @kernel
-def forget(
-    venue: Rows, clients: Rows, client_words: Cells, index: Cells, setup: Cells, row: int
-) -> None:
+def forget(r: Risk, setup: Cells, row: int) -> None:
     """Drop a closed row, and with it all that closed before it."""
-    while clients[row]["closed_ns"] != 0:
-        _drop_oldest(venue, clients, client_words, index, setup[CLIENT_BITS])
+    while r.clients[row]["closed_ns"] != 0:
+        _drop_oldest(r, setup)
 
 
 @kernel
-def forget_past(
-    venue: Rows, clients: Rows, client_words: Cells, index: Cells, setup: Cells
-) -> None:
+def forget_past(r: Risk, setup: Cells) -> None:
     """With each TICK: drop rows whose window has passed, so that they don't pile up in a lull."""
     for _ in range(FORGET_PER_TICK):
-        oldest = venue[0]["clients_oldest"]
-        if oldest == NIL or not is_over(venue, clients, setup, oldest):
+        oldest = r.venue[0]["clients_oldest"]
+        if oldest == NIL or not is_over(r, setup, oldest):
             break
-        _drop_oldest(venue, clients, client_words, index, setup[CLIENT_BITS])
+        _drop_oldest(r, setup)
 
 
 @kernel
 def open_client(
-    venue: Rows,
-    clients: Rows,
-    client_words: Cells,
-    index: Cells,
-    setup: Cells,
-    account: int,
-    words: Cells,
-    first: int,
-    order_id: int,
+    r: Risk, setup: Cells, account: int, words: Cells, first: int, order_id: int
 ) -> int:
     """A row for a client id that is not in the table, or NIL when every row is a live one.
 
     Forgets at most two rows whose window has passed, so that the work per order stays bounded.
     """
-    v = venue[0]
-    bits = setup[CLIENT_BITS]
+    v = r.venue[0]
     for _ in range(2):
         oldest = v["clients_oldest"]
-        if oldest == NIL or not is_over(venue, clients, setup, oldest):
+        if oldest == NIL or not is_over(r, setup, oldest):
             break
-        _drop_oldest(venue, clients, client_words, index, bits)
+        _drop_oldest(r, setup)
     if v["clients_free"] == NIL and v["clients_used"] == setup[CLIENTS]:
         if v["clients_oldest"] == NIL:
             return NIL
-        _drop_oldest(venue, clients, client_words, index, bits)
+        _drop_oldest(r, setup)
     row = v["clients_free"]
     if row != NIL:
-        v["clients_free"] = clients[row]["next"]
+        v["clients_free"] = r.clients[row]["next"]
     else:
         row = v["clients_used"]
         v["clients_used"] = row + 1
     for k in range(5):
-        client_words[row * _ROW + k] = words[first + k]
-    c = clients[row]
+        r.client_words[row * _ROW + k] = words[first + k]
+    c = r.clients[row]
     c["order_id"] = order_id
     c["closed_ns"] = 0
     c["account"] = account
     c["next"] = NIL
-    hashmap.put(index, bits, client_key(account, words, first), row)
+    hashmap.put(r.client_index, setup[CLIENT_BITS], client_key(account, words, first), row)
     return row
 
 
 @kernel
-def close_client(
-    venue: Rows, clients: Rows, client_words: Cells, index: Cells, setup: Cells, row: int
-) -> None:
+def close_client(r: Risk, setup: Cells, row: int) -> None:
     """The order that a row named has ended: the row stays for the window."""
-    v = venue[0]
+    v = r.venue[0]
     if setup[WINDOW_NS] == 0:
-        _drop(venue, clients, client_words, index, setup[CLIENT_BITS], row)
+        _drop(r, setup, row)
         return
-    c = clients[row]
+    c = r.clients[row]
     c["closed_ns"] = v["ts_ns"]
     c["next"] = NIL
     if v["clients_newest"] == NIL:
         v["clients_oldest"] = row
     else:
-        clients[v["clients_newest"]]["next"] = row
+        r.clients[v["clients_newest"]]["next"] = row
     v["clients_newest"] = row

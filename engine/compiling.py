@@ -124,9 +124,7 @@ def _decisions() -> None:
     """Risk, matching, and the settlement of a match."""
     e, b = _engine(), books_of(_arrays())
     jit.compile_for(
-        risk_commands,
-        *(e.risk, e.cursors, e.setup, e.commands),
-        constants=(False, pipeline.BATCH),
+        risk_commands, *(e.risk, e.cursors, e.setup, e.commands), constants=(False, pipeline.BATCH)
     )
     jit.compile_for(
         match_commands,

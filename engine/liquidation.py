@@ -68,24 +68,11 @@ from shm.codes import (
     Type,
 )
 from shm.jit import inlined, kernel
-from shm.maintenance import (
-    bankruptcy_ticks,
-    bracket_of,
-    equity_share,
-    maintenance,
-    position_value,
-)
+from shm.maintenance import bankruptcy_ticks, bracket_of, equity_share, maintenance, position_value
 from shm.margin import taker_fee_ppm
 from shm.pointers import Cells, Rows
 from shm.records import NO_SYMBOL
-from shm.units import (
-    BRACKETS_MAX,
-    INSURANCE_ACCOUNT,
-    NIL,
-    PPM,
-    PRODUCER_SHIFT,
-    SYSTEM_ACCOUNTS,
-)
+from shm.units import BRACKETS_MAX, INSURANCE_ACCOUNT, NIL, PPM, PRODUCER_SHIFT, SYSTEM_ACCOUNTS
 
 BUFFER_PPM: Final = 100_000  # of maintenance, to spare after a partial close
 WARN_PPM: Final = 800_000  # of equity
@@ -704,14 +691,7 @@ def settle_order_end(r: Risk, out: Out, setup: Cells, command: Rows) -> None:
 
 @kernel
 def to_fund(
-    r: Risk,
-    out: Out,
-    setup: Cells,
-    command: Rows,
-    wallet: int,
-    symbol: int,
-    why: int,
-    quanta: int,
+    r: Risk, out: Out, setup: Cells, command: Rows, wallet: int, symbol: int, why: int, quanta: int
 ) -> None:
     """Move money from a wallet to the insurance fund; negative: from the fund. MOVE."""
     asset = wallet % setup[ASSETS]

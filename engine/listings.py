@@ -7,26 +7,13 @@ Never   takes a parameter that could overflow what is reckoned with it later.
 
 from __future__ import annotations
 
-from engine import (
-    index,
-)
-from engine.checks import (
-    symbol_reason,
-    zero,
-)
+from engine import index
+from engine.checks import symbol_reason, zero
 from engine.commands import WORDS, Commands
-from engine.setup import (
-    ACCOUNTS,
-    ASSETS,
-    SYMBOLS,
-)
+from engine.setup import ACCOUNTS, ASSETS, SYMBOLS
 from engine.state import Risk
 from shm.arithmetic import product_exceeds
-from shm.codes import (
-    Kind,
-    Reason,
-    State,
-)
+from shm.codes import Kind, Reason, State
 from shm.jit import kernel
 from shm.pointers import Cells
 from shm.units import (
@@ -40,8 +27,6 @@ from shm.units import (
 )
 
 RATE_PPM_MAX = 10 * PPM
-
-
 LEVERAGE_MAX = 1000
 
 

@@ -11,13 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine import (
-    algos,
-    claims,
-    clients,
-    countdown,
-    hashmap,
-)
+from engine import algos, claims, clients, countdown, hashmap
 from engine.checks import (
     account_reason,
     band_reason,
@@ -31,70 +25,25 @@ from engine.checks import (
 from engine.commands import WORDS, Commands
 from engine.positions import any_leg, closes_leg, leg_row, mode_fits, new_position
 from engine.scopes import is_locked
-from engine.setup import (
-    ASSETS,
-    CLIENT_BITS,
-    ORDER_BITS,
-    ORDERS,
-    POSITIONS,
-)
+from engine.setup import ASSETS, ORDER_BITS, ORDERS, POSITIONS
 from engine.state import Risk
 from shm.arithmetic import muldiv_down, product_exceeds
-from shm.codes import (
-    Flag,
-    Kind,
-    PositionSide,
-    Reason,
-    Route,
-    Side,
-    State,
-    Stp,
-    Tif,
-    Type,
-)
+from shm.codes import Flag, Kind, PositionSide, Reason, Route, Side, State, Stp, Tif, Type
 from shm.jit import inlined, kernel
 from shm.maintenance import notional_allowed
-from shm.margin import (
-    available,
-    order_hold,
-    order_need,
-    taker_fee_ppm,
-)
+from shm.margin import available, order_hold, order_need, taker_fee_ppm
 from shm.pointers import Cells, Rows
 from shm.records import NO_SYMBOL
-from shm.units import (
-    EXPOSURE_QUANTA_MAX,
-    NIL,
-    PPM,
-    PRICE_TICKS_MAX,
-    PRODUCER_SHIFT,
-    QTY_LOTS_MAX,
-)
+from shm.units import EXPOSURE_QUANTA_MAX, NIL, PPM, PRICE_TICKS_MAX, PRODUCER_SHIFT, QTY_LOTS_MAX
 
 _CLOSE_POSITION: Final = int(Flag.CLOSE_POSITION)
-
-
 _KEEP_QTY: Final = int(Flag.KEEP_QTY)
-
-
 _NO_MATCH: Final = int(Flag.NO_MATCH)
-
-
 _REDUCE_ONLY: Final = int(Flag.REDUCE_ONLY)
-
-
 _REMAINING: Final = int(Flag.REMAINING)
-
-
 _TAKE_NAME: Final = int(Flag.TAKE_NAME)
-
-
 _TO_BACK: Final = int(Flag.TO_BACK)
-
-
 _UPSERT: Final = int(Flag.UPSERT)
-
-
 KNOWN_FLAGS = 0x7F
 
 
@@ -104,15 +53,7 @@ def _resolve(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     c = cs.base[at]
     order_id = c["order_id"]
     if order_id == 0 and has_client_id(cs.words, at):
-        row = clients.find_client(
-            r.clients,
-            r.client_words,
-            r.client_index,
-            setup[CLIENT_BITS],
-            c["account"],
-            cs.words,
-            at * WORDS + 8,
-        )
+        row = clients.find_client(r, setup, c["account"], cs.words, at * WORDS + 8)
         if row != NIL and r.clients[row]["closed_ns"] == 0:
             order_id = r.clients[row]["order_id"]
     if order_id <= 0:
@@ -214,16 +155,8 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     client = NIL
     past = NIL  # a row of the same client id whose window has passed
     if named:
-        client = clients.find_client(
-            r.clients,
-            r.client_words,
-            r.client_index,
-            setup[CLIENT_BITS],
-            account,
-            cs.words,
-            at * WORDS + 8,
-        )
-        if client != NIL and clients.is_over(r.venue, r.clients, setup, client):
+        client = clients.find_client(r, setup, account, cs.words, at * WORDS + 8)
+        if client != NIL and clients.is_over(r, setup, client):
             past = client
             client = NIL
         if (
@@ -338,18 +271,8 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
             _pass_name(r, setup, client, order_id)
         else:
             if past != NIL:
-                clients.forget(r.venue, r.clients, r.client_words, r.client_index, setup, past)
-            client = clients.open_client(
-                r.venue,
-                r.clients,
-                r.client_words,
-                r.client_index,
-                setup,
-                account,
-                cs.words,
-                at * WORDS + 8,
-                order_id,
-            )
+                clients.forget(r, setup, past)
+            client = clients.open_client(r, setup, account, cs.words, at * WORDS + 8, order_id)
             if client == NIL:
                 return Reason.CAPACITY
     if position == NIL:

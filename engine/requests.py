@@ -21,7 +21,7 @@ from engine.checks import account_reason, has_client_id, state_reason
 from engine.commands import WORDS, Commands
 from engine.liquidation import is_locked
 from engine.reports import Out
-from engine.setup import ASSETS, CLIENT_BITS, REQUESTS
+from engine.setup import ASSETS, REQUESTS
 from engine.state import Risk
 from shm.codes import Kind, Move, Reason, RequestStatus, State
 from shm.jit import inlined, kernel
@@ -103,16 +103,8 @@ def decide_request(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     first = at * WORDS + 8
     past = NIL
     if named:
-        past = clients.find_client(
-            r.clients,
-            r.client_words,
-            r.client_index,
-            setup[CLIENT_BITS],
-            account,
-            cs.words,
-            first,
-        )
-        if past != NIL and not clients.is_over(r.venue, r.clients, setup, past):
+        past = clients.find_client(r, setup, account, cs.words, first)
+        if past != NIL and not clients.is_over(r, setup, past):
             cs.base[at]["risk_note"] = r.clients[past]["order_id"]
             return Reason.DUPLICATE_CLIENT_ID
     if amount > _MONEY or amount < -_MONEY or amount == 0:
@@ -136,18 +128,8 @@ def decide_request(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     client = NIL
     if named:
         if past != NIL:
-            clients.forget(r.venue, r.clients, r.client_words, r.client_index, setup, past)
-        client = clients.open_client(
-            r.venue,
-            r.clients,
-            r.client_words,
-            r.client_index,
-            setup,
-            account,
-            cs.words,
-            first,
-            c["seq"],
-        )
+            clients.forget(r, setup, past)
+        client = clients.open_client(r, setup, account, cs.words, first, c["seq"])
         if client == NIL:
             return Reason.CAPACITY
     c["risk_held_quanta"] = 0
@@ -239,7 +221,7 @@ def decide_verdict(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
 @inlined
 def _close_name(r: Risk, setup: Cells, client: int) -> None:
     if client != NIL:
-        clients.close_client(r.venue, r.clients, r.client_words, r.client_index, setup, client)
+        clients.close_client(r, setup, client)
 
 
 @kernel

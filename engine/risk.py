@@ -38,28 +38,17 @@ from engine.orders import (
     decide_expire,
     decide_place,
 )
-from engine.setup import (
-    COMMAND_MASK,
-)
+from engine.setup import COMMAND_MASK
 from engine.state import Risk
 from engine.takeover import decide_takeover
 from engine.transfers import decide_transfer
 from shm.arithmetic import wide
 from shm.atomics import load_acquire, store_release
-from shm.codes import (
-    Kind,
-    Reason,
-    Route,
-)
+from shm.codes import Kind, Reason, Route
 from shm.cursors import RISKED, SEQUENCED
 from shm.jit import inlined, kernel
 from shm.pointers import Cells
-from shm.units import (
-    NIL,
-    PRODUCER_SHIFT,
-    PRODUCERS_MAX,
-    REQUEST_NUMBER_MAX,
-)
+from shm.units import NIL, PRODUCER_SHIFT, PRODUCERS_MAX, REQUEST_NUMBER_MAX
 
 # Bit k: commands of kind k have none of an order's codes (side, type, tif, flags, stp, leg).
 _CODELESS: Final = sum(
@@ -159,7 +148,7 @@ def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
             reason = decide_expire(r, setup, cs, at)
         elif kind == Kind.TICK:
             v["tick_ns"] = c["ts_ns"]
-            clients.forget_past(r.venue, r.clients, r.client_words, r.client_index, setup)
+            clients.forget_past(r, setup)
         elif kind == Kind.CHECKPOINT:
             cs.checkpoints[at]["reports_digest"] = v["reports_digest"]
             cs.checkpoints[at]["reports_count"] = v["reports_count"]

@@ -10,19 +10,12 @@ from __future__ import annotations
 from engine import proposals
 from engine.state import Risk
 from shm.arithmetic import wide
-from shm.codes import (
-    LiquidationStep,
-)
+from shm.codes import LiquidationStep
 from shm.jit import inlined, kernel
-from shm.maintenance import (
-    cross_health,
-    isolated_health,
-)
+from shm.maintenance import cross_health, isolated_health
 from shm.pointers import Cells
 from shm.records import NO_SYMBOL
-from shm.units import (
-    NIL,
-)
+from shm.units import NIL
 
 
 @inlined
@@ -48,14 +41,7 @@ def scope_health(r: Risk, wallet: int, isolated: int, account: int) -> tuple[int
         equity, needed = isolated_health(r.brackets, r.symbols, p)
         return equity, needed, 1 if p["lots"] != 0 else 0
     return cross_health(
-        r.accounts,
-        r.wallets,
-        r.symbols,
-        r.positions,
-        r.brackets,
-        account,
-        wallet,
-        NO_SYMBOL,
+        r.accounts, r.wallets, r.symbols, r.positions, r.brackets, account, wallet, NO_SYMBOL
     )
 
 

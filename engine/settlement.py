@@ -575,7 +575,7 @@ def _settle_transfer(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> 
         r.assets[asset]["total_quanta"] -= amount
         amount = -amount
     if c["slot"] != NIL:
-        close_client(r.venue, r.clients, r.client_words, r.client_index, setup, c["slot"])
+        close_client(r, setup, c["slot"])
     reports.wallet(r, out, setup, c, asset, amount, row, t["source"])
 
 

@@ -7,38 +7,18 @@ Never   moves what an open position or order needs.
 
 from __future__ import annotations
 
-from engine import (
-    clients,
-)
-from engine.checks import (
-    account_reason,
-    has_client_id,
-    line_1_is_clean,
-    state_reason,
-    zero,
-)
+from engine import clients
+from engine.checks import account_reason, has_client_id, line_1_is_clean, state_reason, zero
 from engine.commands import WORDS, Commands
 from engine.scopes import is_locked
-from engine.setup import (
-    ASSETS,
-    CLIENT_BITS,
-)
+from engine.setup import ASSETS
 from engine.state import Risk
-from shm.codes import (
-    Kind,
-    Reason,
-    State,
-)
+from shm.codes import Kind, Reason, State
 from shm.jit import kernel
-from shm.margin import (
-    withdrawable,
-)
+from shm.margin import withdrawable
 from shm.pointers import Cells
 from shm.records import NO_SYMBOL
-from shm.units import (
-    MONEY_QUANTA_MAX,
-    NIL,
-)
+from shm.units import MONEY_QUANTA_MAX, NIL
 
 
 @kernel
@@ -62,16 +42,8 @@ def decide_transfer(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         return reason
     past = NIL
     if has_client_id(cs.words, at):
-        client = clients.find_client(
-            r.clients,
-            r.client_words,
-            r.client_index,
-            setup[CLIENT_BITS],
-            account,
-            cs.words,
-            at * WORDS + 8,
-        )
-        if client != NIL and clients.is_over(r.venue, r.clients, setup, client):
+        client = clients.find_client(r, setup, account, cs.words, at * WORDS + 8)
+        if client != NIL and clients.is_over(r, setup, client):
             past = client
         elif client != NIL:
             c["risk_note"] = r.clients[client]["order_id"]
@@ -93,18 +65,8 @@ def decide_transfer(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
             return Reason.LIQUIDATING
     if has_client_id(cs.words, at):
         if past != NIL:
-            clients.forget(r.venue, r.clients, r.client_words, r.client_index, setup, past)
-        client = clients.open_client(
-            r.venue,
-            r.clients,
-            r.client_words,
-            r.client_index,
-            setup,
-            account,
-            cs.words,
-            at * WORDS + 8,
-            c["seq"],
-        )
+            clients.forget(r, setup, past)
+        client = clients.open_client(r, setup, account, cs.words, at * WORDS + 8, c["seq"])
         if client == NIL:
             return Reason.CAPACITY
         c["slot"] = client

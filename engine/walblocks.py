@@ -31,43 +31,21 @@ from typing import Any, Final
 import numpy as np
 
 from engine.direct import PAGE_BYTES
-from engine.files import (
-    RELEASE,
-    digest_word,
-    magic_word,
-)
+from engine.files import RELEASE, digest_word, magic_word
 from shm.hashing import hash_words
 from shm.jit import kernel
 from shm.pointers import Cells, Rows
 from shm.records import COMMAND, WAL_BLOCK
 
 FORMAT: Final = 1
-
-
 MAGIC: Final = magic_word("PERPWAL1")
-
-
 LAYOUT: Final = digest_word(COMMAND)
-
-
 DATA: Final = 1
-
-
 HEARTBEAT: Final = 2
-
-
 SEAL: Final = 3
-
-
 LINE_WORDS: Final = 8
-
-
 COMMAND_WORDS: Final = COMMAND.dtype.itemsize // 8
-
-
 HEADER_WORDS: Final = WAL_BLOCK.dtype.itemsize // 8
-
-
 PAGE_WORDS: Final = PAGE_BYTES // 8
 
 
@@ -85,11 +63,7 @@ LINES_WORD, _LINES_SHIFT = _place("lines")
 
 
 _SETTLED_WORD = _place("settled_seq")[0]
-
-
 _LAG_MAX: Final = (1 << 16) - 1
-
-
 _LAG_REST: Final = (1 << LAG_SHIFT) - 1  # the rest of its word: it is the highest field
 
 
@@ -178,47 +152,19 @@ def finish_block(blocks: Rows, words: Cells, at: int, end: int) -> int:
 
 # Cells of a scan: what the next block must be, and what was seen.
 S_WAL_HI: Final = 0
-
-
 S_WAL_LO: Final = 1
-
-
 S_SEGMENT: Final = 2
-
-
 S_OFFSET: Final = 3
-
-
 S_BLOCK: Final = 4
-
-
 S_SEQ: Final = 5  # last command accepted
-
-
 S_PREVIOUS: Final = 6
-
-
 S_EPOCH: Final = 7  # of the last block accepted
-
-
 S_EPOCH_NOW: Final = 8  # manifest
-
-
 S_EPOCH_BLOCK: Final = 9  # manifest: first block of that epoch
-
-
 S_ANY: Final = 10  # 1: the next block is the first one looked at; take number, seq, hash as given
-
-
 S_DURABLE: Final = 11  # highest durable_seq accepted
-
-
 S_FIRST: Final = 12  # first_seq of the last block accepted
-
-
 S_BLOCKS: Final = 13  # how many were accepted
-
-
 SCAN_CELLS: Final = 16
 
 

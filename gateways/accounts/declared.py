@@ -9,19 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gateways.accounts.layout import (
-    ACCOUNTS,
-    ASSETS,
-    COMMAND_NS,
-    SCRATCH,
-    SYMBOLS,
-)
-from gateways.accounts.rows import (
-    Tables,
-)
-from shm.codes import (
-    Kind,
-)
+from gateways.accounts.layout import ACCOUNTS, ASSETS, COMMAND_NS, SCRATCH, SYMBOLS
+from gateways.accounts.rows import Tables
+from shm.codes import Kind
 from shm.jit import inlined, kernel
 from shm.maintenance import bracket_amount
 from shm.pointers import Cells, Rows
@@ -98,10 +88,7 @@ def apply_parameters(t: Tables, words: Cells, at: int, symbol: int, account: int
         if index > 0:
             below = t.brackets[row - 1]
             b["amount_quanta"] = bracket_amount(
-                h[SCRATCH + 4],
-                h[SCRATCH + 8],
-                below["maintenance_ppm"],
-                below["amount_quanta"],
+                h[SCRATCH + 4], h[SCRATCH + 8], below["maintenance_ppm"], below["amount_quanta"]
             )
         t.symbols[symbol]["brackets_count"] = index + 1
     elif kind == Kind.ASSET and h[SCRATCH + 3] >= 0 and h[SCRATCH + 3] < h[ASSETS]:

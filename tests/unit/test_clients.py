@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import clients, hashmap
 from engine.clients import FORGET_PER_TICK, client_key
 from engine.setup import CLIENT_BITS, CLIENTS, WINDOW_NS, setup_cells
-from engine.state import Limits, power_of_two
+from engine.state import Limits, allocate, risk_of, risk_tables
 from shm.codes import Kind, Reason, Side, Tif
 from shm.kinds import text_words
 from shm.pointers import table
-from shm.records import CLIENT, VENUE
 from shm.units import NIL
 from tests.venue import ANN, BOB, LIMITS, SECOND, Venue, check_laws
 
@@ -27,36 +25,29 @@ class Names:
     """The client table alone."""
 
     def __init__(self, window: int = WINDOW) -> None:
-        self.venue, self.rows = np.zeros(1, VENUE.dtype), np.zeros(ROWS, CLIENT.dtype)
+        limits = Limits(
+            accounts=17, symbols=1, positions=1, orders=1, clients=ROWS, client_window_ns=window
+        )
+        arrays = allocate(risk_tables(limits))
+        self.venue, self.rows = arrays["venue"], arrays["clients"]
         for name in ("clients_free", "clients_oldest", "clients_newest"):
             self.venue[name] = NIL
         self.venue["ts_ns"] = 1_000
-        self.index = np.zeros(4 * power_of_two(ROWS), np.int64)
-        limits = Limits(clients=ROWS, client_window_ns=window)
         self.setup = setup_cells(limits, commands=64, matches=64, reports=64)
         assert self.setup[CLIENTS] == ROWS and self.setup[WINDOW_NS] == window
-        self.all: Any = (
-            table(self.venue),
-            table(self.rows),
-            table(self.rows.view(np.int64)),
-            table(self.index),
-        )
+        self.index = arrays["client_index"]
+        self.all: Any = (risk_of(arrays), table(self.setup))
 
     def find(self, account: int, name: str) -> int:
-        _, rows, words, index = self.all
-        bits = int(self.setup[CLIENT_BITS])
-        return int(
-            clients.find_client(
-                rows, words, index, bits, account, table(text_words(name, 5).copy()), 0
-            )
-        )
+        words = table(text_words(name, 5).copy())
+        return int(clients.find_client(*self.all, account, words, 0))
 
     def open(self, account: int, name: str, order_id: int) -> int:
         words = table(text_words(name, 5).copy())
-        return int(clients.open_client(*self.all, table(self.setup), account, words, 0, order_id))
+        return int(clients.open_client(*self.all, account, words, 0, order_id))
 
     def close(self, row: int) -> None:
-        clients.close_client(*self.all, table(self.setup), row)
+        clients.close_client(*self.all, row)
 
 
 @given(
@@ -104,8 +95,10 @@ def test_names_with_the_same_hash_are_told_apart() -> None:
     row = names.open(1, "a", 1)
     other = names.open(1, "b", 2)
     key = client_key(1, table(text_words("a", 5).copy()), 0)
-    hashmap.remove(names.all[3], bits, client_key(1, table(text_words("b", 5).copy()), 0), other)
-    hashmap.put(names.all[3], bits, key, other)
+    hashmap.remove(
+        table(names.index), bits, client_key(1, table(text_words("b", 5).copy()), 0), other
+    )
+    hashmap.put(table(names.index), bits, key, other)
     assert names.find(1, "a") == row and names.find(1, "b") == NIL
     assert names.find(2, "a") == NIL
 

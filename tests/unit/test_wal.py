@@ -16,7 +16,9 @@ from engine.reportlog import ReportLogReader
 from shm.config import Wal
 from shm.counters import COUNTER_CELLS, Counter
 from shm.cursors import CUT, JOURNALED, REPORTS_JOURNALED, REPORTS_READ, REPORTS_WRITTEN, RISKED
+from shm.hashing import hash_words
 from shm.jit import PLAIN
+from shm.pointers import table
 from shm.records import COMMAND, REPORT, WAL_BLOCK
 from tests.model.wal_rig import (
     PAGE,
@@ -217,7 +219,7 @@ def test_another_format_is_neither_cut_nor_called_damage(tmp_path: Path) -> None
     words = np.frombuffer(content, np.int64)
     blocks = np.frombuffer(content, WAL_BLOCK.dtype)
     blocks[0]["format"] = 9
-    words[1] = wal.hash_words(wal.table(words), 2, walblocks.HEADER_WORDS - 2, walblocks.MAGIC)
+    words[1] = hash_words(table(words), 2, walblocks.HEADER_WORDS - 2, walblocks.MAGIC)
     path.write_bytes(content)
     with pytest.raises(DataError, match="which reads format 1. Start the release that wrote it"):
         wal.recover_wal(tmp_path)
