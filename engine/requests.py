@@ -19,8 +19,8 @@ from typing import Final
 from engine import clients, reports
 from engine.checks import account_reason, has_client_id, state_reason
 from engine.commands import WORDS, Commands
-from engine.liquidation import is_locked
 from engine.reports import Out
+from engine.scopes import is_locked
 from engine.setup import ASSETS, REQUESTS
 from engine.state import Risk
 from shm.codes import Kind, Move, Reason, RequestStatus, State

@@ -43,10 +43,8 @@ from engine.files import (
     write_manifest,
 )
 from engine.walblocks import (
-    COMMAND_WORDS,
     FORMAT,
     HEADER_WORDS,
-    LAG_SHIFT,
     LINE_WORDS,
     LINES_WORD,
     S_BLOCK,
@@ -69,20 +67,7 @@ from shm.release import RELEASE
 
 log = logging.getLogger(__name__)
 
-
 _ZERO_BYTES: Final = 256 << 10  # small pieces: the journal's writes wait behind them
-
-
-assert LAG_SHIFT == 48 and COMMAND_WORDS == 4 * LINE_WORDS
-
-
-# ---------------------------------------------------------------- blocks in memory
-
-
-# ---------------------------------------------------------------- scanning
-
-
-# ---------------------------------------------------------------- making, judging, cutting
 
 
 class WalEnd(NamedTuple):

@@ -31,11 +31,12 @@ from typing import Any, Final
 import numpy as np
 
 from engine.direct import PAGE_BYTES
-from engine.files import RELEASE, digest_word, magic_word
+from engine.files import digest_word, magic_word
 from shm.hashing import hash_words
 from shm.jit import kernel
 from shm.pointers import Cells, Rows
 from shm.records import COMMAND, WAL_BLOCK
+from shm.release import RELEASE
 
 FORMAT: Final = 1
 MAGIC: Final = magic_word("PERPWAL1")
@@ -56,15 +57,12 @@ def _place(name: str) -> tuple[int, int]:
     return offset // 8, offset % 8 * 8
 
 
-_LAG_WORD, LAG_SHIFT = _place("settled_lag")
-
-
+_LAG_WORD, _LAG_SHIFT = _place("settled_lag")
 LINES_WORD, _LINES_SHIFT = _place("lines")
-
-
 _SETTLED_WORD = _place("settled_seq")[0]
 _LAG_MAX: Final = (1 << 16) - 1
-_LAG_REST: Final = (1 << LAG_SHIFT) - 1  # the rest of its word: it is the highest field
+_LAG_REST: Final = (1 << _LAG_SHIFT) - 1  # the rest of its word: it is the highest field
+assert _LAG_SHIFT == 48 and COMMAND_WORDS == 4 * LINE_WORDS
 
 
 @kernel
@@ -95,7 +93,7 @@ def pack_commands(
         for k in range(count):
             words[at + k] = commands[slot + k]
         signed = (lag ^ 0x8000) - 0x8000
-        words[at + _LAG_WORD] = (words[at + _LAG_WORD] & _LAG_REST) | (signed << LAG_SHIFT)
+        words[at + _LAG_WORD] = (words[at + _LAG_WORD] & _LAG_REST) | (signed << _LAG_SHIFT)
         at += count
         seq += 1
     return seq - first_seq, at
@@ -118,7 +116,7 @@ def unpack_commands(
                 commands[to + k] = words[at + k]
             for k in range(lines, COMMAND_WORDS):
                 commands[to + k] = 0
-            lag = (words[at + _LAG_WORD] >> LAG_SHIFT) & _LAG_MAX
+            lag = (words[at + _LAG_WORD] >> _LAG_SHIFT) & _LAG_MAX
             commands[to + _LAG_WORD] = commands[to + _LAG_WORD] & _LAG_REST
             commands[to + _SETTLED_WORD] = words[at] - 1 - lag
             row += 1

@@ -610,9 +610,6 @@ def apply_algo(t: Tables, r: Rows) -> None:
             t.head[TRIGGERED_ROW] = row
 
 
-# ---------------------------------------------------------------- what is declared
-
-
 @kernel
 def apply_liquidation(t: Tables, r: Rows) -> None:
     """LIQUIDATION: a step; it is over when it recovered or nothing is left open."""
