@@ -397,7 +397,8 @@ def placed_orders(data: Path) -> tuple[dict[str, list[int]], int]:
     the last command."""
     from engine.recovery import fresh_arrays
     from engine.replay import Replayer
-    from engine.wal import read_commands, scan_wal
+    from engine.wal import scan_wal
+    from engine.walreader import read_commands
     from tools.datadir import limits_for
     from tools.inprocess import words_text
 

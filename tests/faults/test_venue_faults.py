@@ -225,7 +225,7 @@ def test_the_clock_jumps(tmp_path: Path, instance: str, clock: tuple[Path, dict[
         witness.follow(0.3)
         witness.detach()
         check_history(venue.data, view.cursor(SEQUENCED), witness.reports())
-    from engine.wal import read_commands
+    from engine.walreader import read_commands
 
     times = [
         t for rows in read_commands(venue.data, 0, view.cursor(SEQUENCED)) for t in rows["ts_ns"]

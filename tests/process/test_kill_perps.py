@@ -21,7 +21,7 @@ import pytest
 
 from engine.recovery import fresh_arrays, state_digest
 from engine.replay import Replayer
-from engine.wal import read_commands
+from engine.walreader import read_commands
 from shm.codes import Kind
 from shm.cursors import SEQUENCED
 from shm.records import COMMAND
