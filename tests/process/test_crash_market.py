@@ -17,7 +17,7 @@ import pytest
 from engine.recovery import fresh_arrays, state_digest
 from engine.replay import Replayer
 from engine.state import Limits
-from engine.wal import read_commands
+from engine.walreader import read_commands
 from shm.cursors import SEQUENCED
 from shm.records import COMMAND
 from tests.model.market import Market, closing_prices
