@@ -30,6 +30,7 @@ from tools.demomarket import CONTRACTS
 VERSION: Final = 1
 SPEED_RANGE: Final = (1 / 60, 60.0)
 WAL: Final = Wal(segment_bytes=64 << 20, preallocate=1, report_log_bytes_max=1 << 30)
+HEARTBEAT_MS: Final = 30_000  # a laptop that does something else as well starves an engine so long
 NO_DEMO: Final = (
     "{data} isn't empty and holds no demo; a demo never touches what may be a real venue's. "
     "Name another directory: perpcore demo --data DIR"
@@ -141,6 +142,8 @@ def configured(config: Config, data: Path, http_port: int | None) -> Config:
     changes: dict[str, Any] = {"data_dir": str(data)}
     if config.wal == Wal():
         changes["wal"] = WAL
+    if config.heartbeat_timeout_ms == Config().heartbeat_timeout_ms:
+        changes["heartbeat_timeout_ms"] = HEARTBEAT_MS
     if not config.clock.sources and not config.clock.socket:
         sources = tuple(
             ClockSource(
