@@ -37,6 +37,11 @@ DOORS: Final = ("perpcore-http@*.socket", "perpcore-http@*.service", "perpcore-z
                 "perpcore-admin.service", "perpcore-clock.service")  # fmt: skip
 # What follows an engine waits for it: whether that comes up is seen at its own unit.
 _START: Final = ["systemctl", "start", "--no-block", TARGET]
+# All by name: a target that isn't wholly up yet doesn't take along what is.
+_STOP: Final = ["systemctl", "stop", TARGET, ENGINE, *DOORS, "perpcore-accounts.service",
+                "perpcore-marketdata.service", "perpcore-history.service",
+                "perpcore-ledger.service", "perpcore-reconcile.service",
+                "perpcore-metrics.service"]  # fmt: skip
 READY_SECONDS: Final = 600.0  # a release may compile its kernels at its first start
 
 
@@ -243,7 +248,7 @@ def upgrade(
         assert before is not None
         if not same:
             _hand_over(control, before, new.number)
-        control(["systemctl", "stop", TARGET])
+        control(_STOP)
     _switch_all(control, prefix, release.resolve())
     if not running:
         return f"{release.name} is current; start it with: systemctl start {TARGET}"
@@ -252,7 +257,7 @@ def upgrade(
         _wait_running(control, link, ready_seconds)
     except InstallError as error:
         assert before is not None
-        control(["systemctl", "stop", TARGET])
+        control(_STOP)
         control(["systemctl", "reset-failed", "perpcore-*"])  # or it may not start again so soon
         if not same:
             raise InstallError(
