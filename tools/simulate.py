@@ -49,6 +49,7 @@ from engine.recovery import kept_tables, recover
 from engine.replay import Diverged, Replayer
 from engine.reportlog import ReportDamage
 from engine.snapshotfile import list_snapshots, snapshot_path
+from ledger.files import LedgerError
 from shm import config as configs
 from shm.codes import Kind, ReportKind, Status
 from shm.cursors import JOURNALED, REPORTS_JOURNALED, REPORTS_READ, RISKED, SEQUENCED
@@ -522,7 +523,15 @@ class History:
             self.finish()
         except _Over:
             pass
-        except (Broken, AssertionError, DataError, JournalFailed, Diverged, ReportDamage) as error:
+        except (
+            Broken,
+            AssertionError,
+            DataError,
+            JournalFailed,
+            Diverged,
+            ReportDamage,
+            LedgerError,
+        ) as error:
             outcome.broken = f"{type(error).__name__}: {error}"
         finally:
             self.stop()

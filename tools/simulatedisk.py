@@ -81,7 +81,17 @@ class Disk:
                             content[piece] = known[piece]
                 elif fate == "garble":
                     garbled.add(path)
-                    sector = at + SECTOR_BYTES * chance.randrange(PAGE_BYTES // SECTOR_BYTES)
-                    content[sector : sector + SECTOR_BYTES] = chance.randbytes(SECTOR_BYTES)
+                    # What is written again as it was comes out as it was. (Recovery from a
+                    # snapshot doesn't look at reports before it, in the page it ends in either.)
+                    changed = [
+                        sector
+                        for sector in range(at, at + PAGE_BYTES, SECTOR_BYTES)
+                        if content[sector : sector + SECTOR_BYTES]
+                        != known[sector : sector + SECTOR_BYTES]
+                    ]
+                    sector = chance.choice(changed)
+                    end = sector + SECTOR_BYTES
+                    first = next(k for k in range(sector, end) if content[k] != known[k])
+                    content[first:end] = chance.randbytes(end - first)
             path.write_bytes(content)
         return garbled
