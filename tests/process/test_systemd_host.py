@@ -90,6 +90,8 @@ def host(tmp_path: Path) -> Iterator[SystemdHost]:
         for folder in {Path(os.path.realpath(sys.executable)), cache_root(), ROOT}:
             for parent in folder.parents:
                 booted.run("chmod", "o+x", str(parent), check=False)
+        # A kernel that nobody has compiled here yet gets a folder of its own.
+        booted.run("chmod", "a+rwx", str(cache_root()), check=False)
         booted.run("systemd-sysusers")
         booted.run("systemd-tmpfiles", "--create", check=False)
         yield booted
