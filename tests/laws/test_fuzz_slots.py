@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shm.codes import AlgoType, Flag, Kind, Reason, ReportKind, Side, State, Status, Tif, Type
-from shm.records import COMMAND, MARK_COMMAND, NO_SYMBOL, STATE_COMMAND
+from shm.records import COMMAND, LEVERAGE_COMMAND, MARK_COMMAND, NO_SYMBOL, STATE_COMMAND
 from shm.units import (
     EXPOSURE_QUANTA_MAX,
     MONEY_QUANTA_MAX,
@@ -43,7 +43,7 @@ from tests.venue import (
 
 PLAIN = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 CHECKED = os.environ.get("PERPCORE_BOUNDSCHECK") == "1"
-BULK = 600 if PLAIN else 20_000 if CHECKED else 100_000
+BULK = 600 if PLAIN else 60_000 if CHECKED else 100_000
 
 WORDS = 24  # of a slot
 SPECIAL = np.array(
@@ -298,7 +298,6 @@ def revive(v: Venue) -> None:
 def bulk(rng: np.random.Generator, count: int) -> np.ndarray[Any, Any]:
     """Slots that are sound but for a few fields, more of them orders than anything else."""
     weights = np.where(TEMPLATES["kind"] == Kind.PLACE, 24.0, 1.0)
-    weights[TEMPLATES["kind"] == Kind.LEVERAGE] = 4.0  # one field to go wrong in: seldom hit else
     rows = TEMPLATES[rng.choice(len(TEMPLATES), count, p=weights / weights.sum())]
     rows["account"] = rng.choice(ACCOUNTS, count)
     orders = (rows["kind"] <= Kind.REDUCE) | (rows["kind"] == Kind.MARK)
@@ -306,6 +305,9 @@ def bulk(rng: np.random.Generator, count: int) -> np.ndarray[Any, Any]:
     states = np.isin(rows["kind"], (Kind.ACCOUNT, Kind.SYMBOL_STATE, Kind.VENUE_STATE))
     states &= rng.random(count) < 0.05
     rows.view(STATE_COMMAND.dtype)["state"][states] = rng.integers(0, 4, states.sum())
+    # It has one field to go wrong in, which is seldom hit else.
+    levers = (rows["kind"] == Kind.LEVERAGE) & (rng.random(count) < 0.1)
+    rows.view(LEVERAGE_COMMAND.dtype)["leverage"][levers] = rng.choice((-1, 0, 1001), levers.sum())
     marks = rows["kind"] == Kind.MARK
     rows.view(MARK_COMMAND.dtype)["mark_ticks"][marks] = rng.integers(950, 1050, marks.sum())
     placed = (rows["kind"] == Kind.PLACE) & (rows["price_ticks"] != 0)
@@ -361,7 +363,7 @@ def test_in_bulk(seed: int, long_run: bool) -> None:
         check_laws(v)
         left -= count
     check_reports(v)
-    if BULK >= 20_000:
+    if BULK >= 60_000:
         # The fuzz reaches the inside: every reason that risk has, but of tables that are full.
         rare = {Reason.UNKNOWN_ASSET, Reason.EXISTS, Reason.BAD_AMOUNT}
         rare |= {Reason.NOTIONAL_TOO_LARGE, Reason.CAPACITY}
