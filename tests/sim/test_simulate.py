@@ -96,7 +96,9 @@ def test_a_command_done_twice_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(History, "start", forgetful)
     monkeypatch.setattr(History, "compare", lambda _self: None)
-    assert "was done by" in broken_by().broken
+    # By whoever looks first: the next crash replays a log in which nobody forgot, and a follower
+    # then misses reports it has heard of.
+    assert re.search("was done by|is nowhere", broken_by().broken)
 
 
 def test_a_state_that_the_log_does_not_give_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
