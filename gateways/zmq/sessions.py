@@ -179,13 +179,20 @@ class Sessions:
         return Answer(self._words[at + 1], packed & 0xFFFFFFFF, WHYS[packed >> 32])
 
     def settle(self, last_request: int) -> None:
-        """After a restart: nothing above `last_request` was ever handed over."""
+        """After a restart: nothing above `last_request` was ever handed over.
+
+        A message of which nothing was is forgotten, so that it is done when it is said again.
+        """
         for row in self._at.values():
             number = self.last(row)
             found = self.answer(row, number)
             if found is not None and found.first_request + found.taken - 1 > last_request:
                 count = max(last_request - found.first_request + 1, 0)
-                self.cut(row, number, count, NOT_RUNNING)
+                if count:
+                    self.cut(row, number, count, NOT_RUNNING)
+                else:
+                    self._words[self._base(row) + ROW_HEAD + number % WINDOW * 3] = 0
+                    self._words[self._base(row) + _LAST] = number - 1
         self.settled = True
 
 
