@@ -2,7 +2,7 @@
 
 Reads   NOTIFY_SOCKET of the environment.
 Writes  READY=1, STATUS=..., WATCHDOG=1, EXTEND_TIMEOUT_USEC=..., STOPPING=1 to that socket.
-Never   fails: a lost message costs a restart at worst.
+Never   fails, nor waits for who reads: a lost message costs a restart at worst.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def notify(text: str) -> None:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-        out.sendto(text.encode(), address)
+        out.sendto(text.encode(), socket.MSG_DONTWAIT, address)
 
 
 def alive(ready: bool, doing: str) -> None:

@@ -86,7 +86,6 @@ def main() -> None:
 @click.option("--topology", type=TOPOLOGY, help="Which stages share a process; default auto.")
 @click.option(
     "--traffic",
-    "--demo-rate",
     type=click.IntRange(min=1),
     help="Send it the demo's orders, so many commands a second; default none.",
 )

@@ -84,7 +84,7 @@ def venue_in(folder: Path, instance: str, *arguments: str, **settings: Any) -> I
     made = Venue(
         folder,
         instance,
-        *("--demo-rate", "3000", *arguments),
+        *("--traffic", "3000", *arguments),
         settings={"restarts_max": 1000, "checkpoint_every": 1024, **settings},
     )
     try:
