@@ -313,8 +313,9 @@ class Writer:
         if other != account:
             self._income(at, 1, other, symbol, asset, kind, -amount, info)
         if status == Move.TRANSFER:
-            for who, quanta in ((account, amount), (other, -amount)):
-                done = (int(Kind.TRANSFER), quanta, int(RequestStatus.SETTLED), reference, 0, 0)
+            settled = int(RequestStatus.SETTLED)
+            for who, quanta, whom in ((account, amount, other), (other, -amount, account)):
+                done = (int(Kind.TRANSFER), quanta, settled, whom, 0, 0)
                 self._add("transfers", self.seq, who, asset, *done, self.ts_ns, self.ts_ns)
 
     def _request(self, at: int, w: list[int], account: int, symbol: int, status: int) -> None:

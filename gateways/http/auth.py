@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 
 from gateways.http.errors import ApiError
 from gateways.http.schema import Route, Security
@@ -18,6 +21,9 @@ from gateways.users.store import Key, Scope
 
 KEY_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 SIGNED: Final = (Security.USER_DATA, Security.TRADE)
+HEX_DIGITS: Final = 64  # of an HMAC-SHA256; an Ed25519 signature is longer in base64
+# Of a secret that nobody kept; a signature of it would still be nobody's.
+_NO_PUBLIC_KEY: Final = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
 _SCOPES: Final = {"": Scope(0), **{s.name.lower(): s for s in Scope if s.name}}
 
 
@@ -66,10 +72,18 @@ def authenticate(
 
 
 def signature_good(key: Key | None, message: bytes, signature: str) -> bool:
-    """Whether the key's owner signed this; as slow for no key as for a wrong signature."""
-    if key is not None and key.kind == "ed25519":
-        return ed25519_matches(Ed25519PublicKey.from_public_bytes(key.secret), message, signature)
-    return hmac_matches(key.secret if key is not None else None, message, signature)
+    """Whether the key's owner signed this.
+
+    What is reckoned follows from the signature alone: it takes as long for no key, and for a key of
+    the other kind, as for a wrong signature of the right one.
+    """
+    if len(signature) == HEX_DIGITS:
+        known = key is not None and key.kind == "hmac"
+        return hmac_matches(key.secret if key is not None and known else None, message, signature)
+    known = key is not None and key.kind == "ed25519"
+    public = key.secret if key is not None and known else _NO_PUBLIC_KEY
+    good = ed25519_matches(Ed25519PublicKey.from_public_bytes(public), message, signature)
+    return good and known
 
 
 def check_session(

@@ -26,7 +26,7 @@ from gateways.http.errors import ApiError
 from gateways.http.reportstream import ReportStream, Rows
 from gateways.http.rows import Ask, Row, origin_of, rows_of
 from shm import cursors
-from shm.codes import ReportKind
+from shm.codes import Move, ReportKind
 from shm.config import Config
 from shm.control import Phase, View
 from shm.door import Door
@@ -44,9 +44,16 @@ _TIMED[[ReportKind.ORDER, ReportKind.ANSWER, ReportKind.CHECKPOINT, ReportKind.S
 _TIMED[[ReportKind.PRICE]] = True
 _ANSWERS: Final = np.zeros(256, bool)
 _ANSWERS[[ReportKind.ORDER, ReportKind.ANSWER]] = True
+_OTHER: Final = 2  # the word of a MOVE that says whose money it was
 _WORDS: Final = np.dtype([("head", "<q"), ("b", "<u8"), ("w", "<q", 6)])
 
 Render = Callable[[Report], Any]
+
+
+def _of_the_other(report: Report) -> Report:
+    """A MOVE as it looks from the account that the money came from."""
+    seq, account, symbol, kind, status, amount, wallet, other, other_wallet, *rest = report
+    return (seq, other, symbol, kind, status, -amount, other_wallet, account, wallet, *rest)
 
 
 class Pending:
@@ -269,8 +276,11 @@ class Desk:
         kinds = rows["kind"]
         words = rows.view(_WORDS)["w"]
         mine = _ANSWERS[kinds] & ((words[:, 1] >> PRODUCER_SHIFT) == self._mine)
-        accounts = np.minimum(rows["account"], len(self.interest) - 1)
+        accounts = self._known(rows["account"])
         wanted = mine | self.interest[accounts] & self._heard[kinds]
+        moved = np.flatnonzero((kinds == ReportKind.MOVE) & (rows["status"] == Move.TRANSFER))
+        if len(moved):  # rare; one report tells both sides
+            wanted[moved] |= self.interest[self._known(words[moved, _OTHER])]
         at = np.flatnonzero(wanted)
         if len(at):
             seqs = rows["seq"]
@@ -286,11 +296,15 @@ class Desk:
             self._open_ns = int(words[first_of_last, 0])
         self._check_tail()
 
+    def _known(self, accounts: Rows) -> Rows:
+        """Accounts as places in `interest`."""
+        return np.minimum(accounts, len(self.interest) - 1)
+
     def _walk(self, rows: Rows, times: list[int], mine: list[bool]) -> None:
         seqs, accounts, symbols = (rows[n].tolist() for n in ("seq", "account", "symbol"))
         kinds, statuses = rows["kind"].tolist(), rows["status"].tolist()
         words = rows.view(_WORDS)["w"].tolist()
-        interest = self.interest[np.minimum(rows["account"], len(self.interest) - 1)].tolist()
+        interest = self.interest[self._known(rows["account"])].tolist()
         for k, seq in enumerate(seqs):
             if seq != self._open_seq:
                 self._settle(seq - 1)
@@ -298,6 +312,8 @@ class Desk:
             report = (seq, accounts[k], symbols[k], kinds[k], statuses[k], *words[k])
             if interest[k]:
                 self._on_report(report, times[k] or self._open_ns)
+            if kinds[k] == ReportKind.MOVE and statuses[k] == Move.TRANSFER:
+                self._on_report(_of_the_other(report), times[k] or self._open_ns)
             if mine[k]:
                 pending = self._pending.pop(report[6], None)
                 if pending is not None:

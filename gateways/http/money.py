@@ -29,26 +29,32 @@ _STATUS: Final = {
 }
 
 
-def _asset(call: Call) -> tuple[int, Row]:
-    """Index and row of the coin asked for."""
+def coin_of(call: Call, name: str) -> tuple[int, Row]:
+    """Index and row of a coin."""
     for index, row in call.gate.venue.assets.items():
-        if row["name"] == call.values["coin"]:
+        if row["name"] == name:
             return index, row
     raise ApiError(-1108)
 
 
-async def withdraw(call: Call) -> Json:
-    """POST /sapi/v1/capital/withdraw/apply."""
-    v = call.values
-    index, asset = _asset(call)
+def amount_of(text: str, asset: Row) -> int:
+    """An amount above zero, in quanta."""
     try:
-        quanta = scaled(v["amount"], asset["scale"])
+        quanta = scaled(text, asset["scale"])
     except TooPrecise:
         raise ApiError(-1111) from None
     except BadDecimal:
         raise ApiError(-4055) from None
     if quanta <= 0:
         raise ApiError(-4055)
+    return quanta
+
+
+async def withdraw(call: Call) -> Json:
+    """POST /sapi/v1/capital/withdraw/apply."""
+    v = call.values
+    index, asset = coin_of(call, v["coin"])
+    quanta = amount_of(v["amount"], asset)
     reference = call.gate.store.destination(
         call.account, v["coin"], v["network"] or "", v["address"], v["addressTag"] or ""
     )

@@ -182,6 +182,42 @@ WITHDRAW_PARAMS: Final = (
     Param("addressTag", TEXT),
     Param("amount", DECIMAL, required=True),
 )
+_MOVED: Final = (Param("asset", COIN, required=True), Param("amount", DECIMAL, required=True))
+_TRAN_ID: Final = Param("clientTranId", CLIENT_ID_TYPE)
+_WALLET: Final = choice(-1130, "USDT_FUTURE")  # there is no other kind of wallet
+UNIVERSAL_PARAMS: Final = (
+    Param("fromEmail", TEXT),
+    Param("toEmail", TEXT),
+    Param("fromAccountType", _WALLET, required=True),
+    Param("toAccountType", _WALLET, required=True),
+    _TRAN_ID,
+    *_MOVED,
+)
+INTERNAL_PARAMS: Final = (
+    Param("fromEmail", TEXT, required=True),
+    Param("toEmail", TEXT, required=True),
+    Param("futuresType", one_of(-1130, 1), required=True),
+    _TRAN_ID,
+    *_MOVED,
+)
+TO_SUB_PARAMS: Final = (Param("toEmail", TEXT, required=True), _TRAN_ID, *_MOVED)
+TO_MASTER_PARAMS: Final = (_TRAN_ID, *_MOVED)
+UNIVERSAL_HISTORY_PARAMS: Final = (
+    *WINDOW,
+    Param("page", integer(1, 1000), default=1),
+    limit(500, 500),
+)
+OWN_HISTORY_PARAMS: Final = (
+    Param("asset", COIN),
+    Param("type", one_of(-1130, 1, 2)),
+    *WINDOW,
+    limit(500, 500),
+)
+SUB_ACCOUNTS_PARAMS: Final = (
+    Param("email", TEXT),
+    Param("page", integer(1, 1000), default=1),
+    limit(10, 200),
+)
 MOVED_PARAMS: Final = (
     Param("coin", COIN),
     Param("offset", integer(0, 1000), default=0),

@@ -21,6 +21,7 @@ from gateways.http import (
     records,
     settings,
     trade,
+    transfers,
 )
 from gateways.http import (
     params as p,
@@ -32,6 +33,7 @@ NONE, KEY, STREAM = Security.NONE, Security.MARKET_DATA, Security.USER_STREAM
 READ, TRADE = Security.USER_DATA, Security.TRADE
 
 V1: Final = "/fapi/v1"
+SUB: Final = "/sapi/v1/sub-account"
 
 
 def _depth_weight(v: Values) -> int:
@@ -76,6 +78,11 @@ def _trade(
         orders=orders,
         changes=True,
     )
+
+
+def _transfer(path: str, handler: Any, summary: str, params: tuple[Param, ...]) -> Route:
+    """Money that stays its owner's."""
+    return Route("POST", path, TRADE, "transfer", 1, params, handler, "any", summary, changes=True)
 
 
 def _stream(method: str, handler: Any, summary: str) -> Route:
@@ -183,6 +190,14 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("POST", "/sapi/v1/capital/withdraw/apply", TRADE, "withdraw", 10, p.WITHDRAW_PARAMS, money.withdraw, "any", "Ask for a withdrawal, which operators approve", changes=True),
     _read("/sapi/v1/capital/withdraw/history", money.withdrawals, "list", "Withdrawals", 10, *p.MOVED_PARAMS),
     _read("/sapi/v1/capital/deposit/hisrec", money.deposits, "list", "Deposits", 1, *p.MOVED_PARAMS),
+    # between the accounts of one user
+    _transfer(f"{SUB}/universalTransfer", transfers.universal, "Move money from any of one's accounts to any", p.UNIVERSAL_PARAMS),
+    _transfer(f"{SUB}/futures/internalTransfer", transfers.between_futures, "The same, both named", p.INTERNAL_PARAMS),
+    _transfer(f"{SUB}/transfer/subToSub", transfers.to_another, "To another of one's accounts", p.TO_SUB_PARAMS),
+    _transfer(f"{SUB}/transfer/subToMaster", transfers.to_main, "To one's main account", p.TO_MASTER_PARAMS),
+    _read(f"{SUB}/universalTransfer", transfers.universal_history, "any", "Transfers of the account", 1, *p.UNIVERSAL_HISTORY_PARAMS),
+    _read(f"{SUB}/transfer/subUserHistory", transfers.own_history, "list", "Transfers of the account, in and out", 1, *p.OWN_HISTORY_PARAMS),
+    _read(f"{SUB}/list", transfers.accounts, "any", "The accounts below this one", 1, *p.SUB_ACCOUNTS_PARAMS),
     # user streams
     _stream("POST", listenkeys.open_key, "Open a user stream"),
     _stream("PUT", listenkeys.extend_key, "An hour more"),

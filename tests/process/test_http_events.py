@@ -249,6 +249,97 @@ def test_the_dead_mans_switch(exchange: Exchange) -> None:
     assert len(eli.call("GET", "/fapi/v1/openOrders")[1]) == 1
 
 
+TRANSFERS = """
+  key    | path                         | from | to   | answer
+  main   | universalTransfer            | main | desk | done
+  main   | universalTransfer            | main | desk | done
+  main   | universalTransfer            | main | desk | done
+  main   | futures/internalTransfer     | main | desk | done
+  main   | futures/internalTransfer     | desk | side | done     both below it
+  desk   | transfer/subToMaster         |      |      | done
+  desk   | transfer/subToSub            |      | side | done
+  desk   | universalTransfer            | desk |      | done     to the main account
+  desk   | universalTransfer            | side | desk | -1109    not its own money
+  desk   | universalTransfer            | main | desk | -1109
+  main   | universalTransfer            | bob  | main | -1109    somebody else's
+  main   | universalTransfer            | main | bob  | -1109
+  main   | universalTransfer            | main | main | -1130
+  reader | universalTransfer            | main | desk | -2015    a key without the scope
+"""
+
+
+def test_money_moves_between_the_accounts_of_one_user(exchange: Exchange) -> None:
+    bob = exchange.trader("bob")
+    mona = exchange.trader("mona", "read,transfer")
+    reader = exchange.admin("/keys", {"name": "mona", "scopes": "read,trade"})
+    traders = {
+        "main": mona,
+        "reader": Trader(exchange, mona.account, reader["apiKey"], reader["secret"]),
+    }
+    for label in ("desk", "side"):
+        made = exchange.admin(
+            "/accounts", {"name": "mona", "parent": mona.account, "label": label}
+        )["account"]
+        key = exchange.admin("/keys", {"name": "mona", "account": made, "scopes": "read,transfer"})
+        traders[label] = Trader(exchange, made, key["apiKey"], key["secret"])
+    desk, side = traders["desk"], traders["side"]
+    names = {"main": f"{mona.account}@perpcore", "desk": "desk", "side": f"{side.account}",
+             "bob": f"{bob.account}@perpcore"}  # fmt: skip
+
+    def has(trader: Trader) -> float:
+        found = trader.call("GET", "/fapi/v3/balance")[1]
+        return float(found[0]["balance"]) if found else 0.0
+
+    for trader in traders.values():  # a key is known everywhere a quarter of a second later
+        wait_until(
+            lambda trader=trader: trader.call("GET", "/fapi/v3/balance")[0] == 200, 10, "no key"
+        )
+    root = "/sapi/v1/sub-account/"
+    for row in TRANSFERS.strip().splitlines()[1:]:
+        who, path, sender, receiver, answer = (cell.strip() for cell in row.split("|"))
+        sent: dict[str, Any] = {"asset": "USDT", "amount": "10"}
+        sent |= {"fromEmail": names[sender]} if sender else {}
+        sent |= {"toEmail": names[receiver]} if receiver else {}
+        if path == "universalTransfer":
+            sent |= {"fromAccountType": "USDT_FUTURE", "toAccountType": "USDT_FUTURE"}
+        elif path.startswith("futures"):
+            sent |= {"futuresType": 1}
+        else:
+            sent.pop("fromEmail", None)
+        status, found = traders[who].call("POST", root + path, **sent)
+        wanted = answer.split()[0]
+        assert (status == 200) if wanted == "done" else found["code"] == int(wanted), (row, found)
+    assert [has(t) for t in (mona, desk, side)] == [999_980.0, 0.0, 20.0]
+    below = mona.call("GET", root + "list")[1]["subAccounts"]
+    assert [row["subUserId"] for row in below] == [desk.account, side.account]
+    assert desk.call("GET", root + "list")[1] == {"subAccounts": []}
+    moved = side.call("GET", root + "transfer/subUserHistory")[1]
+    assert [(row["type"], row["qty"], row["email"]) for row in moved] == [
+        (1, "10.000000", f"{desk.account}@perpcore"),
+        (1, "10.000000", f"{desk.account}@perpcore"),
+    ]
+
+
+def test_a_transfer_is_done_once_and_told_to_both_sides(exchange: Exchange) -> None:
+    tom = exchange.trader("tom", "read,transfer")
+    vault = exchange.admin("/accounts", {"name": "tom", "parent": tom.account, "label": "vault"})
+    sent = {"fromAccountType": "USDT_FUTURE", "toAccountType": "USDT_FUTURE", "amount": "7.5",
+            "asset": "USDT", "toEmail": "vault", "clientTranId": "once"}  # fmt: skip
+    path = "/sapi/v1/sub-account/universalTransfer"
+    ear = Ear(tom)
+    first, again = (tom.call("POST", path, **sent) for _ in range(2))
+    assert first[0] == 200 and again[1]["code"] == -4116
+    assert ear.account("ASSET_TRANSFER")["B"] == [
+        {"a": "USDT", "wb": "999992.500000", "cw": "999992.500000", "bc": "-7.500000"}
+    ]
+    listed = tom.call("GET", path)[1]["result"]
+    assert [(r["toEmail"], r["amount"]) for r in listed] == [
+        (f"{vault['account']}@perpcore", "7.500000")
+    ]
+    lower = tom.call("POST", path, **{**sent, "clientTranId": "more", "amount": "1000001"})
+    assert lower[1]["code"] == -2018
+
+
 def test_funding(exchange: Exchange) -> None:
     fay = exchange.trader("fay")
     ear = Ear(fay)

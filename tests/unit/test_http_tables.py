@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import sys
 import time
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 import pyotp
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateways.http import openapi, wsapi
-from gateways.http.auth import authenticate
+from gateways.http.auth import authenticate, signature_good
 from gateways.http.errors import ApiError
 from gateways.http.limits import BAN_FIRST_MS, GRACE, Limits, Rates
 from gateways.http.replies import SHAPES
@@ -30,7 +32,7 @@ from gateways.users.store import Scope, Store, StoreError, key_name, scopes_of
 from ledger.query import ROUTES as ledger_routes
 from shm.codes import Kind, ReportKind
 from shm.kinds import command
-from shm.records import COMMAND, PARAMETERS_REPORT, REPORT
+from shm.records import COMMAND, NO_SYMBOL, PARAMETERS_REPORT, REPORT
 
 ORIGIN = Origin(1, 2, 3, 4, 5, 6)
 ROWS: tuple[tuple[Ask, dict[str, Any]], ...] = (
@@ -47,6 +49,11 @@ ROWS: tuple[tuple[Ask, dict[str, Any]], ...] = (
     ),
     (Ask(Kind.LEVERAGE, 7, ORIGIN, 2, (20, 0, 0)), {"account": 7, "symbol": 2, "leverage": 20}),
     (Ask(Kind.MARGIN_TYPE, 7, ORIGIN, 2, (1, 0, 0)), {"account": 7, "symbol": 2, "value": 1}),
+    (
+        Ask(Kind.TRANSFER, 7, ORIGIN, words=(5, 0, 8), name="t", more=(3, 0, 0)),
+        {"account": 7, "symbol": NO_SYMBOL, "amount_quanta": 5, "reference": 8, "client_id": "t",
+         "principal": 3},
+    ),
     (Ask(Kind.COUNTDOWN, 7, ORIGIN, 2, (1, 0, 0)), {"account": 7, "symbol": 2, "value": 1}),
 )  # fmt: skip
 
@@ -68,7 +75,7 @@ def test_every_route_has_a_rule() -> None:
         if route.security == Security.NONE:
             assert route.scope == "" and route.method == "GET" and not route.changes, route.path
         else:
-            assert route.scope in ("read", "trade", "withdraw", "audit"), route.path
+            assert route.scope in ("read", "trade", "transfer", "withdraw", "audit"), route.path
         if route.changes:
             assert route.security == Security.TRADE and route.scope != "read", route.path
         if route.method != "GET" and route.security != Security.USER_STREAM:
@@ -124,7 +131,7 @@ def refused(call: Any, *arguments: Any) -> int:
 
 SCOPES = (
     *(Scope(0), Scope.READ, Scope.TRADE, Scope.READ | Scope.TRADE, Scope.WITHDRAW, Scope.ADMIN),
-    *(Scope.AUDIT, Scope.AUDIT | Scope.READ),
+    *(Scope.TRANSFER, Scope.AUDIT, Scope.AUDIT | Scope.READ),
 )
 
 
@@ -155,6 +162,64 @@ def test_every_route_against_every_scope(store: Store, scopes: Scope) -> None:
             assert refused(authenticate, route, keys, text, address, bent, message, now) == -1022
             late = now + 70_000
             assert refused(authenticate, route, keys, text, address, sent, message, late) == -1021
+
+
+SIGNED_AS = """
+  signature          | key asked for
+  hexadecimal        | a good one
+  hexadecimal        | an Ed25519 one
+  hexadecimal        | nobody's
+  base64             | a good one
+  base64             | an Ed25519 one
+  base64             | nobody's
+  neither            | a good one
+  neither            | an Ed25519 one
+  neither            | nobody's
+"""
+
+
+def steps(call: Any, *arguments: Any) -> list[tuple[str, str]]:
+    """Every function that is called meanwhile, in order, ours and others'."""
+    found: list[tuple[str, str]] = []
+
+    def note(_frame: Any, event: str, what: Any) -> None:
+        if event in ("call", "c_call"):
+            found.append((event, what.__qualname__ if event == "c_call" else _frame.f_code.co_name))
+
+    sys.setprofile(note)
+    try:
+        call(*arguments)
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+def test_what_a_wrong_signature_costs_tells_nothing_of_the_key(store: Store) -> None:
+    """The same steps for a key that isn't there, and for one that signs otherwise."""
+    add(store, Scope.READ)
+    public = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    user_id = store.add_user("ed", "hash")
+    account = store.next_account(1000)
+    store.add_account(account, user_id)
+    store.add_key(
+        "key-ed", public, kind="ed25519", user_id=user_id, account=account, scopes=Scope.READ
+    )
+    keys = KeyRing(store)
+    of = {"a good one": "key-user0", "an Ed25519 one": "key-ed", "nobody's": "nobody"}
+    shapes = {"hexadecimal": "ab" * 32, "base64": "A" * 86 + "==", "neither": "zz"}
+    cost: dict[str, list[list[tuple[str, str]]]] = {}
+    for row in SIGNED_AS.strip().splitlines()[1:]:
+        shape, who = (cell.strip() for cell in row.split("|"))
+        key = keys.signer(of[who])
+        assert (key is None) == (who == "nobody's")
+        assert not signature_good(key, b"timestamp=1", shapes[shape])
+        taken = steps(signature_good, key, b"timestamp=1", shapes[shape])
+        cost.setdefault(shape, []).append(taken)
+    for shape, taken_by in cost.items():
+        assert taken_by[0] == taken_by[1] == taken_by[2], shape
+    names = {shape: [name for _, name in found[0]] for shape, found in cost.items()}
+    assert "hmac_digest" in names["hexadecimal"] and "compare_digest" in names["hexadecimal"]
+    assert any(name.endswith("verify") for name in names["base64"])
 
 
 ADDRESSES = """
