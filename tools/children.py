@@ -45,16 +45,24 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path}
 
 
-def python(*arguments: str, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
-    """A child that does one thing and ends; what it prints can be read from its stdout."""
+def python(
+    *arguments: str, stderr: IO[bytes], stdout: IO[bytes] | int = subprocess.PIPE, nice: int = 0
+) -> subprocess.Popen[bytes]:
+    """A child that does one thing and ends; what it prints can be read, unless told otherwise."""
+    end_with_us = _end_with(os.getpid())
+
+    def in_child() -> None:
+        end_with_us()
+        os.nice(nice)
+
     return subprocess.Popen(
         [sys.executable, "-P", *arguments],
         env=environment(),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=stderr,
         process_group=0,
-        preexec_fn=_end_with(os.getpid()),
+        preexec_fn=in_child,
     )
 
 

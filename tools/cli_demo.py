@@ -185,10 +185,13 @@ def access(data_dir: Path, client: str | None, as_json: bool) -> None:
     if known is None:
         raise demoplan.DemoError(f"{data_dir}: the demo has no key yet. Start it: perpcore demo")
     base = demoplan.base_url(config)
-    if client is not None and client not in snippets.SNIPPETS:
-        raise click.BadParameter(f"{client!r}; there are {', '.join(snippets.SNIPPETS)}")
+    clients = (snippets.NATIVE_NAME, *snippets.SNIPPETS)
+    if client is not None and client not in clients:
+        raise click.BadParameter(f"{client!r}; there are {', '.join(clients)}")
     if as_json:
         print_json({**known._asdict(), "base": base, "instance": config.instance})
+    elif client == snippets.NATIVE_NAME:
+        click.echo(snippets.native(known._asdict()), nl=False)
     elif client is not None:
         click.echo(snippets.pasted(client, base, known.api_key, known.secret), nl=False)
     else:

@@ -17,6 +17,7 @@ import shlex
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import time
 import urllib.request
@@ -48,6 +49,8 @@ MARKET_SECONDS: Final = 120.0
 ENGINE_GRACE_S: Final = 60.0
 GRACE_S: Final = 30.0
 EXIT_FORCED: Final = 130
+SNAPSHOT_NICE: Final = 15
+SNAPSHOT_SECONDS: Final = 300.0  # a restart replays no more than comes in that time, and a bit
 LINE_SECONDS: Final = 10.0  # between two lines where there is no terminal
 NOTES: Final = 4  # lines about what was started again, below the screen
 
@@ -213,6 +216,8 @@ class Venue:
         self.live: Live | None = None
         self.base = base_url(config)
         self.access: dict[str, Any] = {}
+        self.snapshot: subprocess.Popen[bytes] | None = None
+        self.snapshot_s = time.monotonic()  # when the last one was begun
 
     def say(self, text: str = "") -> None:
         with suppress(OSError):  # whoever reads us may go; the venue stays
@@ -306,6 +311,7 @@ class Venue:
                         self.note("the engine was told to stop: ending with it")
                         return
                     self.children.look()
+                self.take_snapshot()
                 now, reconciled = watch.look(), self.children.all["reconcile"].status
                 if terminal:
                     notes = [*self.notes, f"{self.base}  (Ctrl-C ends it in order)"]
@@ -322,6 +328,30 @@ class Venue:
                     saved_s = time.monotonic()
         self.live = None
 
+    def take_snapshot(self) -> None:
+        """Begin a snapshot when it is time for one: `perpcore snapshot`, out of everybody's way."""
+        if self.snapshot is not None and self.snapshot.poll() is not None:
+            if self.snapshot.returncode:
+                self.note(f"no snapshot was made: {self.data}/demo/logs/snapshot.log")
+            self.snapshot = None
+        if self.snapshot is not None or time.monotonic() - self.snapshot_s < SNAPSHOT_SECONDS:
+            return
+        self.snapshot_s = time.monotonic()
+        with (self.data / "demo" / "logs" / "snapshot.log").open("wb") as log:
+            self.snapshot = python(
+                *("-m", "tools.cli", "snapshot", "--data", str(self.data)),
+                stdout=log,
+                stderr=log,
+                nice=SNAPSHOT_NICE,
+            )
+
+    def end_snapshot(self) -> None:
+        """One that is being made is left: what was written of it is a temporary file."""
+        if self.snapshot is not None:
+            self.snapshot.kill()
+            self.snapshot.wait()
+            self.snapshot = None
+
     def save(self) -> None:
         """Keep how far the demo's time has come."""
         played_ns = time.time_ns() - self.plan.began_ns
@@ -331,6 +361,7 @@ class Venue:
         """End all of it in order; who had to be killed."""
         self.say("stopping: finishing what was taken (Ctrl-C again ends at once)")
         killed: list[str] = []
+        self.end_snapshot()
         doors = ("traffic", "http", "zmq", "market", "admin", "reconcile")
         for parts in (doors, ("clock",), (ENGINE,), FOLLOWERS):
             killed += self.children.stop(parts, self.signals.insisted)
@@ -338,6 +369,7 @@ class Venue:
 
     def clean(self) -> None:
         """Whatever happened: no child, no segment, no socket stays."""
+        self.end_snapshot()
         self.children.kill()
         remove_segments(self.config.instance)
         for pattern in ("*.sock", "*.sock.ask"):
@@ -381,13 +413,14 @@ def introduction(
         f"  WebSocket   {web}/ws, {web}/stream, {web}/ws-fapi/v1",
         f"  API key     {access['api_key']}",
         f"  secret      {access['secret']}",
-        f"  native      ENDPOINT = {access['endpoint']!r}, SERVER = {access['server_key']!r}",
-        f"              PUBLIC = {access['public_key']!r}, SECRET = {access['secret_key']!r}",
+        f"  native      {access['endpoint']}, market data {access['feed']}",
         f"  account     {access['account']}, play money; for more: "
         f"perpcore demo faucet {access['account']} 50000 --data {where}",
         f"  operators   perpcore status, top, key, ...: --config {where}/demo/config.toml",
         f"  again       perpcore demo access --data {where}",
     ]
+    lines += ["", "# ---- native: nothing to install, but run it with this Python", ""]
+    lines += snippets.native(access).splitlines()
     for name in snippets.SNIPPETS:
         package = snippets.PACKAGES.get(name, name)
         lines += ["", f"# ---- {name}: pip install {package}", ""]

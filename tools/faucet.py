@@ -48,6 +48,8 @@ class Access(NamedTuple):
     server_key: str = ""
     public_key: str = ""
     secret_key: str = ""
+    feed: str = ""  # of native market data, and where to ask for snapshots
+    ask: str = ""
 
 
 def _known(store: Store) -> tuple[bool, int | None, Access | None]:
@@ -114,6 +116,8 @@ def _with_native(config: Config, access: Access, native: tuple[str, str]) -> Acc
         server_key=server,
         public_key=native[0],
         secret_key=native[1],
+        feed=config.market_endpoints[0],
+        ask=config.market_ask_endpoints[0],
     )
 
 

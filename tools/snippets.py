@@ -6,7 +6,8 @@ compares the two, and others run them. Each places a bid below the best one and 
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 _CCXT_URLS: Final = """\
 api = {
@@ -121,6 +122,30 @@ order = client.futures_create_order(
 client.futures_cancel_order(symbol="BTCUSDT", orderId=order["orderId"])
 """,
 }
+# Through the native door, which wants other addresses and keys (FEED and ASK are market data's).
+NATIVE: Final = """\
+from gateways.client.client import Client
+from gateways.client.market import Market
+from gateways.zmq.protocol import Order
+
+market = Market(FEED, ASK)
+book = market.follow("BTCUSDT", "l2")
+while not book.ready:
+    market.poll(1.0)
+bid, ask = book.best()
+with Client(ENDPOINT, SERVER, PUBLIC, SECRET, cancel_on_disconnect=True) as client:
+    far = bid * 99 // 100
+    client.send(
+        [
+            Order("place", symbol=0, side=0, price_ticks=far, qty_lots=10, client_id="n-1"),
+            Order("cancel", symbol=0, client_id="n-1"),
+        ]
+    )
+    for report in client.reports(timeout_s=5.0):
+        print(report)
+market.close()
+"""
+NATIVE_NAME: Final = "native"
 PACKAGES: Final = {"ccxt.pro": "ccxt"}  # where the package isn't called as the client is
 
 
@@ -131,6 +156,22 @@ def pasted(name: str, base: str, api_key: str, secret: str) -> str:
     lines = SNIPPETS[name].splitlines(keepends=True)
     # Behind the imports, as people write it.
     return "".join(lines[: _imports(lines)]) + head + "".join(lines[_imports(lines) :])
+
+
+def native(access: Mapping[str, Any]) -> str:
+    """The native snippet as it runs, for the keys and addresses of a demo (tools/faucet.py)."""
+    names = {
+        "FEED": "feed",
+        "ASK": "ask",
+        "ENDPOINT": "endpoint",
+        "SERVER": "server_key",
+        "PUBLIC": "public_key",
+        "SECRET": "secret_key",
+    }
+    head = "".join(f"{name} = {access[field]!r}\n" for name, field in names.items())
+    lines = NATIVE.splitlines(keepends=True)
+    at = _imports(lines)
+    return "".join(lines[:at]) + head + "\n" + "".join(lines[at:])
 
 
 def _imports(lines: list[str]) -> int:
