@@ -37,7 +37,7 @@ from gateways.marketdata.client import END
 from gateways.users.store import Scope
 from gateways.zmq.gateway import curve_key
 from gateways.zmq.protocol import Order
-from shm.codes import Kind, Side, State
+from shm.codes import Kind, ReportKind, Side, State, Status
 from shm.config import Config, load
 from shm.control import Phase, View
 from shm.door import Door
@@ -59,7 +59,7 @@ SETTINGS: Final[dict[str, Any]] = {
 }
 # What is measured; a smoke run takes the second of each.
 PACKED: Final = [(2, 256), (50, 32), (1024, 4)]  # orders a message, messages on their way
-RAW: Final = [(1024, 4), (1024, 2)]  # records a message, lines of each
+RAW: Final = [(1024, 4), (1024, 2), (1024, 1)]  # records a message, lines of each
 ECHOED: Final = [(100, 256), (5_000, 32), (131_072, 8)]  # bytes, messages on their way
 FED: Final = [(1, 4096, False), (4, 4096, False), (4, 4096, True)]  # symbols, records, msgpack
 
@@ -272,11 +272,10 @@ def latency(rig: Rig, rate: int, *, records: bool) -> np.ndarray[Any, Any]:
                 assert answer.count == 1, answer
                 due[answer.first_request] = numbers.pop(answer.number)
             now = time.perf_counter_ns()
-            while client._reports:
-                _, row = client._reports.popleft()
-                request = int(row["request"]) if records else row[6]
-                if request in due:
-                    taken.append(now - due.pop(request))
+            for _, rows in client.kept():
+                for request in rows["request"].tolist() if records else [row[6] for row in rows]:
+                    if request in due:
+                        taken.append(now - due.pop(request))
         _cancel_all(client)
     return np.array(taken)
 
@@ -288,7 +287,11 @@ def _cancel_all(client: Client) -> None:
 
 
 class Stream:
-    """A stream of messages that is endless: rests `half` orders, then cancels them by name."""
+    """A stream of messages that is endless: rests `half` orders, then cancels them by name.
+
+    Of one line, which has no room for names: it rests `half`, and cancels by id `half` of those
+    that its reports have told of; more rest instead where there are not so many.
+    """
 
     made = 0
 
@@ -305,8 +308,34 @@ class Stream:
         self.rows["price_ticks"][: self.half] = BID
         self.rows["qty_lots"][: self.half] = 1
         self.rows["side"] = Side.BUY
+        self.resting = np.zeros(0, np.int64)
+        self.cancels = self.cancelled = 0
+        if lines == 1:
+            self.rows["lines"] = 1
+
+    def hear(self, rows: Any) -> None:
+        """Raw reports: orders that rest now, and those that have been cancelled."""
+        if self.lines > 1:
+            return
+        orders, status = rows["kind"] == ReportKind.ORDER, rows["status"]
+        made = rows["order_id"][orders & (status == Status.NEW)]
+        self.resting = np.append(self.resting, made)
+        self.cancelled += int(np.count_nonzero(orders & (status == Status.CANCELED)))
+
+    def send_by_id(self, client: Client) -> None:
+        ids, self.resting = self.resting[: self.half], self.resting[self.half :]
+        places = self.size - len(ids)
+        self.cancels += len(ids)
+        self.rows["kind"][:places], self.rows["kind"][places:] = Kind.PLACE, Kind.CANCEL
+        self.rows["price_ticks"][:places], self.rows["qty_lots"][:places] = BID, 1
+        self.rows["price_ticks"][places:], self.rows["qty_lots"][places:] = 0, 0
+        self.rows["order_id"][:places], self.rows["order_id"][places:] = 0, ids
+        client.send_records(self.rows, 1)
 
     def send(self, client: Client) -> None:
+        if self.lines == 1:
+            self.send_by_id(client)
+            return
         self.round += 1
         first = self.round * self.half
         if self.packed:
@@ -345,12 +374,17 @@ def throughput(rig: Rig, stream: Stream, window: int, *, records: bool) -> dict[
                 answer = client._taken.popleft()
                 refused += len(answer.refused)
                 done += answer.count
-            client._reports.clear()
+            for _, rows in client.kept():
+                if records:
+                    stream.hear(rows)
             # What is on its way is what has no TAKEN, or one and no answer.
             on_way = len(client._unanswered) * stream.size + len(client._requests)
         wall = time.perf_counter() - start
         now = rig.gateway.cpu_times()
         assert not client._requests and done + refused == messages * stream.size
+        assert stream.cancelled == stream.cancels, "cancels that came too late"
+        if stream.lines == 1:
+            _cancel_all(client)
         busy = now.user + now.system - cpu.user - cpu.system
         return {
             "commands_per_s": round(done / wall),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -79,7 +80,7 @@ class Client:
         self._taken: deque[Taken] = deque()
         self._requests: set[int] = set()  # taken, and not yet answered
         self._early: set[int] = set()  # answered before their TAKEN was seen
-        self._reports: deque[tuple[int, Any]] = deque()
+        self._reports: deque[tuple[Any, Any]] = deque()  # indices and rows of each message
         self._spoke_s = self._heard_s = 0.0
 
     def __enter__(self) -> Client:
@@ -208,8 +209,11 @@ class Client:
         while self._unanswered and self._unanswered[0][0] <= taken.number:
             self._unanswered.popleft()
         got = set(range(taken.first_request, taken.first_request + taken.count))
-        self._requests |= got - self._early
-        self._early -= got
+        if self._early:
+            early = got & self._early
+            self._early -= early
+            got -= early
+        self._requests |= got
         if not self._unanswered:
             self._early.clear()
         self._taken.append(taken)
@@ -222,28 +226,31 @@ class Client:
         self.current = True
 
     def _keep_reports(self, frames: list[bytes]) -> None:
+        indices: Any
+        rows: Any
         if len(frames) == 4:
             previous = int.from_bytes(frames[1], "little", signed=True)
             indices = np.frombuffer(frames[2], np.int64)
             rows = np.frombuffer(frames[3], REPORT.dtype)
-            at = np.flatnonzero(np.isin(rows["kind"], _ANSWERS))
-            answered = rows["request"][at].tolist()
-            pairs = list(zip(indices.tolist(), rows, strict=True))
+            kinds = rows["kind"]
+            told = rows["request"][(kinds == _ANSWERS[0]) | (kinds == _ANSWERS[1])]
+            answered = set(told.tolist())
+            # Indices only grow: what was seen already, after a resend, stands in front.
+            new = int(np.searchsorted(indices, self.last_index, "right"))
         else:
             previous, found = msgspec.msgpack.decode(frames[1])
-            answered = [row[_REQUEST] for row in found if row[_KIND] in _ANSWERS]
-            pairs = [(row[0], tuple(row[1:])) for row in found]
+            answered = {row[_REQUEST] for row in found if row[_KIND] in _ANSWERS}
+            indices, rows = [row[0] for row in found], [tuple(row[1:]) for row in found]
+            new = bisect_right(indices, self.last_index)
         if previous > self.last_index >= 0:
             raise ClientError(f"reports after {self.last_index} are missing")
-        for request in answered:
-            if request in self._requests:
-                self._requests.discard(request)
-            elif request and self._unanswered:
-                self._early.add(request)
-        for index, row in pairs:
-            if index > self.last_index:
-                self.last_index = index
-                self._reports.append((index, row))
+        early = answered - self._requests
+        self._requests -= answered
+        if early and self._unanswered:
+            self._early |= early - {0}
+        if new < len(indices):
+            self.last_index = int(indices[-1])
+            self._reports.append((indices[new:], rows[new:]))
 
     # ------------------------------------------------------------ orders
 
@@ -302,6 +309,13 @@ class Client:
         """What has come: (index, REPORT row, or its numbers as a tuple), without waiting."""
         while self.poll():
             pass
+        return [(int(i), row) for some in self.kept() for i, row in zip(*some, strict=True)]
+
+    def kept(self) -> list[tuple[Any, Any]]:
+        """What `poll` has kept so far, message by message: (indices, REPORT rows), two arrays.
+
+        Where reports come by msgpack, two lists. For who has more of them than a loop can take.
+        """
         found = list(self._reports)
         self._reports.clear()
         return found
@@ -311,8 +325,10 @@ class Client:
         until = time.monotonic() + timeout_s
         while True:
             while self._reports:
-                index, row = self._reports.popleft()
-                yield {"index": index, **named(row)}
+                indices, rows = self._reports.popleft()
+                if len(indices) > 1:
+                    self._reports.appendleft((indices[1:], rows[1:]))
+                yield {"index": int(indices[0]), **named(rows[0])}
                 until = time.monotonic() + timeout_s
             left = until - time.monotonic()
             if left <= 0:

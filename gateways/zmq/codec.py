@@ -101,7 +101,12 @@ def _sign(words: Rows, traced: Rows, now_ns: int, key_id: int) -> None:
 
 
 def picked(rows: Rows, at: Rows) -> Rows:
-    """Rows by number: numpy copies records of fields one field at a time, words all at once."""
+    """Rows by ascending number; a run of them stays where it is.
+
+    numpy copies records of fields one field at a time, words all at once.
+    """
+    if len(at) and at[-1] - at[0] == len(at) - 1:
+        return rows[at[0] : at[-1] + 1]
     words = rows.view(np.int64).reshape(len(rows), -1)
     return words.take(at, axis=0).view(rows.dtype).reshape(-1)
 
@@ -124,8 +129,10 @@ def rows_of_records(
     words = rows.view(np.int64).reshape(count, _WORDS)
     words[:, : size_bytes // 8] = given
     rows["account"] = account
-    rows["lines"] = np.clip(rows["lines"], 1, min(size_bytes // _LINE_BYTES, 3))
-    _sign(words, rows["lines"] == 3, now_ns, key_id)
+    lines = np.clip(rows["lines"], 1, min(size_bytes // _LINE_BYTES, 3))
+    rows["lines"] = lines
+    if size_bytes > 2 * _LINE_BYTES:
+        _sign(words, lines == 3, now_ns, key_id)
     good = _KINDS[rows["kind"]]
     if good.all():
         return rows, np.zeros(0, np.int64)

@@ -46,6 +46,7 @@ from gateways.zmq.resend import Log, Pruned
 from gateways.zmq.sessions import Answer, Sessions, TooManySessions
 from shm.codes import Kind
 from shm.config import Config
+from shm.control import Phase
 from shm.door import Door
 from shm.files import DataError, read_manifest
 from shm.kinds import command
@@ -199,9 +200,14 @@ class Gateway:
 
     @property
     def _open(self) -> Door | None:
-        """The way in, while there is one."""
+        """The way in, while there is one.
+
+        Whether the engine's process lives is looked up LOOK_S apart, since asking the host takes as
+        long as a message of commands. What is handed to one that has just died is not accepted, and
+        CURRENT says so.
+        """
         door = self._door
-        return door if door is not None and door.open else None
+        return door if door is not None and door.view.phase == Phase.RUNNING else None
 
     async def _look(self) -> None:
         """Now and then: the engine, keys that were revoked, clients that fell silent."""
@@ -457,13 +463,20 @@ class Gateway:
         at = np.flatnonzero(self._interest[accounts])
         if len(at) == 0:
             return
-        at = at[np.argsort(accounts[at], kind="stable")]
-        found, owners = picked(rows, at), accounts[at]
-        edges = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(at)]
-        for start, end in pairwise(edges):
-            sessions = self._by_account.get(int(owners[start]))
+        owners = accounts[at]
+        if (owners == owners[0]).all():  # as in a burst
+            sessions = self._by_account.get(int(owners[0]))
             if sessions:
-                self._tell(sessions, found[start:end], at[start:end] + first)
+                self._tell(sessions, picked(rows, at), at + first)
+        else:
+            at = at[np.argsort(owners, kind="stable")]
+            owners = accounts[at]
+            edges = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(at)]
+            for start, end in pairwise(edges):
+                sessions = self._by_account.get(int(owners[start]))
+                if sessions:
+                    own = at[start:end]
+                    self._tell(sessions, picked(rows, own), own + first)
         for session in self._several:
             own = np.flatnonzero(session.mask[accounts])
             if len(own):
