@@ -107,8 +107,9 @@ class Accounts:
         """All reports of the commands up to `seq` are in: tell who listens."""
         if not self._touched:
             return
-        for state in [s for s in self._touched.values() if s.turn and s.turn.seq <= seq]:
-            self._flush(state)
+        for state in tuple(self._touched.values()):
+            if state.turn is None or state.turn.seq <= seq:
+                self._flush(state)
 
     def _flush(self, state: AccountState) -> None:
         turn, state.turn = state.turn, None

@@ -24,7 +24,7 @@ import numpy as np
 
 from gateways.http.errors import ApiError
 from gateways.http.reportstream import ReportStream, Rows
-from gateways.http.rows import Ask, Row, origin_of, rows_of
+from gateways.http.rows import Ask, Row, rows_of
 from shm import cursors
 from shm.codes import Move, ReportKind
 from shm.config import Config
@@ -45,6 +45,7 @@ _TIMED[[ReportKind.PRICE]] = True
 _ANSWERS: Final = np.zeros(256, bool)
 _ANSWERS[[ReportKind.ORDER, ReportKind.ANSWER]] = True
 _OTHER: Final = 2  # the word of a MOVE that says whose money it was
+_MOVE, _TRANSFER = int(ReportKind.MOVE), int(Move.TRANSFER)
 _WORDS: Final = np.dtype([("head", "<q"), ("b", "<u8"), ("w", "<q", 6)])
 
 Render = Callable[[Report], Any]
@@ -122,7 +123,7 @@ class Desk:
         self._marks: RequestMarks | None = None
         self._view: View | None = None
         self._number = 0
-        self._outbox: list[tuple[int, bytes]] = []
+        self._outbox: list[tuple[int, bytes, Pending]] = []
         self._flushing = False
         self._pending: dict[int, Pending] = {}
         self._answered: deque[Pending] = deque()
@@ -130,6 +131,7 @@ class Desk:
         self._open_ns = 0
         self._tail: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._door_epoch = 0
         self._alive = False  # as of the last look, ATTACH_S ago at most
 
     # ------------------------------------------------------------ life
@@ -192,6 +194,7 @@ class Desk:
         with suppress(SegmentError):
             door = Door(self._config.instance, self._producer)
             self._door, self._alive = door, True
+            self._door_epoch = door.view.epoch
             self._number = max(self._number + 1, door.next_request())
 
     async def _keep_attached(self) -> None:
@@ -219,10 +222,9 @@ class Desk:
         self._number += 1
         future: asyncio.Future[Any] = self._loop.create_future()
         deadline = self._loop.time() + self._timeout_s
-        packed = ask.packed(request)
-        origin = origin_of(packed)
-        self._pending[request] = Pending(future, render, deadline, door.view.epoch, origin)
-        self._outbox.append((request, packed))
+        pending = Pending(future, render, deadline, self._door_epoch, ask.trail)
+        self._outbox.append((request, ask.packed(request), pending))
+        self._pending[request] = pending
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -234,14 +236,13 @@ class Desk:
         outbox, self._outbox = self._outbox, []
         door = self._door
         if door is None or not self.open:
-            for request, _ in outbox:
+            for request, _, _ in outbox:
                 self._fail(self._pending.pop(request), ApiError(-1001))
             return
         handed_ns = time.time_ns()
-        for request, _ in outbox:
-            if (pending := self._pending.get(request)) is not None:
-                pending.handed_ns = handed_ns
-        rows = rows_of([packed for _, packed in outbox])
+        for _, _, pending in outbox:
+            pending.handed_ns = handed_ns
+        rows = rows_of([packed for _, packed, _ in outbox])
         at = 0
         while at < len(rows):
             at += door.send(rows[at:])
@@ -305,20 +306,23 @@ class Desk:
         kinds, statuses = rows["kind"].tolist(), rows["status"].tolist()
         words = rows.view(_WORDS)["w"].tolist()
         interest = self.interest[self._known(rows["account"])].tolist()
-        for k, seq in enumerate(seqs):
+        on_report, pendings, heard_ns = self._on_report, self._pending, time.time_ns()
+        every = zip(
+            *(seqs, accounts, symbols, kinds, statuses, words, times, mine, interest), strict=True
+        )
+        for seq, account, symbol, kind, status, six, time_ns, own, heard in every:
             if seq != self._open_seq:
                 self._settle(seq - 1)
-                self._open_seq, self._open_ns = seq, times[k]
-            report = (seq, accounts[k], symbols[k], kinds[k], statuses[k], *words[k])
-            if interest[k]:
-                self._on_report(report, times[k] or self._open_ns)
-            if kinds[k] == ReportKind.MOVE and statuses[k] == Move.TRANSFER:
-                self._on_report(_of_the_other(report), times[k] or self._open_ns)
-            if mine[k]:
-                pending = self._pending.pop(report[6], None)
+                self._open_seq, self._open_ns = seq, time_ns
+            report = (seq, account, symbol, kind, status, *six)
+            if heard:
+                on_report(report, time_ns or self._open_ns)
+            if kind == _MOVE and status == _TRANSFER:
+                on_report(_of_the_other(report), time_ns or self._open_ns)
+            if own:
+                pending = pendings.pop(report[6], None)
                 if pending is not None:
-                    pending.report = report
-                    pending.heard_ns = time.time_ns()
+                    pending.report, pending.heard_ns = report, heard_ns
                     self._answered.append(pending)
 
     def _settle(self, seq: int) -> None:
@@ -331,21 +335,18 @@ class Desk:
             if pending.future.done():
                 continue  # whoever asked has gone
             assert pending.report is not None
+            report = pending.report
             try:
-                pending.future.set_result(pending.render(pending.report))
+                pending.future.set_result(pending.render(report))
             except Exception as error:  # a refusal, or a bug of ours for the one who asked
                 pending.future.set_exception(error)
-            self._keep_marks(pending, pending.report)
+            if self._marks is not None:  # where the request was when, for `perpcore trace`
+                high, low, received_ns = pending.origin
+                self._marks.keep(
+                    *(report[6], report[0], (high, low), received_ns),
+                    *(pending.handed_ns, pending.heard_ns, time.time_ns()),
+                )
         self._on_done(seq)
-
-    def _keep_marks(self, pending: Pending, report: Report) -> None:
-        """Where the request was when, for `perpcore trace`."""
-        if self._marks is not None:
-            high, low, received_ns = pending.origin
-            self._marks.keep(
-                *(report[6], report[0], (high, low), received_ns),
-                *(pending.handed_ns, pending.heard_ns, time.time_ns()),
-            )
 
     def _check_tail(self) -> None:
         """Whether the newest command has said all it has to say, by the engine's own cursors."""

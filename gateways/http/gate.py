@@ -23,7 +23,7 @@ from gateways.http.orders import HEARD, AccountState
 from gateways.http.refusals import Refusals
 from gateways.http.rows import Origin
 from gateways.http.schema import Values
-from gateways.http.signing import digest_of
+from gateways.http.signing import digest_of, digest_of_part
 from gateways.http.venue import Symbol, Venue
 from gateways.marketdata.client import MarketData, MarketDataError
 from gateways.users.keyring import KeyRing
@@ -177,7 +177,7 @@ class Gate:
 class Call:
     """One request after it was authenticated and parsed."""
 
-    __slots__ = ("gate", "key", "now_ms", "part", "recv_ns", "signed", "trace", "values")
+    __slots__ = ("digest", "gate", "key", "now_ms", "part", "recv_ns", "signed", "trace", "values")
 
     def __init__(
         self,
@@ -200,10 +200,16 @@ class Call:
         self.signed = signed
         self.trace = trace
         self.part = part
+        self.digest: tuple[int, int] | None = None  # of `signed`, once somebody asked for it
 
     def of(self, values: Values, part: int) -> Call:
         """One of the several that this request asks for."""
-        return Call(self.gate, values, self.key, self.recv_ns, self.signed, self.trace, part)
+        one = Call(self.gate, values, self.key, self.recv_ns, self.signed, self.trace, part)
+        if self.signed and self.key is not None:
+            if self.digest is None:
+                self.digest = digest_of(self.signed, self.key.api_key)
+            one.digest = self.digest
+        return one
 
     @property
     def account(self) -> int:
@@ -215,7 +221,8 @@ class Call:
         assert self.key is not None
         high = low = 0
         if self.signed:
-            high, low = digest_of(self.signed, self.key.api_key, self.part)
+            digest = self.digest or digest_of(self.signed, self.key.api_key)
+            high, low = digest_of_part(digest, self.part)
         return Origin(*self.trace, high, low, self.recv_ns, self.key.id)
 
     def symbol(self) -> Symbol:

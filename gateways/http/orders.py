@@ -225,6 +225,10 @@ class AlgoHappening(NamedTuple):
 class Turn:
     """All that one command did to one account."""
 
+    __slots__ = (
+        *("cause", "happenings", "legs", "leverage", "seq", "ts_ms", "wallets", "warnings"),
+    )
+
     def __init__(self, seq: int, ts_ns: int) -> None:
         self.seq = seq
         self.ts_ms = ts_ns // 1_000_000
@@ -542,19 +546,10 @@ class AccountState:
 
     @staticmethod
     def _happen(turn: Turn, what: str, order: Order) -> None:
+        executed = order.qty_lots - order.open_lots
         turn.happenings.append(
             Happening(
-                what,
-                order,
-                order.status_word,
-                order.executed_lots,
-                order.quote,
-                0,
-                0,
-                0,
-                0,
-                0,
-                False,
+                *(what, order, order.status_word, executed, order.quote, 0, 0, 0, 0, 0, False)
             )
         )
 

@@ -51,22 +51,22 @@ class Ask(NamedTuple):
 
     def packed(self, request: int) -> bytes:
         """The COMMAND row."""
+        kind, account, origin, symbol, (a, b, c), *codes, name, (x, y, z) = self
+        side, kind_of_order, tif, flags, stp, position_side = codes
+        high, low, digest_high, digest_low, received_ns, key = origin
         return _ROW.pack(
-            0,
-            0,
-            request,
-            *self.words,
-            self.account,
-            self.symbol,
-            0,
-            *(self.kind, self.side, self.type, self.tif, self.flags, self.stp),
-            *(self.position_side, 3),
-            self.name.encode(),
-            *self.more,
-            *self.origin,
-            0,
-            0,
+            *(0, 0, request, a, b, c, account, symbol, 0, kind, side, kind_of_order, tif, flags),
+            *(stp, position_side, 3, name.encode(), x, y, z),
+            *(high, low, digest_high, digest_low, received_ns, key, 0, 0),
         )
+
+    @property
+    def trail(self) -> tuple[int, int, int]:
+        """As `origin_of` finds it in the packed command."""
+        if not HAS_ORIGIN >> self.kind & 1:
+            return 0, 0, 0
+        origin = self.origin
+        return origin.trace_hi, origin.trace_lo, origin.recv_ns
 
 
 class Row:
@@ -79,6 +79,11 @@ class Row:
         """The COMMAND row."""
         self._row["request"] = request
         return self._row.tobytes()
+
+    @property
+    def trail(self) -> tuple[int, int, int]:
+        """Trace id and when the request had been read; zeros where its kind carries none."""
+        return origin_of(self._row.tobytes())
 
 
 def origin_of(packed: bytes) -> tuple[int, int, int]:

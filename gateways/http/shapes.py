@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from gateways.http.decimals import rounded
 from gateways.http.orders import (
     ALGO_TYPES,
@@ -31,6 +33,9 @@ from shm.codes import AlgoType, Reason, Type
 from shm.units import PPM
 
 Json = dict[str, Any]
+_encode: Final = msgspec.json.Encoder().encode
+_BOOLS: Final = ("false", "true")
+_MARKET: Final = int(Type.MARKET)
 # Why an order expired, as `er` of ORDER_TRADE_UPDATE (fapi_surface 5.6).
 _EXPIRY: Final[dict[int, str]] = {
     Reason.SELF_TRADE: "1",
@@ -93,6 +98,39 @@ def order_json(order: Order, symbol: Symbol, *, accepted_only: bool = False) -> 
         found["activatePrice"] = scale.price(order.activate_ticks)
         found["priceRate"] = callback_rate(order.callback_ppm)
     return found
+
+
+def order_text(order: Order, symbol: Symbol, *, accepted_only: bool = False) -> msgspec.Raw:
+    """`order_json` as JSON, for the answers that there are most of.
+
+    Filled into a text at a third of what making and encoding a dict costs; what comes from outside,
+    the names, is encoded.
+    """
+    if order.algo_id or order.cause:
+        return msgspec.Raw(_encode(order_json(order, symbol, accepted_only=accepted_only)))
+    scale = symbol.scale
+    executed = 0 if accepted_only else order.qty_lots - order.open_lots
+    if executed:
+        done, average = scale.qty(executed), scale.average(order.quote, executed)
+        quote = scale.quote(order.quote)
+    else:
+        average, done, quote = symbol.nothing_done
+    kind = order.type
+    price = scale.price(0 if kind == _MARKET else order.price_ticks)
+    return msgspec.Raw(
+        f'{{"orderId":{order.order_id},"symbol":{symbol.quoted},'
+        f'"status":"{"NEW" if accepted_only else order.status_word}",'
+        f'"clientOrderId":{_encode(order.client_id).decode()},"price":"{price}",'
+        f'"avgPrice":"{average}","origQty":"{scale.qty(order.qty_lots)}","executedQty":"{done}",'
+        f'"cumQty":"{done}","cumQuote":"{quote}","timeInForce":"{TIF_WORDS[order.tif]}",'
+        f'"type":"{TYPES[kind]}","reduceOnly":{_BOOLS[order.reduce_only]},'
+        f'"closePosition":{_BOOLS[order.close_position]},"side":"{SIDES[order.side]}",'
+        f'"positionSide":"{LEGS[order.leg]}","stopPrice":"{stop_price(order, symbol)}",'
+        f'"workingType":"{WORKINGS[order.working]}","priceProtect":{_BOOLS[order.protect]},'
+        f'"origType":"{TYPES[kind]}","priceMatch":"{order.price_match}",'
+        f'"selfTradePreventionMode":"{STPS[order.stp]}","goodTillDate":{order.expire_ms},'
+        f'"updateTime":{order.updated_ms}}}'.encode()
+    )
 
 
 def query_json(order: Order, symbol: Symbol) -> Json:

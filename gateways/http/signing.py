@@ -144,13 +144,20 @@ def _milliseconds(name: str, raw: Raw) -> int:
     return int(text)
 
 
-def digest_of(message: bytes, key: str, part: int = 0) -> tuple[int, int]:
-    """Sixteen bytes that name a signed request, as two words; never (0, 0).
-
-    part        which command of the request, where one request makes several
-    """
-    raw = hashlib.blake2b(
-        message, digest_size=16, key=key.encode()[:64], salt=part.to_bytes(16, "little")
-    ).digest()
+def digest_of(message: bytes, key: str) -> tuple[int, int]:
+    """Sixteen bytes that name a signed request, as two words; never (0, 0)."""
+    raw = hashlib.blake2b(message, digest_size=16, key=key.encode()[:64]).digest()
     high, low = _WORDS.unpack(raw)
+    return (high, low) if high or low else (1, 0)
+
+
+def digest_of_part(digest: tuple[int, int], part: int) -> tuple[int, int]:
+    """The name of one of a request's commands, where it makes several; part 0 has the request's.
+
+    Two requests whose digests are less than a few apart are as rare as two with the same one.
+    """
+    high, low = digest
+    low += part
+    if low >> 63 > 0:
+        low -= 1 << 64
     return (high, low) if high or low else (1, 0)

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+import msgspec
+
 from gateways.http import algos
 from gateways.http.errors import ApiError, refusal
 from gateways.http.gate import Call
@@ -31,7 +33,7 @@ from gateways.http.orders import AccountState, Algo, Order, byte
 from gateways.http.params import CANCEL_PARAMS, MODIFY_PARAMS, ORDER_PARAMS
 from gateways.http.rows import Ask
 from gateways.http.schema import Param, Raw, Values, parse
-from gateways.http.shapes import Json, algo_as_order_json, order_json, query_json
+from gateways.http.shapes import Json, algo_as_order_json, order_json, order_text, query_json
 from gateways.http.venue import Symbol
 from shm.codes import Flag, Kind, Reason, Side, Status, Stp, Tif, Type
 
@@ -44,12 +46,13 @@ _SIDES: Final = dict(Side.__members__)
 _TIFS: Final = dict(Tif.__members__)
 _STPS: Final = dict(Stp.__members__)
 
-Handed = asyncio.Future[Json]  # a command on its way: its answer as JSON, or its refusal
+# A command on its way: its answer, or its refusal.
+Handed = asyncio.Future[Json] | asyncio.Future[Json | msgspec.Raw]
 
 # ---------------------------------------------------------------- new orders
 
 
-async def place(call: Call) -> Json:
+async def place(call: Call) -> Json | msgspec.Raw:
     """POST /fapi/v1/order."""
     state = await call.gate.trading_state(call.account)
     return await (await _place(call, state, "EXPIRE_MAKER"))
@@ -82,14 +85,16 @@ async def _place(call: Call, state: AccountState, stp: str) -> Handed:
     ask = await order_ask(call, state, symbol, stp)
     accepted_only = v["newOrderRespType"] != "RESULT"
 
-    def render(report: tuple[int, ...]) -> Json:
-        status, reason = report[4], byte(report[10], 4)
+    price_match, price_ticks = v["priceMatch"], ask.words[1]
+
+    def render(report: tuple[int, ...]) -> msgspec.Raw:
+        status, reason = report[4], (report[10] >> 32) & 255
         if status == Status.REJECTED or reason in _REFUSED_BY_BOOK:
-            raise order_refusal(reason, Kind.PLACE, ask.words[1], symbol)
-        order = state.find(report[7], None) or _blind(report, ask)
-        if v["priceMatch"]:
-            order.price_match = v["priceMatch"]
-        return order_json(order, symbol, accepted_only=accepted_only)
+            raise order_refusal(reason, Kind.PLACE, price_ticks, symbol)
+        order = state.orders.get(report[7]) or state.find(report[7], None) or _blind(report, ask)
+        if price_match:
+            order.price_match = price_match
+        return order_text(order, symbol, accepted_only=accepted_only)
 
     return call.gate.desk.ask(ask, render)
 
@@ -139,19 +144,9 @@ async def order_ask(call: Call, state: AccountState, symbol: Symbol, stp: str) -
     if tif in (Tif.FOK, Tif.GTX):
         mode = "NONE"
     return Ask(
-        kind=Kind.PLACE,
-        account=call.account,
-        origin=call.origin(),
-        symbol=symbol.index,
-        words=(0, price_ticks, lots),
-        side=side,
-        type=kind,
-        tif=tif,
-        flags=flags,
-        stp=_STPS[mode],
-        position_side=leg,
-        name=v["newClientOrderId"] or new_client_id(),
-        more=(expire_ns, 0, 0),
+        *(Kind.PLACE, call.account, call.origin(), symbol.index, (0, price_ticks, lots)),
+        *(side, kind, tif, flags, _STPS[mode], leg),
+        *(v["newClientOrderId"] or new_client_id(), (expire_ns, 0, 0)),
     )
 
 
@@ -170,7 +165,7 @@ def tif_of(v: Values, kind: Type) -> Tif:
 # ---------------------------------------------------------------- changing and cancelling
 
 
-async def modify(call: Call) -> Json:
+async def modify(call: Call) -> Json | msgspec.Raw:
     """PUT /fapi/v1/order."""
     return await (await _modify(call, await call.gate.state(call.account)))
 
@@ -222,7 +217,7 @@ def _named(v: Mapping[str, Any], state: AccountState) -> Order | None:
     return state.find(v["orderId"], v["origClientOrderId"])
 
 
-async def cancel(call: Call) -> Json:
+async def cancel(call: Call) -> Json | msgspec.Raw:
     """DELETE /fapi/v1/order."""
     return await (await _cancel(call, await call.gate.trading_state(call.account)))
 
@@ -245,10 +240,10 @@ async def _cancel(call: Call, state: AccountState) -> Handed:
         name="" if order or v["orderId"] else v["origClientOrderId"],
     )
 
-    def render(report: tuple[int, ...]) -> Json:
+    def render(report: tuple[int, ...]) -> msgspec.Raw:
         if report[4] in (Status.REFUSED, Status.REJECTED):
             raise refusal(byte(report[10], 4), Kind.CANCEL)
-        return order_json(state.find(report[7], None) or _blind(report, ask), symbol)
+        return order_text(state.find(report[7], None) or _blind(report, ask), symbol)
 
     return call.gate.desk.ask(ask, render)
 
@@ -289,7 +284,7 @@ async def _each(
     params: tuple[Param, ...],
     every: list[dict[str, Raw]],
     hand: Callable[[Call], Awaitable[Handed]],
-) -> list[Json]:
+) -> list[Json | msgspec.Raw]:
     """Hand all of them over, then wait for all; what fails says so in its place, and in the log."""
     handed: list[Handed | ApiError] = []
     for part, sent in enumerate(every):
@@ -297,7 +292,7 @@ async def _each(
             handed.append(await hand(call.of(parse(params, sent), part)))
         except ApiError as error:
             handed.append(error)
-    found = []
+    found: list[Json | msgspec.Raw] = []
     for part, one in enumerate(handed):
         try:
             if isinstance(one, ApiError):
@@ -309,21 +304,21 @@ async def _each(
     return found
 
 
-async def place_batch(call: Call) -> list[Json]:
+async def place_batch(call: Call) -> list[Json | msgspec.Raw]:
     """POST /fapi/v1/batchOrders."""
     state = await call.gate.trading_state(call.account)
     every = call.values["batchOrders"]
     return await _each(call, ORDER_PARAMS, every, lambda one: _place(one, state, "NONE"))
 
 
-async def modify_batch(call: Call) -> list[Json]:
+async def modify_batch(call: Call) -> list[Json | msgspec.Raw]:
     """PUT /fapi/v1/batchOrders."""
     state = await call.gate.state(call.account)
     every = call.values["batchOrders"]
     return await _each(call, MODIFY_PARAMS, every, lambda one: _modify(one, state))
 
 
-async def cancel_batch(call: Call) -> list[Json]:
+async def cancel_batch(call: Call) -> list[Json | msgspec.Raw]:
     """DELETE /fapi/v1/batchOrders."""
     v = call.values
     call.symbol()

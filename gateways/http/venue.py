@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from gateways.accounts.client import AccountView, Row, ViewError
 from gateways.http.decimals import BadDecimal, TooPrecise, scaled
 from gateways.http.errors import ApiError
@@ -16,6 +18,7 @@ from gateways.marketdata.messages import STATUS
 from gateways.scales import Scale
 from shm.units import PPM
 
+KNOWN_MAX: Final = 4096  # prices, and quantities, that a symbol remembers as read
 FOREVER_MS: Final = 4133404800000
 ORDER_TYPES: Final = (
     *("LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET"),
@@ -36,11 +39,26 @@ class Symbol:
         quote = self.asset if self.name.endswith(self.asset) else ""
         self.base = self.name.removesuffix(quote) or self.name
         self.quote = self.asset
+        self.quoted = msgspec.json.encode(self.name).decode()  # its name as JSON
+        # Average price, quantity and value of an order that nothing was traded of.
+        self.nothing_done = (scale.average(0, 0), scale.qty(0), scale.quote(0))
+        self._prices: dict[str, int] = {}  # what was read lately, and was good
+        self._quantities: dict[str, int] = {}
 
     # ------------------------------------------------------------ from text
 
     def price_ticks(self, text: str, *, stop: bool = False) -> int:
         """A price as ticks; every rule of PRICE_FILTER, in the dialect's order."""
+        known = self._prices.get(text)
+        if known is not None:
+            return known
+        ticks = self._read_price(text, stop)
+        if len(self._prices) >= KNOWN_MAX:
+            self._prices.clear()
+        self._prices[text] = ticks
+        return ticks
+
+    def _read_price(self, text: str, stop: bool) -> int:
         if text.startswith("-"):
             raise ApiError(-4006 if stop else -4001)
         units = self._scaled(text, self.scale.price_decimals)
@@ -55,6 +73,16 @@ class Symbol:
 
     def qty_lots(self, text: str) -> int:
         """A quantity as lots; every rule of LOT_SIZE."""
+        known = self._quantities.get(text)
+        if known is not None:
+            return known
+        lots = self._read_qty(text)
+        if len(self._quantities) >= KNOWN_MAX:
+            self._quantities.clear()
+        self._quantities[text] = lots
+        return lots
+
+    def _read_qty(self, text: str) -> int:
         if text.startswith("-"):
             raise ApiError(-4003)
         units = self._scaled(text, self.scale.qty_decimals)

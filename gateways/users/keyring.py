@@ -76,7 +76,8 @@ class KeyRing:
 
 def allowed(key: Key, scope: Scope, address: Address | None) -> bool:
     """Whether a key is good for this, from there."""
-    if scope & ~key.scopes:
+    # Plain integers: flags of an enumeration are made anew by every operator.
+    if int(scope) & ~int(key.scopes):
         return False
     if key.networks:
         return address is not None and any(address in network for network in key.networks)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateways.http.orders import AccountState
-from gateways.http.shapes import events, order_json, query_json
-from gateways.http.venue import Symbol
+from gateways.http.errors import ApiError
+from gateways.http.orders import AccountState, Order
+from gateways.http.shapes import events, order_json, order_text, query_json
+from gateways.http.venue import KNOWN_MAX, Symbol
 from gateways.scales import scale_of
-from shm.codes import Flag, Kind, Side, State, Tif, Type
+from shm.codes import AlgoType, Flag, Kind, Reason, Side, State, Status, Tif, Type
 from shm.records import REPORT
 from tools.inprocess import Venue as Engine
 
@@ -157,6 +161,72 @@ def test_an_order_from_birth_to_fill(rig: Rig) -> None:
         "600.000000",
     )
     assert order_json(order, rig.market.symbol, accepted_only=True)["status"] == "NEW"
+
+
+CODES = {"side": 2, "type": 2, "tif": 5, "leg": 3, "stp": 4, "working": 2}
+
+
+@given(
+    st.fixed_dictionaries({name: st.integers(0, most - 1) for name, most in CODES.items()}),
+    st.fixed_dictionaries(
+        {name: st.booleans() for name in ("reduce_only", "protect", "close_position")}
+    ),
+    st.fixed_dictionaries(
+        {
+            **{name: st.integers(0, 2**42) for name in ("price_ticks", "quote", "trigger_ticks")},
+            **{name: st.integers(0, 10**15) for name in ("expire_ms", "updated_ms", "order_id")},
+            "status": st.sampled_from([int(s) for s in Status if s <= Status.REJECTED]),
+            "client_id": st.text(max_size=36),
+            "price_match": st.sampled_from(["NONE", "QUEUE_5"]),
+            "algo_id": st.sampled_from([0, 0, 7]),
+            "cause": st.sampled_from([0, 0, int(Kind.LIQUIDATION_ORDER)]),
+            "reason": st.sampled_from([0, int(Reason.SELF_TRADE), int(Reason.COUNTDOWN)]),
+        }
+    ),
+    st.integers(0, 2**40),
+    st.integers(0, 2**40),
+    st.booleans(),
+)
+def test_an_answer_as_text_is_the_answer(
+    codes: dict[str, int],
+    flags: dict[str, bool],
+    values: dict[str, Any],
+    open_lots: int,
+    executed_lots: int,
+    accepted_only: bool,
+) -> None:
+    """What is filled into a text says the same, member for member, as what is encoded."""
+    order, symbol = Order(1, 0), Market().symbol
+    for name, value in (codes | flags | values).items():
+        setattr(order, name, value)
+    order.algo_type = int(next(iter(AlgoType)))
+    order.open_lots, order.qty_lots = open_lots, open_lots + executed_lots
+    slow = order_json(order, symbol, accepted_only=accepted_only)
+    fast = order_text(order, symbol, accepted_only=accepted_only)
+    assert bytes(fast) == msgspec.json.encode(slow)
+
+
+@pytest.mark.parametrize("read", ["price_ticks", "qty_lots"])
+def test_what_was_read_before_is_read_the_same(read: str) -> None:
+    """A symbol remembers texts that were good, never so many; what was wrong stays wrong."""
+    row = {f"{name}_min": 10 for name in ("price_ticks", "qty_lots")}
+    row |= {f"{name}_max": 10**7 for name in ("price_ticks", "qty_lots")}
+    symbol = Symbol(0, {"name": "B", "asset": 0, **row}, scale_of(100, 100_000, 6), USDT)
+    fresh = getattr(Symbol, {"price_ticks": "_read_price", "qty_lots": "_read_qty"}[read])
+    more = (False,) if read == "price_ticks" else ()
+    for _ in range(2):
+        for text in ("12.0", "12", "12.000", "0.001", "-1", "99999999999", "1.00001", "x", ""):
+            try:
+                wanted = fresh(symbol, text, *more)
+            except ApiError as error:
+                with pytest.raises(ApiError) as refused:
+                    getattr(symbol, read)(text)
+                assert refused.value.code == error.code
+            else:
+                assert getattr(symbol, read)(text) == wanted
+    for k in range(2 * KNOWN_MAX):
+        assert getattr(symbol, read)(f"{100 + k}") == fresh(symbol, f"{100 + k}", *more)
+    assert len(symbol._prices) <= KNOWN_MAX and len(symbol._quantities) <= KNOWN_MAX
 
 
 def test_cancel_and_amend(rig: Rig) -> None:

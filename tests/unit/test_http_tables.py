@@ -64,6 +64,7 @@ def test_packed_rows_are_what_the_records_say(ask: Ask, fields: dict[str, Any]) 
     row["request"] = 77
     packed = rows_of([ask.packed(77)])
     assert packed.tobytes() == row.view(COMMAND.dtype).tobytes()
+    assert ask.trail == Row(row).trail == ORIGIN[:2] + ORIGIN[4:5]
     assert Row(row).packed(77) == packed.tobytes()
 
 

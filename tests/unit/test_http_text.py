@@ -26,10 +26,11 @@ from gateways.http.decimals import (
 )
 from gateways.http.errors import ERRORS, ApiError, refusal
 from gateways.http.routes import BY_NAME
-from gateways.http.schema import BOOLEAN, check_json, parse, read_json
+from gateways.http.schema import BOOLEAN, _parse_in_order, check_json, parse, read_json
 from gateways.http.signing import (
     check_time,
     digest_of,
+    digest_of_part,
     ed25519_matches,
     hmac_matches,
     pairs,
@@ -248,6 +249,31 @@ def test_order_parameters(row: str) -> None:
     assert refused.value.code == wanted
 
 
+NAMES = [name for param in p.ORDER_PARAMS for name in (param.name, *param.aliases)]
+RAWS = ("", None, "BUY", "limit", "LIMIT", "GTC", "btcusdt", "BTCUSDT", "0.5", "-1", "1e5", "true")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*NAMES, "useV2"]),
+        st.sampled_from([*RAWS, True, 5, [], {}]) | st.text(max_size=4),
+    ),
+    st.booleans(),
+)
+def test_what_is_read_at_once_is_what_is_read_in_order(sent: dict[str, Any], full: bool) -> None:
+    """Values and refusals, the first in declared order, are those of the slow way."""
+    if full:
+        sent = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", **sent}
+
+    def outcome(read: Any) -> Any:
+        try:
+            return dict(read(p.ORDER_PARAMS, sent))
+        except ApiError as error:
+            return error.code, error.message
+
+    assert outcome(parse) == outcome(_parse_in_order)
+
+
 def test_lists_in_every_spelling() -> None:
     for name in ("orderIdList", "orderidlist"):
         for raw in ("[1,2]", "1,2", '["1","2"]', [1, "2"]):
@@ -385,11 +411,25 @@ def test_the_query_wins_and_nothing_comes_twice() -> None:
 
 def test_digests_name_a_request() -> None:
     one = digest_of(b"a=1", "key")
-    assert one == digest_of(b"a=1", "key")
-    assert (
-        len({one, digest_of(b"a=2", "key"), digest_of(b"a=1", "kez"), digest_of(b"a=1", "key", 1)})
-        == 4
-    )
+    assert one == digest_of(b"a=1", "key") == digest_of_part(one, 0)
+    others = {digest_of(b"a=2", "key"), digest_of(b"a=1", "kez"), digest_of_part(one, 1)}
+    assert len({one, *others}) == 4
+
+
+DIGEST_PARTS = """
+  digest                   part  is
+  7 5                      2     7 7
+  7 -1                     1     7 0
+  0 -1                     1     1 0                      never the digest of nothing
+  7 9223372036854775807    1     7 -9223372036854775808   a word is 64 bits
+  7 9223372036854775806    4     7 -9223372036854775806
+"""
+
+
+@pytest.mark.parametrize("row", DIGEST_PARTS.strip().splitlines()[1:])
+def test_parts_of_a_request_have_digests_of_their_own(row: str) -> None:
+    high, low, part, *wanted = (int(word) for word in row.split()[:5])
+    assert digest_of_part((high, low), part) == tuple(wanted)
 
 
 # ---------------------------------------------------------------- codes
