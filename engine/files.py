@@ -83,7 +83,8 @@ def segment_path(data: Path, number: int) -> Path:
 
 def segment_numbers(data: Path) -> list[int]:
     """Numbers of the segments that are there, ascending."""
-    return sorted(int(path.name.split(".")[1]) for path in wal_folder(data).glob("wal.*.seg"))
+    names = (name.split(".") for name in os.listdir(wal_folder(data)))
+    return sorted(int(n[1]) for n in names if len(n) == 3 and n[0] == "wal" and n[2] == "seg")
 
 
 # ---------------------------------------------------------------- durable names
@@ -91,9 +92,10 @@ def segment_numbers(data: Path) -> list[int]:
 
 def sync_files(folder: Path) -> None:
     """fsync every file of a directory and the directory, so that what is read next is durable."""
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            sync_file(path)
+    with os.scandir(folder) as entries:
+        paths = sorted(entry.path for entry in entries if entry.is_file())
+    for path in paths:
+        sync_file(path)
     sync_folder(folder)
 
 

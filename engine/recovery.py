@@ -82,6 +82,15 @@ from shm.records import CHECKPOINT_COMMAND, REPORT
 LIMITS_FILE = "limits.json"
 
 
+class Block(NamedTuple):
+    """A block of the WAL by what it says of itself, as a snapshot keeps it."""
+
+    block: int
+    block_last_seq: int
+    block_hash: int
+    previous_hash: int
+
+
 class Recovered(NamedTuple):
     """Where a recovery ended."""
 
@@ -209,8 +218,8 @@ def refill(r: Risk, setup: Cells) -> None:
 def taken_proposals(rows: np.ndarray[Any, Any]) -> int:
     """How many COMMAND rows the sequencer made of proposals: the engine's own, but for those that
     it makes by itself."""
-    others = (Kind.CHECKPOINT, Kind.VENUE_STATE)
-    return int(((rows["request"] == 0) & ~np.isin(rows["kind"], others)).sum())
+    kinds = rows["kind"][rows["request"] == 0]
+    return int(((kinds != Kind.CHECKPOINT) & (kinds != Kind.VENUE_STATE)).sum())
 
 
 def untaken(arrays: Arrays, taken: int) -> np.ndarray[Any, Any]:
@@ -235,6 +244,8 @@ def propose_again(arrays: Arrays, setup: Cells, taken: int) -> None:
     queue = arrays["proposals"]
     kept = untaken(arrays, taken)
     refill(risk_of(arrays), setup)
+    if len(kept) == queue[proposals.PUT] == 0:
+        return
     marks = queue[proposals.FIRST : proposals.FIRST + int(queue[proposals.PUT])]
     once = ~np.isin(kept & proposals.KIND_MASK, (proposals.ORDER, proposals.ALGO))
     if (
@@ -282,6 +293,48 @@ def _load_newest(
 
 
 _MASK = (1 << 64) - 1
+
+
+def block_of(data: Path, seq: int) -> Block | None:
+    """The block that holds command `seq`; None when the log ends before it."""
+    reader = WalReader(data, seq - 1, batch=1)
+    try:
+        if len(reader.read(seq)) == 0:
+            return None
+        head = reader.head
+        last = int(head["first_seq"]) + int(head["record_count"]) - 1
+        return Block(
+            *(int(head["block"]), last, int(head["header_hash"]), int(head["previous_hash"]))
+        )
+    finally:
+        reader.close()
+
+
+def check_history(data: Path, meta: dict[str, Any]) -> None:
+    """Raise DataError when a snapshot was taken of another history than the log holds.
+
+    The block after the cut must be the very one, or, where a restore has shortened it, follow the
+    same one. Nothing is compared where the log ends at the cut, or the snapshot says no block: it
+    is older than this rule.
+    """
+    if "block" not in meta:
+        return
+    wanted = Block(*(int(meta[name]) for name in Block._fields))
+    found = block_of(data, int(meta["seq"]) + 1)
+    if found is None or found == wanted:
+        return
+    shortened = found.block_last_seq < wanted.block_last_seq
+    if shortened and found[0::3] == wanted[0::3]:
+        return
+    names = ("block", "previous_hash") if shortened else ("block", "previous_hash", "block_hash")
+    name = next((n for n in names if getattr(found, n) != getattr(wanted, n)), "block_last_seq")
+    got, want = (getattr(b, name) & _MASK for b in (found, wanted))
+    raise DataError(
+        f"{snapshot_path(data, int(meta['seq']))}: was taken of another history than the log's: "
+        f"of the block of command {int(meta['seq']) + 1}, {name} is {got:x} in {data}/wal, and was "
+        f"{want:x}. Nothing was changed. Move the snapshot away to recover from the one before it, "
+        "or copy back the WAL it was taken of"
+    )
 
 
 # ---------------------------------------------------------------- recover
@@ -357,6 +410,8 @@ def recover(config: Config, arrays: Arrays, segment_records: int = SEGMENT_RECOR
     if meta:
         restore(arrays, limits, sections, shards)
     end = recover_wal(data, snapshot_seq)
+    if meta:
+        check_history(data, meta)
     told = int(arrays["venue"]["reports_count"][0])
     sink = _Overlap(data, manifest, told, segment_records)
     replayer = Replayer(arrays, limits, shards, sink)
@@ -416,9 +471,13 @@ def take(data: Path, limits: Limits, keep: int = 2) -> Taken:
     manifest = read_manifest(data)
     meta, sections, _notes = _load_newest(data, manifest)
     first = int(meta["seq"]) if meta else 0
-    target, block_hash = _last_checkpoint(data, manifest, first)
+    target = _last_checkpoint(data, manifest, first)
     if target is None or target - 1 <= first:
         return Taken(None, first, 0, 0.0, "no CHECKPOINT after the newest snapshot yet")
+    if meta:
+        check_history(data, meta)
+    block = block_of(data, target)
+    assert block is not None
     arrays = fresh_arrays(limits)
     if meta:
         restore(arrays, limits, sections, 1)
@@ -447,7 +506,7 @@ def take(data: Path, limits: Limits, keep: int = 2) -> Taken:
             "ts_ns": int(v["ts_ns"]),
             "wal": wal_name(manifest),
             "epoch": manifest.epoch,
-            "block_hash": block_hash,
+            **block._asdict(),
             "reports_count": int(v["reports_count"]),
             "reports_digest": int(v["reports_digest"]),
             "state_digest": state_digest(arrays, limits),
@@ -462,23 +521,23 @@ def take(data: Path, limits: Limits, keep: int = 2) -> Taken:
     return Taken(path, target - 1, target - 1 - first, time.monotonic() - begun, "")
 
 
-def _last_checkpoint(data: Path, manifest: Manifest, after_seq: int) -> tuple[int | None, int]:
-    """(sequence of the last CHECKPOINT that is durable, hash of its block).
+def _last_checkpoint(data: Path, manifest: Manifest, after_seq: int) -> int | None:
+    """Sequence of the last CHECKPOINT that is durable.
 
     No further than the watermark says: a block behind it may still be lost with the power, and a
     snapshot of what is lost would refuse every recovery.
     """
     durable = read_watermark(data, manifest).durable_seq
     reader = WalReader(data, after_seq)
-    found, block_hash = None, 0
+    found = None
     try:
         while len(rows := reader.read(durable)):
             seqs = rows["seq"][rows["kind"] == Kind.CHECKPOINT]
             if len(seqs):
-                found, block_hash = int(seqs[-1]), reader.block_hash
+                found = int(seqs[-1])
     finally:
         reader.close()
-    return found, block_hash
+    return found
 
 
 # ---------------------------------------------------------------- verify

@@ -57,8 +57,11 @@ def snapshot_path(data: Path, seq: int) -> Path:
 
 def list_snapshots(data: Path) -> list[Path]:
     """Every finished snapshot, newest first; sound or not."""
-    found = (p for p in snapshots_folder(data).glob("snap.*") if p.suffix[1:].isdigit())
-    return sorted(found, reverse=True)
+    folder = snapshots_folder(data)
+    if not folder.is_dir():
+        return []
+    names = (name for name in os.listdir(folder) if name.startswith("snap."))
+    return [folder / n for n in sorted(names, reverse=True) if n[len("snap.") :].isdigit()]
 
 
 def write_snapshot(

@@ -118,6 +118,8 @@ def scan_wal(data: Path, snapshot_seq: int = 0) -> WalEnd:
     raises          WalDamage when commands that were acknowledged cannot be read
     """
     manifest = read_manifest(data)
+    # Before the scan: beside a journal it moves on, and what it vouched for then is in the log now.
+    marked = read_watermark(data, manifest).durable_seq
     blocks = BlockScanner(data, manifest, snapshot_seq)
     scan = blocks.scan
     try:
@@ -125,28 +127,29 @@ def scan_wal(data: Path, snapshot_seq: int = 0) -> WalEnd:
         first = int(scan[S_FIRST])
         if verdict == Verdict.SOUND:
             verdict = blocks.advance(1 << 62, NO_STOP)
+        if verdict == Verdict.FORMAT:
+            raise DataError(
+                f"{blocks.path}: byte {int(scan[S_OFFSET])}: {SAYS[verdict]}; this is release "
+                f"{RELEASE}, which reads format {FORMAT}. Start the release that wrote it"
+            )
+        if scan[S_BLOCKS] > 0 and first > snapshot_seq + 1:
+            raise missing_start(blocks, snapshot_seq, first)
+        # With nothing accepted the log begins, and ends, with what the manifest says.
+        durable = max(
+            *(int(scan[S_DURABLE]), blocks.durable_behind(), marked, manifest.seq, snapshot_seq)
+        )
+        while durable > scan[S_SEQ]:
+            # A journal beside us may have written what vouches for it since we came by.
+            seen = int(scan[S_BLOCKS])
+            verdict = blocks.advance(1 << 62, NO_STOP)
+            if scan[S_BLOCKS] == seen:
+                raise WalDamage(
+                    *(blocks.path, int(scan[S_OFFSET]), int(scan[S_SEQ]) + 1, durable),
+                    *(SAYS[verdict], RESTORE),
+                )
     finally:
         blocks.close()
-    if verdict == Verdict.FORMAT:
-        raise DataError(
-            f"{blocks.path}: byte {int(scan[S_OFFSET])}: {SAYS[verdict]}; this is release "
-            f"{RELEASE}, which reads format {FORMAT}. Start the release that wrote it"
-        )
-    if scan[S_BLOCKS] > 0 and first > snapshot_seq + 1:
-        raise missing_start(blocks, snapshot_seq, first)
-    # With nothing accepted the log begins, and ends, with what the manifest says.
     seq = int(scan[S_SEQ])
-    durable = max(
-        int(scan[S_DURABLE]),
-        blocks.durable_behind(),
-        read_watermark(data, manifest).durable_seq,
-        manifest.seq,
-        snapshot_seq,
-    )
-    if durable > seq:
-        raise WalDamage(
-            *(blocks.path, int(scan[S_OFFSET]), seq + 1, durable), SAYS[verdict], RESTORE
-        )
     return WalEnd(
         seq=seq,
         segment=int(scan[S_SEGMENT]),

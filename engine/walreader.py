@@ -27,13 +27,11 @@ from engine.walblocks import (
     HEADER_WORDS,
     PAGE_WORDS,
     S_ANY,
-    S_BLOCK,
     S_BLOCKS,
     S_EPOCH_BLOCK,
     S_EPOCH_NOW,
     S_FIRST,
     S_OFFSET,
-    S_PREVIOUS,
     S_SEGMENT,
     S_SEQ,
     S_WAL_HI,
@@ -119,13 +117,13 @@ class BlockScanner:
         self.scan = scan_start(manifest)
         self.scan[S_SEGMENT] = segment_of(data, manifest, after_seq)
         self.scan[S_ANY] = 1 if self.scan[S_SEGMENT] > 0 else 0
-        self.buffer = Buffer(_CHUNK_BYTES)
+        self.buffer = Buffer(min(_CHUNK_BYTES, manifest.segment_bytes))
         self.body = 0  # word after the header of the last block accepted
         self._cells = table(self.scan)
         self._fd = -1
         self._at = self._end = 0  # words of the buffer: next block, end of what was read
         self._fresh = False  # the buffer was read from the next block on, and nothing accepted
-        self._read_bytes = _CHUNK_BYTES
+        self._read_bytes = self.buffer.size_bytes
 
     @property
     def path(self) -> Path:
@@ -260,14 +258,11 @@ class WalReader:
         self._row_words = table(self._rows.view(np.int64))
 
     @property
-    def block(self) -> int:
-        """Number of the last block begun."""
-        return int(self._blocks.scan[S_BLOCK]) - 1
-
-    @property
-    def block_hash(self) -> int:
-        """Its header_hash."""
-        return int(self._blocks.scan[S_PREVIOUS])
+    def head(self) -> Any:
+        """WAL_BLOCK of the last block begun; valid until the next read."""
+        body = self._blocks.body
+        words = self._blocks.buffer.array[body - HEADER_WORDS : body]
+        return words.view(WAL_BLOCK.dtype)[0]
 
     @property
     def place(self) -> tuple[Path, int]:

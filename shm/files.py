@@ -109,7 +109,7 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def sync_file(path: Path) -> None:
+def sync_file(path: Path | str) -> None:
     """fsync one file."""
     fd = os.open(path, os.O_RDONLY)
     try:

@@ -104,8 +104,11 @@ def segment_path(data: Path, first_index: int) -> Path:
 def list_segments(data: Path, manifest: Manifest) -> list[Segment]:
     """The newest unbroken run of segments, oldest first; what is before a gap does not count."""
     found: list[Segment] = []
-    for path in sorted(reports_folder(data).glob("rep.*.seg")):
-        with open(path, "rb") as file:
+    folder = reports_folder(data)
+    names = os.listdir(folder) if folder.is_dir() else []
+    for name in sorted(n for n in names if n.startswith("rep.") and n.endswith(".seg")):
+        path = folder / name
+        with open(path, "rb", buffering=0) as file:
             row = row_from(file.read(REPORT_SEGMENT.dtype.itemsize), REPORT_SEGMENT)
         head = row[0]
         if not stamped(row, MAGIC):

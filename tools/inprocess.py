@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
-from numba.extending import typeof_impl
+from numba import typeof
 
 from engine import pipeline
 from engine.book import resting
@@ -31,9 +31,7 @@ from engine.recovery import propose_again, taken_proposals
 from engine.replay import Replayer
 from engine.sequencer import LAST_TS_NS
 from engine.state import (
-    Books,
     Limits,
-    Risk,
     allocate,
     risk_tables,
     shard_tables,
@@ -44,7 +42,7 @@ from shm.codes import Kind, PositionSide, Reason, ReportKind, Side, Status, Stp,
 from shm.config import Producer
 from shm.jit import BOUNDSCHECK, PLAIN
 from shm.kinds import REPORT_RECORDS, command
-from shm.pointers import array_of, table
+from shm.pointers import Table, array_of, table
 from shm.records import COMMAND, REPORT
 
 LIMITS: Final = Limits(
@@ -157,6 +155,8 @@ class Venue:
             checkpoint_every=checkpoint_every,
             rings=self.rings,
         )
+        for tables in (self.engine, self.engine.risk, self.engine.books):
+            typed_once(tables)
         self.sequencer = array_of(self.engine.sequencer)
         self.sequencer[LAST_TS_NS] = max(start_ns, int(self.arrays["venue"]["ts_ns"][0]))
         self.cursors = self.arrays["cursors"]
@@ -397,26 +397,18 @@ class Venue:
         ]
 
 
-def _typed_once(kind: type) -> None:
-    """Say once and for all of what type arguments of this kind are.
+def typed_once(value: Any) -> None:
+    """Say once and for all of what type arguments like this one are: a tuple of tables.
 
     Tables are bare pointers that differ in nothing but their rows, so an Engine is an Engine. numba
-    would look at each of its hundred tables at every call, which takes a millisecond.
+    would look at each of its hundred tables at every call; with this it looks at one attribute.
     """
-    general = typeof_impl.dispatch(tuple)
-    known: list[Any] = []
-
-    def typeof(value: Any, context: Any) -> Any:
-        if not known:
-            known.append(general(value, context))
-        return known[0]
-
-    typeof_impl.register(kind)(typeof)
+    if not (BOUNDSCHECK or PLAIN) and "_numba_type_" not in type(value).__dict__:
+        type(value)._numba_type_ = typeof(value)
 
 
 if not (BOUNDSCHECK or PLAIN):
-    for _kind in (pipeline.Engine, Risk, Books):
-        _typed_once(_kind)
+    Table._numba_type_ = Table.__dict__["kind"]  # type: ignore[attr-defined]
 
 
 def zeroed_arrays(limits: Limits, shards: int = 1, **rings: int) -> pipeline.Arrays:

@@ -26,6 +26,7 @@ A failure prints the one line that repeats it, cut down to the steps it needs.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import random
@@ -51,11 +52,11 @@ from engine.reportlog import ReportDamage
 from engine.snapshotfile import list_snapshots, snapshot_path
 from ledger.files import LedgerError
 from shm import config as configs
-from shm.codes import Kind, ReportKind, Status
+from shm.codes import Kind, Reason, ReportKind, Status
 from shm.cursors import JOURNALED, REPORTS_JOURNALED, REPORTS_READ, RISKED, SEQUENCED
 from shm.feed import Feed
 from shm.kinds import command
-from shm.records import REPORT
+from shm.records import ANSWER_REPORT, REPORT
 from shm.units import PRODUCER_SHIFT
 from tools.inprocess import EPOCH_NS, Venue, fresh_arrays, wal_rows, zeroed_arrays
 from tools.laws import check_laws
@@ -89,6 +90,9 @@ LIMITS: Final = configs.Limits(
     leaves=200,
     trie=200,
 )
+
+
+RING_OF: Final = {producer.id: ring for ring, producer in enumerate(PRODUCERS)}
 
 
 class Broken(Exception):
@@ -129,8 +133,9 @@ class _Journaled(Venue):
     def keep(self) -> None:
         """Note what risk has decided, before its slots are free."""
         ring = self.arrays["commands"]
-        for seq in range(len(self.log) + 1, int(self.cursors[RISKED]) + 1):
-            self.log.append(ring[seq % len(ring)].copy())
+        at = np.arange(len(self.log) + 1, int(self.cursors[RISKED]) + 1)
+        if len(at):
+            self.log.extend(ring[at % len(ring)])  # rows of a copy
 
     def read(self, most: int = 1 << 30) -> int:
         return 0  # the report log does
@@ -186,7 +191,7 @@ class History:
         self.arrays = zeroed_arrays(
             self.limits, self.shape[0], commands=commands, matches=matches, reports=reports
         )
-        self.disk = Disk(data)
+        self.disk = Disk(data, mapped=self.config.wal.io == "mmap")
         self.followers: Followers | None = None
         self.every = chance.choice((24, 96, 1 << 40))  # commands between two CHECKPOINTs
         self.derive_anew = False  # something in the report log was garbled
@@ -276,6 +281,8 @@ class History:
         except ReportDamage as damage:
             if "is not in the log" not in str(damage):
                 raise
+            self.advance(self.recovered.seq)
+            self.replica.feed(wal_rows(()), end=True)
             told = np.concatenate([*self.replica_reports, np.zeros(0, REPORT.dtype)])
             return told[index : index + count]
 
@@ -306,7 +313,8 @@ class History:
 
     def round_cut_short(self, chance: random.Random, power: bool) -> None:
         """A round of the journal, not to its end: nobody heard that it returned."""
-        before = {path: path.read_bytes() for path in self.synced()}
+        read = self.disk.read
+        before = {path: read(path) for path in self.synced()}
         self.venue.journal()
         mark = self.data / "durable"
         if chance.random() < 0.5:
@@ -315,10 +323,10 @@ class History:
             return
         # Before the sync of the block: the watermark isn't written yet.
         mark.write_bytes(before[mark])
-        changed = [p for p in before if p != mark and p.read_bytes() != before[p]]
+        changed = [p for p in before if p != mark and read(p) != before[p]]
         if not power and changed and chance.random() < 0.5:
             # Killed amid the write.
-            old, new = before[changed[0]], changed[0].read_bytes()
+            old, new = before[changed[0]], read(changed[0])
             first = next(k for k in range(0, len(new), 8) if old[k : k + 8] != new[k : k + 8])
             upto = first + 8 * chance.randint(0, 1024)
             changed[0].write_bytes(new[:upto] + old[upto:])
@@ -370,8 +378,9 @@ class History:
             raise Broken(f"commands up to {known[0]} were acknowledged, {seq} came back")
         if seq > decided:
             raise Broken(f"command {seq} came back, and {decided} was the last one")
-        if self.recovered.reports < max(self.heard, known[1]):
-            raise Broken(f"{self.heard} reports were read, {self.recovered.reports} came back")
+        told, came_back = max(self.heard, known[1]), self.recovered.reports
+        if came_back < told:
+            raise Broken(f"report {came_back} of {told} that could be read is nowhere")
         del self.log[seq:]
         self.compare()
         # Every other time gateways are quicker than the news: they send what was done already.
@@ -387,7 +396,7 @@ class History:
         mine = kept_tables(self.venue.arrays, self.limits)
         other = kept_tables(self.replica.arrays, self.limits)
         for name, rows in mine.items():
-            if rows.tobytes() != other[name].tobytes():
+            if not np.array_equal(rows.view(np.uint8), other[name].view(np.uint8)):
                 raise Broken(f"table {name} differs from what a replica derives")
 
     def advance(self, upto: int) -> None:
@@ -422,19 +431,21 @@ class History:
         return total
 
     def hear(self, rows: np.ndarray[Any, Any]) -> None:
-        first = (rows["kind"] == ReportKind.ORDER) | (rows["kind"] == ReportKind.ANSWER)
-        for row in rows[first & (rows["request"] != 0)]:
-            self.answered(row)
+        orders = rows["kind"] == ReportKind.ORDER
+        first = rows[(orders | (rows["kind"] == ReportKind.ANSWER)) & (rows["request"] != 0)]
+        of_answers = first.view(ANSWER_REPORT.dtype)["reason"]
+        reasons = np.where(first["kind"] == ReportKind.ORDER, first["reason"], of_answers)
+        told = (first["request"].tolist(), first["seq"].tolist(), reasons.tolist())
+        for request, seq, reason in zip(*told, strict=True):
+            self.answered(request, seq, duplicate=reason == Reason.DUPLICATE_REQUEST)
         new = (rows["kind"] == ReportKind.ORDER) & (rows["status"] == Status.NEW)
         for row in rows[new & (rows["command"] == Kind.PLACE)]:
             self.traffic.hear(int(row["account"]), int(row["symbol"]), int(row["order_id"]))
 
-    def answered(self, row: Any) -> None:
+    def answered(self, request: int, seq: int, *, duplicate: bool) -> None:
         """An answer: the request is done, or was done before."""
-        request, seq = int(row["request"]), int(row["seq"])
-        ring = next(k for k, p in enumerate(PRODUCERS) if p.id == request >> PRODUCER_SHIFT)
+        ring = RING_OF[request >> PRODUCER_SHIFT]
         self.unanswered[ring].pop(request & (1 << PRODUCER_SHIFT) - 1, None)
-        duplicate = _reason(row) == 1
         if duplicate:
             if request not in self.done:
                 raise Broken(f"request {request:x} was refused as a duplicate, and never done")
@@ -548,13 +559,6 @@ def _give_up(error: JournalFailed) -> None:
     raise error
 
 
-def _reason(row: Any) -> int:
-    if row["kind"] == ReportKind.ORDER:
-        return int(row["reason"])
-    answer = np.asarray(row).reshape(1).view(np.int64)
-    return int(answer[0, 4] if answer.ndim == 2 else answer[4])
-
-
 # ---------------------------------------------------------------- many of them
 
 
@@ -563,10 +567,14 @@ def simulate(
 ) -> Outcome:
     """One history in a directory of its own in shared memory."""
     shm = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(
-        prefix="perpcore-simulate-", dir=shm if shm.is_dir() else None
-    ) as folder:
-        return History(seed, Path(folder) / "data", lying=lying).run(steps, without)
+    gc.disable()  # thousands of small objects live as long as a history: look for garbage after it
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix="perpcore-simulate-", dir=shm if shm.is_dir() else None
+        ) as folder:
+            return History(seed, Path(folder) / "data", lying=lying).run(steps, without)
+    finally:
+        gc.enable()
 
 
 def shrink(outcome: Outcome, lying: bool) -> frozenset[int]:

@@ -19,41 +19,69 @@ from typing import Final
 from engine.direct import PAGE_BYTES
 
 SECTOR_BYTES: Final = 512
+_READ_NS: Final = 1_000_000_000  # the time of a file that was read and not written since
 
 
 class Disk:
     """What is durable of the files it was told about."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *, mapped: bool = False) -> None:
+        """mapped: the WAL is written through a mapping, which leaves no trace in its time."""
         self.data = data
+        self.mapped = mapped
         self.durable: dict[Path, bytes] = {}
+        self._read: dict[Path, bytes] = {}
+        self._paths: dict[str, Path] = {}
 
     def files(self) -> list[Path]:
         """Those whose content is written in place: the WAL, the report log, the watermark."""
-        found = [self.data / "durable"]
+        found = [f"{self.data}/durable"]
         for folder in ("wal", "reports"):
-            with os.scandir(self.data / folder) as entries:
+            with os.scandir(f"{self.data}/{folder}") as entries:
                 found += [
-                    self.data / folder / entry.name
+                    entry.path
                     for entry in entries
-                    if folder == "reports" or entry.name.endswith(".seg")
+                    if entry.name.endswith(".seg") or (folder == "reports" and entry.is_file())
                 ]
-        return sorted(found)
+        known = self._paths
+        return [known.get(name) or known.setdefault(name, Path(name)) for name in sorted(found)]
+
+    def read(self, path: Path) -> bytes:
+        """What a file holds; read again only when it was written to since the last time.
+
+        A file that was read gets a time of its own, which a write moves; one through a mapping
+        doesn't.
+        """
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            stat = os.fstat(fd)
+            if stat.st_mtime_ns == _READ_NS and path in self._read:
+                return self._read[path]
+            if not self.mapped:
+                os.utime(fd, ns=(_READ_NS, _READ_NS))  # before the read: what comes later shows
+            content = os.read(fd, stat.st_size)
+        finally:
+            os.close(fd)
+        assert len(content) == stat.st_size
+        self._read[path] = content
+        return content
 
     def sync(self, *paths: Path) -> None:
         """The sync of these files has returned; without any, of all."""
         for path in paths or self.files():
-            self.durable[path] = path.read_bytes()
+            self.durable[path] = self.read(path)
 
     def unsynced(self) -> dict[Path, list[int]]:
         """Pages that differ from what is durable, by file. A new file was made durably: zeros."""
         found = {}
         for path in self.files():
-            content = path.read_bytes()
+            content = self.read(path)
             known = self.durable.get(path)
             if known is None:
                 known = content[:PAGE_BYTES].ljust(len(content), b"\0")
             self.durable[path] = known
+            if content == known:
+                continue
             pages = [
                 at
                 for at in range(0, len(content), PAGE_BYTES)
@@ -67,7 +95,7 @@ class Disk:
         """Lose power; returns the files in which something was garbled."""
         garbled = set()
         for path, pages in self.unsynced().items():
-            content, known = bytearray(path.read_bytes()), self.durable[path]
+            content, known = bytearray(self.read(path)), self.durable[path]
             whole = chance.choice(("keep", "drop")) if chance.random() < 0.2 else ""
             for at in pages:
                 page = slice(at, at + PAGE_BYTES)

@@ -25,9 +25,11 @@ from engine.state import Limits
 from gateways.accounts import layout
 from gateways.accounts.layout import Sizes, view_parts
 from gateways.accounts.main import ViewState
+from gateways.accounts.rows import batch_of
 from ledger.reconcile import compare, laws
 from ledger.store import Ledger
 from shm.records import REPORT
+from tools.inprocess import typed_once
 from tools.ledger_facts import facts_of
 
 Rows = np.ndarray[Any, Any]
@@ -54,6 +56,8 @@ class View:
         )
         parts = view_parts(self.sizes)
         self.state = ViewState({p.name: np.zeros(p.rows, p.dtype) for p in parts}, self.sizes)
+        for tables in (self.state.tables, batch_of(np.zeros(1, REPORT.dtype))):
+            typed_once(tables)
         self.kept = self.state.dump()
 
     @property
@@ -104,6 +108,8 @@ class Books:
         manifest = read_manifest(data)
         self.wal = manifest.wal_hi, manifest.wal_lo
         self.ledger = Ledger(self.folder, wal=self.wal, **SEGMENT)
+        for tables in (self.ledger.book, self.ledger.reports):
+            typed_once(tables)
         self.durable: dict[Path, bytes] = {}
         self.checkpoint()
 

@@ -250,6 +250,31 @@ def test_pruning_keeps_what_follows(tmp_path: Path) -> None:
     assert wal.scan_wal(tmp_path, 270).seq == 273
 
 
+@pytest.mark.parametrize("look", ["durable_behind", "read_watermark"])
+def test_a_scan_beside_a_journal_sees_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    """The journal writes whole blocks between the scan's looks at the log and at what was durable."""
+    rig = WalRig(tmp_path)
+    rig.start()
+    rig.write(5)
+    place = walreader.BlockScanner if look == "durable_behind" else wal
+    real = getattr(place, look)
+
+    def later(*arguments: object) -> object:
+        for _block in range(9):  # into the next segment
+            rig.write(9)
+        return real(*arguments)
+
+    monkeypatch.setattr(place, look, later)
+    for _turn in range(3):
+        before = int(rig.cursors[JOURNALED])
+        assert before <= wal.scan_wal(tmp_path).seq <= rig.cursors[JOURNALED]
+    monkeypatch.undo()
+    rig.journal.close()
+    assert wal.scan_wal(tmp_path).seq == rig.cursors[JOURNALED] == 5 + 3 * 81
+
+
 def test_a_reader_follows_a_log_that_grows(tmp_path: Path) -> None:
     rig = WalRig(tmp_path)
     rig.start()
