@@ -6,7 +6,8 @@ fused      one thread, no disk: ingress -> sequence -> risk -> match -> settle -
            on exchange-core's stream with cross margin and fees on; generator's push included
 latency    open loop at given rates, stamped when a command was due: ring in -> its answer in the
            reports ring, no disk; fused in one worker, or split over four
-durable    the real exchange with WAL and report log: a command counts when its answer may be shown
+durable    the real exchange with WAL and report log: a command counts when its answer may be shown;
+           flat out at two reports a command, and at three
 
 Answers are checked: trades, lots, and that every command is answered exactly once.
 """
@@ -77,6 +78,7 @@ PRODUCER: Final = 3
 STALL_NS: Final = 20_000  # longer than a full turn of the stages
 REPORTS: Final = 2048  # slots of the reports ring of the fused case
 _WORDS: Final = 32
+STEPS: Final = 4  # of the load over processes: three reports a command
 RATES: Final = (25_000, 100_000, 250_000, 500_000, 1_000_000)
 
 
@@ -120,10 +122,10 @@ def declare(accounts: int) -> Array:
     return made
 
 
-def next_number(ring: Array) -> int:
+def next_number(ring: Array, steps: int = STEPS) -> int:
     """Requests a producer has used, rounded up so that the pattern begins with its first step."""
     used = int(ring[ingress.LAST_REQUEST]) & REQUEST_NUMBER_MAX
-    return (used + 3) // 4 * 4
+    return -(-used // steps) * steps
 
 
 def seqs_after(first: int, count: int) -> Array:
@@ -269,21 +271,22 @@ def fused(report: Report, smoke: bool, runs: int) -> None:
 
 
 @kernel
-def pattern(rows: Cells, row: int, number: int, accounts: int) -> None:
-    """Command `number` of a load that leaves the book as it was every four commands.
+def pattern(rows: Cells, row: int, number: int, accounts: int, steps: int = STEPS) -> None:
+    """Command `number` of a load that leaves the book as it was every `steps` commands.
 
-    A bid rests, two GTX sells that would take it are turned away, an IOC sell takes all of it: two
-    reports a command on average, one trade in four commands.
+    A bid rests (2 reports), GTX sells that would take it are turned away (1 each), an IOC sell
+    takes all of it (8). With 8 steps that is two reports a command, with 4 it is three.
     """
     at = row * _WORDS
-    step = number & 3
-    account = 16 + ((number >> 2) + (0 if step == 0 else 1)) % accounts
+    step = number % steps
+    turn_of = number // steps
+    account = 16 + (turn_of + (0 if step == 0 else 1)) % accounts
     for k in range(24):
         rows[at + k] = 0
     kind = 1
     side = 0 if step == 0 else 1
-    tif = 0 if step == 0 else 1 if step == 3 else 3
-    price = 10_000 + ((number >> 2) & 63)
+    tif = 0 if step == 0 else 1 if step == steps - 1 else 3
+    price = 10_000 + (turn_of & 63)
     rows[at + 2] = number + 1
     rows[at + 4] = price
     rows[at + 5] = 3
@@ -344,13 +347,13 @@ def open_loop(
 @kernel
 def flat_out(
     ring: Cells, capacity: int, cursors: Cells, bells: Cells, wake: int, base: int, until_ns: int,
-    accounts: int, rows: Cells, batch: int,
+    accounts: int, rows: Cells, batch: int, steps: int = STEPS,
 ) -> int:  # fmt: skip
     """Push the pattern as fast as it is taken until a moment; returns how many were pushed."""
     sent = 0
     while clock_ns(CLOCK_MONOTONIC) < until_ns:
         for k in range(batch):
-            pattern(rows, k, base + sent + k, accounts)
+            pattern(rows, k, base + sent + k, accounts, steps)
         at = 0
         while at < batch:
             taken = ingress.push_many(ring, capacity, rows, at, batch - at)
@@ -619,32 +622,49 @@ def _durable_rows(
             rows += _latency_rows(report, f"durable {topology}", rate, due, done, stalls_of(stalls))
         if rows:
             report.table(f"latency {topology}, ring in to durable answer, ns", rows)
-        batch = 1024
-        before_reports = int(cursors[REPORTS_JOURNALED])
-        begun = time.monotonic_ns()
-        sent = flat_out(
-            cells, capacity, table(cursors), bells, wake, base, begun + int(flat_seconds * 1e9),
-            256, table(np.zeros(batch * _WORDS, np.int64)), batch,
-        )  # fmt: skip
-        at_end = int(cursors[JOURNALED])
-        elapsed = (time.monotonic_ns() - begun) / 1e9
-        while int(cursors[SETTLED]) < at_end or int(cursors[JOURNALED]) < int(cursors[RISKED]):
-            time.sleep(0.01)
-        report.table(
-            f"rate {topology}, generator + engine + journal + publisher on {len(cores())} cores",
-            [
-                {
-                    "seconds": round(elapsed, 1),
-                    "commands/s durable": round(sent / elapsed),
-                    "reports/command": round(
-                        (int(cursors[REPORTS_JOURNALED]) - before_reports) / sent, 2
-                    ),
-                    "commands": sent,
-                }
-            ],
-        )
+        for steps in (2 * STEPS, STEPS):
+            _flat_rate(report, topology, config, arrays, wake, steps, flat_seconds)
     finally:
         found.close()
+
+
+def _flat_rate(
+    report: Report,
+    topology: str,
+    config: Config,
+    arrays: dict[str, Array],
+    wake: int,
+    steps: int,
+    flat_seconds: float,
+) -> None:
+    """Commands a second, pushed as fast as they are taken, at the pattern's mix of reports."""
+    batch = 1024
+    ring = arrays[ingress.segment_name("bench")]
+    cursors = arrays["cursors"]
+    base = next_number(ring, steps)
+    before_reports = int(cursors[REPORTS_JOURNALED])
+    begun = time.monotonic_ns()
+    sent = flat_out(
+        table(ring), config.rings.ingress, table(cursors), table(arrays["control"]), wake, base,
+        begun + int(flat_seconds * 1e9), 256, table(np.zeros(batch * _WORDS, np.int64)), batch,
+        steps,
+    )  # fmt: skip
+    at_end = int(cursors[JOURNALED])
+    elapsed = (time.monotonic_ns() - begun) / 1e9
+    while int(cursors[SETTLED]) < at_end or int(cursors[JOURNALED]) < int(cursors[RISKED]):
+        time.sleep(0.01)
+    reports = int(cursors[REPORTS_JOURNALED]) - before_reports
+    report.table(
+        f"rate {topology}, generator + engine + journal + publisher on {len(cores())} cores",
+        [
+            {
+                "seconds": round(elapsed, 1),
+                "commands/s durable": round(sent / elapsed),
+                "reports/command": round(reports / sent, 2),
+                "commands": sent,
+            }
+        ],
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
