@@ -165,6 +165,11 @@ def lock_wal(data: Path) -> Lock:
     return Lock(wal_folder(data), "a journal or a recovery", wait_seconds=_LOCK_SECONDS)
 
 
+def lock_retention(data: Path) -> Lock:
+    """Held while a backup copies, and while anything but the report log is pruned."""
+    return Lock(data / "retention", "a backup or a pruning,")
+
+
 # ---------------------------------------------------------------- manifest
 
 

@@ -29,7 +29,15 @@ import numpy as np
 
 from engine import book, countdown, delisting, digests, hashmap, proposals, triggers
 from engine.clients import client_key
-from engine.files import DataError, Manifest, lock_data, read_manifest, read_watermark, replace_file
+from engine.files import (
+    DataError,
+    Manifest,
+    lock_data,
+    read_manifest,
+    read_watermark,
+    replace_file,
+    segment_numbers,
+)
 from engine.memory import limits_of
 from engine.pipeline import Arrays, allocate_rings, initialise, shard_arrays
 from engine.positions import position_key
@@ -39,6 +47,7 @@ from engine.reportlog import (
     SEGMENT_RECORDS,
     ReportLog,
     ReportLogReader,
+    follower_positions,
     sync_reports,
     truncate_after,
 )
@@ -63,7 +72,7 @@ from engine.state import (
     shared_book_tables,
 )
 from engine.wal import begin_epoch, open_wal, recover_wal, scan_wal
-from engine.walreader import WalReader, read_commands
+from engine.walreader import WalReader, first_header, read_commands
 from shm.codes import Kind
 from shm.config import Config
 from shm.cursors import (
@@ -295,6 +304,13 @@ def _load_newest(
 _MASK = (1 << 64) - 1
 
 
+def log_start(data: Path, manifest: Manifest) -> int:
+    """The last command before the oldest segment: 0 where the log begins at genesis."""
+    numbers = segment_numbers(data)
+    head = first_header(data, manifest, numbers[0]) if numbers else None
+    return int(head["first_seq"]) - 1 if head is not None else 0
+
+
 def block_of(data: Path, seq: int) -> Block | None:
     """The block that holds command `seq`; None when the log ends before it."""
     reader = WalReader(data, seq - 1, batch=1)
@@ -314,10 +330,10 @@ def check_history(data: Path, meta: dict[str, Any]) -> None:
     """Raise DataError when a snapshot was taken of another history than the log holds.
 
     The block after the cut must be the very one, or, where a restore has shortened it, follow the
-    same one. Nothing is compared where the log ends at the cut, or the snapshot says no block: it
-    is older than this rule.
+    same one. Nothing is compared where the log ends at the cut or was pruned behind it, or the
+    snapshot says no block: it is older than this rule.
     """
-    if "block" not in meta:
+    if "block" not in meta or log_start(data, read_manifest(data)) > int(meta["seq"]):
         return
     wanted = Block(*(int(meta[name]) for name in Block._fields))
     found = block_of(data, int(meta["seq"]) + 1)
@@ -517,7 +533,7 @@ def take(data: Path, limits: Limits, keep: int = 2) -> Taken:
             "proposals": _queue_section(untaken(arrays, taken)),
         },
     )
-    prune_snapshots(data, keep)
+    prune_snapshots(data, keep, min(follower_positions(data).values(), default=None))
     return Taken(path, target - 1, target - 1 - first, time.monotonic() - begun, "")
 
 
@@ -560,6 +576,8 @@ class Verified(NamedTuple):
 def verify(data: Path, limits: Limits) -> Verified:
     """Prove a data directory: the log is whole, and replay gives what it says it gave.
 
+    A log that was pruned is proven from the oldest snapshot that it goes on from.
+
     Every segment's chain and hashes; every snapshot's hashes, and the state it holds against the
     state replay reaches there; every CHECKPOINT's digest; every report in the log, byte by byte.
     """
@@ -567,17 +585,21 @@ def verify(data: Path, limits: Limits) -> Verified:
     notes: list[str] = []
     with lock_data(data):
         manifest = read_manifest(data)
-        end = scan_wal(data)
+        first, sections = _oldest(data, manifest)
+        end = scan_wal(data, first)
         arrays = fresh_arrays(limits)
+        if sections:
+            restore(arrays, limits, sections, 1)
         compare = _Compare(data, manifest)
         replayer = Replayer(arrays, limits, sink=compare)
         snapshots = {}
         for path in list_snapshots(data):
             meta, sections = load_snapshot(path)
+            check_history(data, meta)
             snapshots[int(meta["seq"])] = (path, meta, sections)
         checkpoints = 0
         releases = Releases(data)
-        for rows in read_commands(data, 0, end.seq):
+        for rows in read_commands(data, first, end.seq):
             releases.check(rows)
             start = 0
             for at in np.flatnonzero(rows["kind"] == Kind.CHECKPOINT):
@@ -595,7 +617,7 @@ def verify(data: Path, limits: Limits) -> Verified:
         compare.finish()
         v = arrays["venue"][0]
         return Verified(
-            first_seq=1,
+            first_seq=first + 1,
             seq=end.seq,
             checkpoints=checkpoints,
             reports=int(v["reports_count"]),
@@ -605,6 +627,17 @@ def verify(data: Path, limits: Limits) -> Verified:
             seconds=time.monotonic() - begun,
             notes=tuple(notes),
         )
+
+
+def _oldest(data: Path, manifest: Manifest) -> tuple[int, dict[str, np.ndarray[Any, Any]]]:
+    """(command, sections) of the oldest sound snapshot that the log reaches back to; (0, {}) where
+    the log begins at genesis, or no snapshot will do."""
+    start = log_start(data, manifest)
+    for path in reversed(list_snapshots(data)) if start else ():
+        meta, sections = load_snapshot(path)
+        if int(meta["seq"]) >= start:
+            return int(meta["seq"]), sections
+    return 0, {}
 
 
 class _Compare:

@@ -149,18 +149,30 @@ def newest_sound(
     return None
 
 
-def prune_snapshots(data: Path, keep: int) -> list[Path]:
+def prune_snapshots(data: Path, keep: int, read_to: int | None = None) -> list[Path]:
     """Remove all but the newest `keep` sound ones, and what crashes left; returns what was removed.
 
     A damaged one doesn't count: the sound one behind it is what recovery would take.
+
+    read_to     reports that the slowest follower has read: the newest one before that stays too,
+                since the WAL may begin there
     """
-    found, sound = list_snapshots(data), 0
-    while found and sound < max(keep, 1):
+    found: list[Path] = []
+    sound, covered = 0, read_to is None
+    for path in list_snapshots(data):
+        if covered and sound >= max(keep, 1):
+            found.append(path)
+            continue
         try:
-            verify_snapshot(found.pop(0))
-            sound += 1
+            reports = int(verify_snapshot(path)["reports_count"])
         except SnapshotDamage:
-            pass  # stays for whoever wants to know why
+            continue  # stays for whoever wants to know why
+        covers = read_to is not None and reports <= read_to
+        if sound < max(keep, 1) or covers:
+            sound += 1
+            covered |= covers
+        else:
+            found.append(path)
     removed = [*found, *snapshots_folder(data).glob("snap.*.tmp")]
     for path in removed:
         path.unlink()

@@ -342,17 +342,27 @@ def make_segment(data: Path, number: int, segment_bytes: int) -> None:
     sync_folder(path.parent)
 
 
-def prune_wal(data: Path, before_seq: int) -> list[Path]:
-    """Remove segments in which every command is <= before_seq; returns what was removed."""
+def prunable(data: Path, before_seq: int) -> list[Path]:
+    """Segments in which every command is <= before_seq, oldest first."""
     manifest = read_manifest(data)
-    removed: list[Path] = []
+    found: list[Path] = []
     numbers = segment_numbers(data)
     for number, following in zip(numbers, numbers[1:], strict=False):
         head = first_header(data, manifest, following)
         if head is None or int(head["first_seq"]) > before_seq + 1:
             break
-        segment_path(data, number).unlink()
-        removed.append(segment_path(data, number))
+        found.append(segment_path(data, number))
+    return found
+
+
+def prune_wal(data: Path, before_seq: int) -> list[Path]:
+    """Remove segments in which every command is <= before_seq; returns what was removed.
+
+    Who may still need them is the caller's to know (tools/prune.py).
+    """
+    removed = prunable(data, before_seq)
+    for path in removed:  # the oldest first: a crash leaves no gap
+        path.unlink()
     if removed:
         sync_folder(wal_folder(data))
     return removed

@@ -40,7 +40,16 @@ CONTENTS: Final = "backup.json"
 FORMAT: Final = 1
 TRIES: Final = 5
 _PIECE: Final = 1 << 20
-_OURS: Final = ("wal", "reports", "snapshots", "lock", "manifest", "durable", recovery.LIMITS_FILE)
+_OURS: Final = (
+    "wal",
+    "reports",
+    "snapshots",
+    "lock",
+    "retention",
+    "manifest",
+    "durable",
+    recovery.LIMITS_FILE,
+)
 _SQLITE: Final = b"SQLite format 3\0"
 
 
@@ -186,8 +195,9 @@ def backup(data: Path, to: Path) -> Made:
     if part.exists():
         shutil.rmtree(part)
     try:
-        _copy_stores(data, part / "stores")
-        _copy_data(data, part / "data")
+        with files.lock_retention(data):
+            _copy_stores(data, part / "stores")
+            _copy_data(data, part / "data")
         verified = recovery.verify(part / "data", limits_for(part / "data"))
         hashes = _hashes(part)
         contents = {

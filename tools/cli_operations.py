@@ -304,6 +304,72 @@ def backup(
 @click.command(
     cls=Examples,
     epilog="""
+    perpcore prune --dry-run
+    perpcore prune --data /srv/perpcore --archive /mnt/archive
+    perpcore prune --seals /var/backups/perpcore/seals --seal
+    """,
+)
+@configured
+@click.option("--keep", type=click.IntRange(1), default=2, help="Snapshots to keep. [2]")
+@click.option(
+    "--seals",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of sealed books, from which the ledger could be made again.",
+)
+@click.option("--seal", is_flag=True, help="Seal the books into that folder first.")
+@click.option(
+    "--archive",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Copy what goes to this folder first.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go, and who keeps the rest.")
+@as_json
+def prune(
+    config_path: Path | None,
+    settings: tuple[str, ...],
+    instance: str | None,
+    data_dir: str | None,
+    keep: int,
+    seals: Path | None,
+    seal: bool,
+    archive: Path | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Remove segments of the WAL that nobody can need any more.
+
+    What recovery, a follower, a rebuild of the ledger or a backup may still read stays.
+    """
+    from engine.files import DataError
+    from ledger.files import LedgerError
+    from tools import prune as module
+
+    config = config_of(config_path, settings, instance=instance, data_dir=data_dir)
+    data = Path(config.data_dir)
+    if seal and seals is None:
+        raise click.UsageError("--seal needs --seals FOLDER")
+    try:
+        if seal and seals is not None and not dry_run:
+            module.seal_books(data, seals, keep)
+        done = module.prune(data, keep=keep, seals=seals, archive=archive, dry_run=dry_run)
+    except (DataError, LedgerError) as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        print_json({**done._asdict(), "needs": [need._asdict() for need in done.needs]})
+        return
+    verb = "would go" if dry_run else "removed"
+    click.echo(
+        f"{len(done.segments)} segments {verb}, {done.size_bytes:,} bytes: nobody needs commands "
+        f"up to {done.after_seq}"
+    )
+    for need in done.needs:
+        click.echo(f"  {need.who} needs what is after {need.after_seq}: {need.why}")
+
+
+@COMMANDS.append
+@click.command(
+    cls=Examples,
+    epilog="""
     perpcore restore /var/backups/perpcore/20261127T031500Z --data /srv/perpcore
     perpcore restore BACKUP --data DIR --to-seq 123456
     perpcore restore BACKUP --data DIR --to-time 2026-11-27T09:30:00Z

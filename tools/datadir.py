@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from engine.state import Limits
 
 
+def last_seq(data_dir: Path) -> int:
+    """The last command of a log that may have been pruned up to one of its snapshots."""
+    from engine.snapshotfile import list_snapshots
+    from engine.wal import scan_wal
+
+    newest = list_snapshots(data_dir)[:1]
+    return scan_wal(data_dir, int(newest[0].suffix[1:]) if newest else 0).seq
+
+
 def limits_for(data_dir: Path) -> Limits:
     """Table sizes as the engine of this directory noted them when it last started."""
     from engine.recovery import LIMITS_FILE

@@ -184,11 +184,11 @@ def _last_command(data: Path, live: Any, books: Books) -> int:
 
     returns     0: an engine is at work, and books can be compared at CHECKPOINTs only
     """
-    from engine.wal import scan_wal
+    from tools.datadir import last_seq
 
     until = time.monotonic() + REST_S
     while True:
-        end = live.at_rest() if live is not None else scan_wal(data).seq
+        end = live.at_rest() if live is not None else last_seq(data)
         books.refresh()
         if end and books.head["seq"] >= end:
             return int(end)

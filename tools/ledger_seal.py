@@ -97,10 +97,13 @@ def _copy(books: Path, into: Path) -> None:
 
 def _snapshot(data: Path, folder: Path, reports: int) -> int:
     """Copy the newest snapshot that is not ahead of the books; its command, 0: none."""
-    from engine.snapshotfile import list_snapshots, load_snapshot
+    from engine.snapshotfile import SnapshotDamage, list_snapshots, verify_snapshot
 
-    for path in reversed(list_snapshots(data)):
-        meta, _sections = load_snapshot(path)
+    for path in list_snapshots(data):
+        try:
+            meta = verify_snapshot(path)
+        except SnapshotDamage:
+            continue
         if int(meta["reports_count"]) <= reports:
             shutil.copy2(path, folder / SNAPSHOT)
             return int(meta["seq"])

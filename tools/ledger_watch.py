@@ -167,12 +167,12 @@ class Watch:
 
     def _rest(self) -> int:
         """The last command, when everything up to it is settled and durable; else 0."""
-        from engine.wal import scan_wal
+        from tools.datadir import last_seq
 
         if self._live is not None:
             return self._live.at_rest()
         epoch = read_manifest(self.data).epoch
-        end = scan_wal(self.data).seq
+        end = last_seq(self.data)
         self._attach()
         alone = self._live is None and read_manifest(self.data).epoch == epoch
         return end if alone else 0
