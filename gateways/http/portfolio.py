@@ -175,7 +175,8 @@ class Portfolio:
 
     def liquidation(self, position: Row) -> int:
         """Liquidation price in ticks at the marks of this sequence; 0: none."""
-        return self.reckoned[position["symbol"], position["position_side"]].liquidation_ticks
+        found = self.reckoned.get((position["symbol"], position["position_side"]))
+        return 0 if found is None else found.liquidation_ticks  # none: it never had a position
 
     def mark(self, position: Row) -> int:
         return int(self.account.symbols[position["symbol"]]["mark_ticks"])

@@ -40,6 +40,16 @@ async def empty_list(_call: Call) -> list[Any]:
     return []
 
 
+async def system_status(_call: Call) -> Json:
+    """GET /sapi/v1/system/status: who can answer is not under maintenance."""
+    return {"status": 0, "msg": "normal"}
+
+
+async def no_transfers(_call: Call) -> Json:
+    """GET /sapi/v1/asset/transfer: there is no spot wallet that money could come from."""
+    return {"total": 0, "rows": []}
+
+
 async def exchange_info(call: Call) -> Json:
     """GET /fapi/v1/exchangeInfo."""
     gate = call.gate
@@ -186,9 +196,12 @@ premium_index = by_symbol("premiumIndex")
 open_interest = by_symbol("openInterest")
 
 
-async def open_interest_history(call: Call) -> list[Any]:
-    """GET /futures/data/openInterestHist: the series isn't kept; an empty one is the truth."""
-    call.symbol()
+async def series_not_kept(call: Call) -> list[Any]:
+    """GET /futures/data/...: statistics that nobody keeps here; an empty series is the truth."""
+    name = call.values["symbol"] or call.values["pair"]
+    if name is None:
+        raise ApiError(-1102, "symbol")
+    call.gate.venue.symbol(name)
     return []
 
 

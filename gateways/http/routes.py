@@ -26,13 +26,17 @@ from gateways.http import (
 from gateways.http import (
     params as p,
 )
-from gateways.http.schema import ID, Param, Route, Security, Values, one_of
+from gateways.http.schema import ID, SYMBOL, Param, Route, Security, Values, one_of
 from ledger.query import CUSTOMER, PUBLIC
 
 NONE, KEY, STREAM = Security.NONE, Security.MARKET_DATA, Security.USER_STREAM
 READ, TRADE = Security.USER_DATA, Security.TRADE
 
 V1: Final = "/fapi/v1"
+SERIES: Final = (
+    *("openInterestHist", "globalLongShortAccountRatio", "topLongShortAccountRatio"),
+    *("topLongShortPositionRatio", "takerlongshortRatio", "basis"),
+)
 SUB: Final = "/sapi/v1/sub-account"
 
 
@@ -85,6 +89,13 @@ def _transfer(path: str, handler: Any, summary: str, params: tuple[Param, ...]) 
     return Route("POST", path, TRADE, "transfer", 1, params, handler, "any", summary, changes=True)
 
 
+def _series(name: str) -> Route:
+    """Statistics by period."""
+    params = (p.SYMBOL_OPTIONAL, Param("pair", SYMBOL), p.PERIOD, p.limit(30, 500), *p.WINDOW)
+    path = f"/futures/data/{name}"
+    return _get(path, public.series_not_kept, "list", "Statistics (not kept)", 0, *params)
+
+
 def _stream(method: str, handler: Any, summary: str) -> Route:
     return Route(
         *(method, f"{V1}/listenKey", STREAM, "read", 1, p.LISTEN_KEY_PARAMS),
@@ -130,13 +141,14 @@ ROUTES: Final[tuple[Route, ...]] = (
     _get("/fapi/v2/ticker/price", *_TICKER_PRICE, p.SYMBOL_OPTIONAL),
     _get(f"{V1}/ticker/bookTicker", public.book_ticker, "bookTicker", "Best bid and ask", _by_symbol(2, 5), p.SYMBOL_OPTIONAL),
     _get(f"{V1}/openInterest", public.open_interest, "openInterest", "Open interest", 1, p.SYMBOL_REQUIRED),
-    _get("/futures/data/openInterestHist", public.open_interest_history, "list", "Open interest history (not kept)", 0, p.SYMBOL_REQUIRED, p.PERIOD, p.limit(30, 500), *p.WINDOW),
+    *(_series(name) for name in SERIES),
     _get(f"{V1}/insuranceBalance", public.insurance_balance, "any", "Insurance fund", 1, p.SYMBOL_OPTIONAL),
     _get(f"{V1}/symbolAdlRisk", public.adl_risk, "any", "ADL risk", 1, p.SYMBOL_OPTIONAL),
     _get(f"{V1}/constituents", public.constituents, "any", "Index constituents", 2, p.SYMBOL_REQUIRED),
     _get(f"{V1}/indexInfo", public.index_info, "list", "Composite indices (none)", 1, p.SYMBOL_OPTIONAL),
     _get(f"{V1}/assetIndex", public.asset_index, "any", "Multi-assets index (none)", _by_symbol(1, 10), p.SYMBOL_OPTIONAL),
     _get("/sapi/v1/capital/config/getall", public.empty_list, "list", "Currencies (ccxt asks here)"),
+    _get("/sapi/v1/system/status", public.system_status, "any", "Whether the venue is under maintenance (ccxt asks here)"),
     _get("/sapi/v1/margin/allPairs", public.empty_list, "list", "Margin pairs (ccxt asks here)"),
     # orders
     _trade("POST", f"{V1}/order", trade.place, "order", "New order", p.ORDER_PARAMS, 0, 1),
@@ -191,6 +203,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _read("/sapi/v1/capital/withdraw/history", money.withdrawals, "list", "Withdrawals", 10, *p.MOVED_PARAMS),
     _read("/sapi/v1/capital/deposit/hisrec", money.deposits, "list", "Deposits", 1, *p.MOVED_PARAMS),
     # between the accounts of one user
+    _read("/sapi/v1/asset/transfer", public.no_transfers, "any", "Transfers from and to a spot wallet (none)", 1, *p.WINDOW),
     _transfer(f"{SUB}/universalTransfer", transfers.universal, "Move money from any of one's accounts to any", p.UNIVERSAL_PARAMS),
     _transfer(f"{SUB}/futures/internalTransfer", transfers.between_futures, "The same, both named", p.INTERNAL_PARAMS),
     _transfer(f"{SUB}/transfer/subToSub", transfers.to_another, "To another of one's accounts", p.TO_SUB_PARAMS),
