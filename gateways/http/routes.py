@@ -142,6 +142,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _get(f"{V1}/ticker/bookTicker", public.book_ticker, "bookTicker", "Best bid and ask", _by_symbol(2, 5), p.SYMBOL_OPTIONAL),
     _get(f"{V1}/openInterest", public.open_interest, "openInterest", "Open interest", 1, p.SYMBOL_REQUIRED),
     *(_series(name) for name in SERIES),
+    _get("/futures/data/delivery-price", public.series_not_kept, "list", "Delivery prices (none: perpetuals)", 0, p.SYMBOL_OPTIONAL, p.PAIR),
     _get(f"{V1}/insuranceBalance", public.insurance_balance, "any", "Insurance fund", 1, p.SYMBOL_OPTIONAL),
     _get(f"{V1}/symbolAdlRisk", public.adl_risk, "any", "ADL risk", 1, p.SYMBOL_OPTIONAL),
     _get(f"{V1}/constituents", public.constituents, "any", "Index constituents", 2, p.SYMBOL_REQUIRED),

@@ -142,7 +142,7 @@ def query_json(order: Order, symbol: Symbol) -> Json:
 
 
 def algo_json(algo: Algo, symbol: Symbol) -> Json:
-    """A conditional order as POST answers it."""
+    """A conditional order as POST answers it; what only trailing ones have is null of others."""
     scale = symbol.scale
     trailing = algo.type == AlgoType.TRAILING_STOP_MARKET
     return {
@@ -165,8 +165,8 @@ def algo_json(algo: Algo, symbol: Symbol) -> Json:
         "closePosition": algo.close_position,
         "priceProtect": algo.protect,
         "reduceOnly": algo.reduce_only,
-        "activatePrice": scale.price(algo.activate_ticks) if trailing else "",
-        "callbackRate": callback_rate(algo.callback_ppm) if trailing else "",
+        "activatePrice": scale.price(algo.activate_ticks) if trailing else None,
+        "callbackRate": callback_rate(algo.callback_ppm) if trailing else None,
         "createTime": algo.created_ms,
         "updateTime": algo.updated_ms,
         "triggerTime": algo.triggered_ms,

@@ -94,6 +94,8 @@ def canonical(stream: str) -> str | None:
         return f"{symbol}@markPrice@3s"
     if rest == "markPrice@1s":
         return f"{symbol}@{rest}"
+    if rest in ("rpiDepth", "rpiDepth@500ms"):  # there are no RPI orders: every level is shown
+        return f"{symbol}@depth@500ms"
     if match := re.fullmatch(r"depth(5|10|20)?(?:@(\d+ms))?", rest):
         speed = match[2] or "250ms"
         return f"{symbol}@depth{match[1] or ''}@{speed}" if speed in _SPEEDS else None

@@ -1,11 +1,13 @@
 """The clients people have, each in an environment of its own, against a real exchange.
 
 Reads   PyPI, once: environments are kept in ~/.cache/perpcore/clients. Without the index, skipped.
-A maker keeps the book alive meanwhile. The whole drive is behind --long; the snippets always run.
+A maker keeps the book alive meanwhile. The whole drives, and a market maker on ccxt.pro that trades for
+minutes, are behind --long; the snippets always run, and so does a second keeper of books.
 """
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import subprocess
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.depth_chain import follow
 from tests.process.gateway_helpers import Exchange, Trader
 from tools.snippets import PACKAGES, SNIPPETS, pasted
 
@@ -26,8 +29,14 @@ CLIENTS = {
     "binance-futures-connector": ("4.2.0", "drive_bfc.py"),
     "binance-sdk-derivatives-trading-usds-futures": ("18.1.0", "drive_sdk.py"),
     "python-binance": ("1.0.37", "drive_pb.py"),
+    # The last one for Python 3.11, and a newer one.
+    "nautilus_trader": (
+        "1.231.0" if sys.version_info >= (3, 12) else "1.221.0",
+        "drive_nautilus.py",
+    ),
 }
 INSTALL_SECONDS = 300
+MAKER_SECONDS = 180
 HERE = Path(__file__).parent
 
 
@@ -120,7 +129,7 @@ def run(name: str, *arguments: str, **values: str) -> str:
         cwd=HERE,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=400,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-6000:]}"
     return done.stdout
@@ -140,3 +149,38 @@ def test_drive(exchange: Exchange, name: str, long_run: bool) -> None:
         pytest.skip("the whole drive of every client: --long runs it")
     said = drive(exchange, name, f"drive-{name}"[:40], CLIENTS[name][1], "long")
     assert len(said.splitlines()) > 20, said
+
+
+def test_a_market_maker_on_ccxt_pro(exchange: Exchange, long_run: bool) -> None:
+    """ccxt checks the chain of every book itself (ChecksumError); the maker checks the rest."""
+    if not long_run:
+        pytest.skip("a market maker that trades for minutes: --long runs it")
+    trader = exchange.trader("maker-on-ccxt")
+    web = exchange.base.replace("http", "ws")
+    keys = {"B": exchange.base, "W": web, "K": trader.key, "S": trader.secret}
+    said = run("ccxt", "drive_maker.py", str(MAKER_SECONDS), **keys)
+    assert "'crossed': 0" in said, said
+
+
+def test_depth_chains_are_the_book(exchange: Exchange, long_run: bool) -> None:
+    """Each speed's chain is unbroken, and makes the very book that REST shows at that update."""
+    taker = exchange.trader("mover")
+    over = threading.Event()
+
+    def move() -> None:
+        turn = 0
+        while not over.wait(0.02):
+            taker.order("BUY", "0.010", str(59_000 + turn % 50))
+            turn += 1
+            if turn % 20 == 0:
+                taker.call("DELETE", "/fapi/v1/allOpenOrders", symbol="BTCUSDT")
+
+    mover = threading.Thread(target=move, daemon=True)
+    mover.start()
+    try:
+        found = asyncio.run(follow(exchange.base, "BTCUSDT", 60 if long_run else 3, 2))
+    finally:
+        over.set()
+        mover.join()
+    for stream, (events, compared) in found.items():
+        assert events > 3 and compared >= 2, (stream, found)
