@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.process.gateway_helpers import Exchange, Trader
+from tests.process.gateway_helpers import SYMBOL, Exchange, Trader
 from tests.process.helpers import wait_until
 
 SECOND_NS = 1_000_000_000
@@ -381,3 +381,29 @@ def test_liquidation(exchange: Exchange) -> None:
     assert (told["s"], told["S"], told["X"]) == ("BTCUSDT", "SELL", "FILLED")
     kinds = {row["incomeType"] for row in gil.call("GET", "/fapi/v1/income")[1]}
     assert {"REALIZED_PNL", "COMMISSION"} <= kinds
+
+
+def test_queries_of_an_account_that_uses_one_of_two_symbols(exchange: Exchange) -> None:
+    """A row for every symbol, used or not; a conditional order says null of what it hasn't."""
+    pair = {**SYMBOL, "symbol": 1, "name": "ETHUSDT"}
+    exchange.admin("/commands/symbol", pair)
+    exchange.admin("/commands/mark", {"symbol": 1, "mark_ticks": 30_000})
+    zoe = exchange.trader("zoe")
+    wait_until(
+        lambda: zoe.call("GET", "/fapi/v1/leverageBracket", symbol="ETHUSDT")[0] == 200,
+        20,
+        "no ETH",
+    )
+    zoe.order("BUY", "0.010", "50100")
+    for path in ("/fapi/v2/positionRisk", "/fapi/v2/account"):
+        status, found = zoe.call("GET", path)
+        rows = found["positions"] if path.endswith("account") else found
+        assert status == 200 and [row["symbol"] for row in rows] == ["BTCUSDT", "ETHUSDT"]
+    waiting = zoe.call(
+        "POST", "/fapi/v1/algoOrder", algoType="CONDITIONAL", symbol="BTCUSDT", side="SELL",
+        type="STOP_MARKET", quantity="0.010", triggerPrice="40000",
+    )[1]  # fmt: skip
+    assert waiting["callbackRate"] is None and waiting["activatePrice"] is None
+    for name in ("basis", "takerlongshortRatio", "openInterestHist"):
+        path = f"/futures/data/{name}?period=5m&{'pair' if name == 'basis' else 'symbol'}=BTCUSDT"
+        assert exchange.call("GET", path)[:2] == (200, [])
