@@ -90,10 +90,10 @@ class Accounts:
         state = self._states.get(report[1])
         if state is None:
             return
-        if not state.ready:
+        if state.ready:
+            self._apply(state, report, ts_ns)
+        else:
             state.backlog.append((report, ts_ns))
-            return
-        self._apply(state, report, ts_ns)
 
     def _apply(self, state: AccountState, report: Report, ts_ns: int) -> None:
         turn = state.turn

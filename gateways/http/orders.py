@@ -40,6 +40,11 @@ TYPES: Final = {int(t): t.name for t in Type}
 ALGO_TYPES: Final = {int(t): t.name for t in AlgoType}
 WORKINGS: Final = ("CONTRACT_PRICE", "MARK_PRICE")
 _ENDED: Final = (Status.FILLED, Status.CANCELED, Status.EXPIRED, Status.REJECTED)
+# Members of enumerations as plain integers, for what every order goes through.
+_NEW, _AMENDED, _EXPIRED = int(Status.NEW), int(Status.AMENDED), int(Status.EXPIRED)
+_NOT_DONE: Final = (int(Status.REJECTED), int(Status.REFUSED))
+_BY_BOOK: Final = (int(Reason.WOULD_TAKE), int(Reason.FOK_UNFILLED), int(Reason.BOOK_FULL))
+_LIQUIDATION: Final = int(Kind.LIQUIDATION_ORDER)
 
 
 def text_of(words: tuple[int, ...]) -> str:
@@ -90,13 +95,14 @@ class Order:
 
     @property
     def status_word(self) -> str:
-        if self.status == Status.EXPIRED and self.reason == Reason.SELF_TRADE:
+        status = self.status
+        if status == _NEW:
+            return "NEW" if self.qty_lots == self.open_lots else "PARTIALLY_FILLED"
+        if status == _EXPIRED and self.reason == Reason.SELF_TRADE:
             return "EXPIRED_IN_MATCH"
-        if self.status == Status.EXPIRED and self.reason == Reason.COUNTDOWN:
+        if status == _EXPIRED and self.reason == Reason.COUNTDOWN:
             return "CANCELED"
-        if self.status == Status.NEW and self.executed_lots:
-            return "PARTIALLY_FILLED"
-        return STATUS_WORDS[self.status]
+        return STATUS_WORDS[status]
 
     @property
     def type_word(self) -> str:
@@ -323,25 +329,25 @@ class AccountState:
 
     def _order(self, r: tuple[int, ...], turn: Turn) -> None:
         _, _, symbol, _, status, _, _, order_id, price_ticks, open_lots, codes = r
-        if status in (Status.REJECTED, Status.REFUSED):
+        if status in _NOT_DONE:
             return
         order = self.orders.get(order_id)
         reason = byte(codes, 4)
         if order is None:
             order = self._new_order(order_id, symbol, codes, turn)
             order.qty_lots = open_lots
-            if reason in (Reason.WOULD_TAKE, Reason.FOK_UNFILLED, Reason.BOOK_FULL):
+            if reason in _BY_BOOK:
                 order.status, order.reason, order.open_lots = status, reason, open_lots
                 return  # refused by the book: it is recorded nowhere
             self.orders[order_id] = order
-        if status == Status.AMENDED:
+        if status == _AMENDED:
             order.qty_lots = order.executed_lots + open_lots
         order.price_ticks, order.open_lots, order.reason = price_ticks, open_lots, reason
         order.updated_ms = turn.ts_ms
         self._last = order
-        if status == Status.NEW:
+        if status == _NEW:
             self._happen(turn, "NEW", order)
-        elif status == Status.AMENDED:
+        elif status == _AMENDED:
             self._happen(turn, "AMENDMENT", order)
         else:
             order.status = status
@@ -351,13 +357,14 @@ class AccountState:
 
     def _new_order(self, order_id: int, symbol: int, codes: int, turn: Turn) -> Order:
         order = Order(order_id, symbol)
-        order.side, order.type, order.tif = byte(codes, 0), byte(codes, 1), byte(codes, 2)
-        order.reduce_only = bool(byte(codes, 3) & 1)
-        order.leg, order.stp, order.cause = byte(codes, 5), byte(codes, 6), byte(codes, 7)
-        if order.cause == Kind.LIQUIDATION_ORDER:  # nobody named it; history calls it the same
+        order.side, order.type, order.tif, flags, _, order.leg, order.stp, order.cause = (
+            codes.to_bytes(8, "little", signed=True)
+        )
+        order.reduce_only = flags & 1 == 1
+        if order.cause == _LIQUIDATION:  # nobody named it; history calls it the same
             order.client_id = f"autoclose-{order_id}"
         order.created_ms = turn.ts_ms
-        algo = self._becoming.pop(order_id, None)
+        algo = self._becoming.pop(order_id, None) if self._becoming else None
         if algo is not None:
             self._inherit(order, algo)
         return order

@@ -24,6 +24,7 @@ RECEIVE_HWM: Final = 4096
 MESSAGES_A_TURN: Final = 64
 ASK_AGAIN_S: Final = 1.0
 RANGE_RECORDS: Final = 16384
+_LAYOUTS: Final = layouts_digest()  # reckoning it takes as long as a batch of reports
 
 
 class StreamError(RuntimeError):
@@ -110,7 +111,7 @@ class ReportStream:
         except zmq.Again:
             return False
         head = msgpack.unpackb(header)
-        if head["layouts"] != layouts_digest():
+        if head["layouts"] != _LAYOUTS:
             raise StreamError("reports: the engine is another build; stop all of it, start it anew")
         first, count = head["first_index"], head["count"]
         if head["epoch"] != (self._coming[0] if self._coming else self.epoch):

@@ -29,13 +29,13 @@ from gateways.http.orders import (
 )
 from gateways.http.venue import Symbol, Venue
 from gateways.scales import decimal_text
-from shm.codes import AlgoType, Reason, Type
+from shm.codes import AlgoType, Kind, Reason, Type
 from shm.units import PPM
 
 Json = dict[str, Any]
 _encode: Final = msgspec.json.Encoder().encode
 _BOOLS: Final = ("false", "true")
-_MARKET: Final = int(Type.MARKET)
+_MARKET, _LIQUIDATION = int(Type.MARKET), int(Kind.LIQUIDATION_ORDER)
 # Why an order expired, as `er` of ORDER_TRADE_UPDATE (fapi_surface 5.6).
 _EXPIRY: Final[dict[int, str]] = {
     Reason.SELF_TRADE: "1",
@@ -106,7 +106,7 @@ def order_text(order: Order, symbol: Symbol, *, accepted_only: bool = False) -> 
     Filled into a text at a third of what making and encoding a dict costs; what comes from outside,
     the names, is encoded.
     """
-    if order.algo_id or order.cause:
+    if order.algo_id or order.cause == _LIQUIDATION:
         return msgspec.Raw(_encode(order_json(order, symbol, accepted_only=accepted_only)))
     scale = symbol.scale
     executed = 0 if accepted_only else order.qty_lots - order.open_lots

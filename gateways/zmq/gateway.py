@@ -424,9 +424,13 @@ class Gateway:
     # ------------------------------------------------------------ out
 
     def _put(self, identity: bytes, frames: Sequence[bytes]) -> bool:
-        """Whether there was room."""
+        """Whether there was room.
+
+        Frames are copied: pyzmq hears of one that wasn't through a thread of its own when it has
+        gone, and for 64 KB of reports that takes longer than copying them, and the interpreter.
+        """
         try:
-            self._router.send_multipart([identity, *frames], zmq.NOBLOCK, copy=False)
+            self._router.send_multipart([identity, *frames], zmq.NOBLOCK)
         except zmq.ZMQError:  # full (Again), or gone (EHOSTUNREACH)
             return False
         return True
