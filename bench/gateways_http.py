@@ -283,6 +283,14 @@ def order_terms(number: int) -> str:
     )
 
 
+def order_json(number: int) -> str:
+    """The same as an element of a batch."""
+    return (
+        '{"symbol":"BTCUSDT","side":"BUY","type":"LIMIT","timeInForce":"GTC","quantity":"0.001",'
+        f'"price":"{50000 + number % 1000}","newClientOrderId":"b{number}"}}'
+    )
+
+
 def post(path: str, key: Key, params: str) -> bytes:
     body = key.signed(params)
     head = (
@@ -298,12 +306,8 @@ def orders(keys: list[Key], numbers: Iterator[int]) -> Make:
 
 def batches(keys: list[Key], numbers: Iterator[int]) -> Make:
     def make(k: int) -> bytes:
-        every = []
-        for _ in range(BATCH):
-            pairs = (pair.split("=") for pair in order_terms(next(numbers)).split("&"))
-            every.append(dict(pairs))
-        text = json.dumps(every, separators=(",", ":"))
-        return post("/fapi/v1/batchOrders", keys[k % len(keys)], f"batchOrders={text}")
+        every = ",".join(order_json(next(numbers)) for _ in range(BATCH))
+        return post("/fapi/v1/batchOrders", keys[k % len(keys)], f"batchOrders=[{every}]")
 
     return make
 
