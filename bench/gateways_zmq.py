@@ -87,7 +87,7 @@ class Rig:
         store.close()
         self.keys = (curve_key(self.config)[0].decode(), public, secret)
         gateway = self.spawn("gateway", "zmq", *self._options())
-        self._until(lambda: re.search("public key", self.log.read_text()), "the gateway")
+        self._until(lambda: re.search('"serving"', self.log.read_text()), "the gateway")
         self.gateway = psutil.Process(gateway.pid)
 
     def _options(self) -> list[str]:

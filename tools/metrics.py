@@ -57,6 +57,7 @@ STAGES: Final = (
 _REFUSED: Final = "refused."
 _BREAK_STATES: Final = ("OPEN", "INVESTIGATING", "EXPLAINED", "RESOLVED")
 _FOLLOWER: Final = re.compile(r"follow\.([^.]+)\.([a-z_]+)")
+_DOOR: Final = re.compile(r"door\.([^.]+)\.([a-z_]+)")  # gateways/doorcounts.py
 # A counter that says how things are, and not how often something happened.
 _LEVELS: Final = re.compile(
     r".*(\.lag|\.behind|\.index|_lag|\.breaks|\.open|\.clients|_bytes_used)$"
@@ -211,6 +212,7 @@ class Exchange(Collector):
             "perpcore_liquidations", "steps of liquidations, by step", labels=["step"]
         )
         followers: dict[str, Any] = {}
+        doors: dict[str, Any] = {}
         for label, (value, unit) in counters.read().items():
             if match := _FOLLOWER.fullmatch(label):
                 name, what = match.groups()
@@ -222,6 +224,14 @@ class Exchange(Collector):
                         labels=["follower"],
                     )
                 followers[what].add_metric([name], value)
+            elif match := _DOOR.fullmatch(label):
+                name, what = match.groups()
+                kind = GaugeMetricFamily if what == "clients" else CounterMetricFamily
+                if what not in doors:
+                    doors[what] = kind(
+                        f"perpcore_door_{what}", f"{what} of a gateway", labels=["producer"]
+                    )
+                doors[what].add_metric([name], value)
             elif label.startswith(_REFUSED):
                 refused.add_metric([label.removeprefix(_REFUSED)], value)
             elif label.startswith(REPORTED):
@@ -234,6 +244,7 @@ class Exchange(Collector):
                 yield CounterMetricFamily(_name(label), f"{label}, {unit}", value)
         yield from (refused, reported, liquidations)
         yield from followers.values()
+        yield from doors.values()
         for label, cells in counters.read_timings().items():
             name = _name(label) + "_seconds"
             family = SummaryMetricFamily(

@@ -23,6 +23,7 @@ from typing import Final
 from aiohttp import web
 
 from gateways.accounts import figures
+from gateways.doorcounts import DoorCounts
 from gateways.http.admin import Administrator
 from gateways.http.adminsocket import AdminSocket, listen
 from gateways.http.desk import Desk
@@ -116,10 +117,12 @@ def bring_up_to_date(config: Config, store: Store) -> None:
         reader.close()
 
 
-async def beat(desk: Desk, stop: asyncio.Event) -> None:
-    """Until told to stop: say that we live; end when the desk can't go on."""
+async def beat(desk: Desk, stop: asyncio.Event, told: Callable[[], None] | None = None) -> None:
+    """Until told to stop: say that we live, and our figures; end when the desk can't go on."""
     while not stop.is_set():
         notify("WATCHDOG=1")
+        if told is not None:
+            told()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1.0)
         if desk.failed is not None:
@@ -167,9 +170,11 @@ async def serve(config: Config, producer: str, stop: asyncio.Event) -> None:
         scheme = "https" if tls else "http"
         say(LOG, logging.INFO, "serving", url=f"{scheme}://{host}:{port}")
     notify("READY=1")
+    counts = DoorCounts(config.instance, producer)
     try:
-        await beat(gate.desk, stop)
+        await beat(gate.desk, stop, lambda: counts.tell(front.counts()))
     finally:
+        counts.close()
         notify("STOPPING=1")
         for listener in sockets:
             listener.close()

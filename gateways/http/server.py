@@ -326,6 +326,17 @@ class Front:
                 del self._sockets[shown]
         return ws
 
+    def counts(self) -> dict[str, int]:
+        """Figures for people (gateways/doorcounts.py)."""
+        desk = self.gate.desk
+        return {
+            "clients": len(self._open),  # WebSockets
+            "requests": self.requests,
+            "sent": self.hub.sent,
+            "overloads": desk.overloads,
+            "unknowns": desk.unknowns,
+        }
+
     @property
     def websockets(self) -> int:
         return len(self._open)

@@ -41,6 +41,7 @@ from gateways.zmq.codec import (
     rows_of_orders,
     rows_of_records,
 )
+from gateways.zmq.looking import Looking
 from gateways.zmq.protocol import NUMBER, Current, Epoch, Hello, Taken, Welcome
 from gateways.zmq.resend import Log, Pruned
 from gateways.zmq.sessions import Answer, Sessions, TooManySessions
@@ -53,7 +54,6 @@ from shm.kinds import command
 from shm.records import COMMAND, layouts_digest
 from shm.segment import SegmentError
 
-LOG: Final = logging.getLogger("perpcore.zmq")
 DOMAIN: Final = "perpcore"  # of ZAP
 SILENT_BEATS: Final = 3
 HANDSHAKE_MS: Final = 5000
@@ -63,6 +63,7 @@ IDLE_S: Final = 0.05
 MESSAGES_A_TURN: Final = 256
 COMMANDS_A_TURN: Final = 4096
 FAREWELLS_MAX: Final = 1000  # clients that went without being told, and will be when they speak
+_NOT_THEIRS: Final = (protocol.NOT_RUNNING, protocol.OVERLOADED)  # a client couldn't help it
 HELLOS: Final = msgspec.msgpack.Decoder(Hello)
 _NOBODY: Final = np.zeros(0, np.int64)
 
@@ -109,10 +110,12 @@ class Gateway:
         self._stream = ReportStream(config, self._on_batch, self._on_epoch)
         self._context = zmq.Context()
         self._router = self._context.socket(zmq.ROUTER)
+        self._looking = Looking(config.instance, producer)
         self._tasks: list[asyncio.Task[None]] = []
         self._again: asyncio.TimerHandle | None = None
         self._nudging = False
         self.dropped = 0
+        self.messages = self.commands = self.refusals = self.reports = 0
 
     # ------------------------------------------------------------ life
 
@@ -165,9 +168,21 @@ class Gateway:
         self._context.term()
         unlink(self._config.zmq_endpoints)
         self._log.close()
+        self._looking.close()
         self._memory.close()
         if self._door is not None:
             self._door.close()
+
+    def counts(self) -> dict[str, int]:
+        """Figures for people (gateways/doorcounts.py)."""
+        return {
+            "clients": len(self._sessions),
+            "messages": self.messages,
+            "commands": self.commands,
+            "refusals": self.refusals,
+            "reports": self.reports,
+            "dropped": self.dropped,
+        }
 
     @property
     def failed(self) -> Exception | None:
@@ -387,15 +402,31 @@ class Gateway:
             if known is None:
                 self._memory.note(session.row, number, 0, 0, protocol.MALFORMED)
             text = f"{protocol.MALFORMED}: {error}"
+            self._looking.note(logging.INFO, "refused", account=key.account, why=text)
+            self.messages += 1
+            self.refusals += 1
             self._answer(session, Taken(number, 0, 0, [(protocol.WHOLE, text)]))
             return 1
         if known is None:
             known = self._hand_over(session, number, rows)
+            if known.taken:
+                self._looking.handed(rows[: known.taken], now_ns)
         refused = [(int(place), protocol.FORBIDDEN) for place in forbidden]
         if known.taken < len(rows):
             places = np.delete(np.arange(len(rows) + len(forbidden)), forbidden)
             refused = sorted(
                 [*refused, *((int(place), known.why) for place in places[known.taken :])]
+            )
+        self.messages += 1
+        self.commands += known.taken
+        if refused:
+            self.refusals += len(refused)
+            self._looking.note(
+                logging.WARNING if known.why in _NOT_THEIRS else logging.INFO,
+                "failed" if known.why in _NOT_THEIRS else "refused",
+                account=key.account,
+                why=refused[0][1],
+                commands=len(refused),
             )
         self._answer(session, Taken(number, known.first_request, known.taken, refused))
         return max(len(rows), 1)
@@ -467,6 +498,7 @@ class Gateway:
         at = np.flatnonzero(self._interest[accounts])
         if len(at) == 0:
             return
+        heard_ns = time.time_ns() if self._looking.waiting else 0
         owners = accounts[at]
         if (owners == owners[0]).all():  # as in a burst
             sessions = self._by_account.get(int(owners[0]))
@@ -485,6 +517,8 @@ class Gateway:
             own = np.flatnonzero(session.mask[accounts])
             if len(own):
                 self._tell((session,), picked(rows, own), own + first)
+        if heard_ns:
+            self._looking.told(rows, heard_ns)
         self._soon()
 
     def _tell(self, sessions: Iterable[Session], rows: Rows, indices: Rows) -> None:
@@ -503,6 +537,7 @@ class Gateway:
             return False
         session.full_since_s = 0.0
         session.last_index = int(indices[-1])
+        self.reports += len(rows)
         return True
 
     def _catch_up(self, session: Session) -> None:
@@ -577,7 +612,7 @@ class Gateway:
         if session.identity not in self._sessions:
             return
         self.dropped += 1
-        LOG.info("session of account %d ends: %s", session.key.account, why)
+        self._looking.note(logging.INFO, "session ends", account=session.key.account, why=why)
         self._forget(session)
         self._dismiss(session.identity, why)
         self._memory.touch(session.row)

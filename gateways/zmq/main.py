@@ -12,10 +12,12 @@ import signal
 from contextlib import suppress
 from typing import Final
 
+from gateways.doorcounts import DoorCounts
 from gateways.http.main import bring_up_to_date, checked_producer, loop_factory, open_store
 from gateways.users.keyring import KeyRing
 from gateways.zmq.gateway import Gateway, curve_key
 from shm.config import Config
+from shm.logs import say, set_up
 from shm.notify import notify
 
 LOG: Final = logging.getLogger("perpcore.zmq")
@@ -29,27 +31,27 @@ async def serve(config: Config, producer: str, stop: asyncio.Event) -> None:
     gateway = Gateway(config, producer, KeyRing(store), store)
     await gateway.start()
     public, _ = curve_key(config)
-    LOG.info(
-        "perpcore gateway %s: %s, public key %s",
-        *(producer, " ".join(config.zmq_endpoints), public.decode()),
-    )
+    say(LOG, logging.INFO, "serving", url=" ".join(config.zmq_endpoints), public=public.decode())
+    counts = DoorCounts(config.instance, producer)
     notify("READY=1")
     try:
         while not stop.is_set():
             notify("WATCHDOG=1")
+            counts.tell(gateway.counts())
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), 1.0)
             if gateway.failed is not None:
                 raise gateway.failed
     finally:
         notify("STOPPING=1")
+        counts.close()
         await gateway.stop()
         store.close()
 
 
 def run(config: Config, producer: str) -> int:
     """Run one gateway in the foreground; returns the exit code."""
-    logging.basicConfig(level=config.log_level.upper(), format="%(message)s")
+    set_up("gateway", config.instance, config.log_level, producer)
 
     async def until_told() -> None:
         stop = asyncio.Event()

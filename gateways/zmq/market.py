@@ -40,6 +40,7 @@ from gateways.marketdata.client import END, HEAD, canonical
 from gateways.zmq.binding import bind, unlink
 from gateways.zmq.codec import ENCODER, picked
 from shm.config import Config
+from shm.logs import say, set_up
 from shm.notify import notify
 from shm.records import L2_UPDATE, L3_UPDATE, Record
 
@@ -387,12 +388,12 @@ def _plain(request: bytes) -> bytes:
 
 def run(config: Config) -> int:
     """Run one in the foreground until it is told to stop; returns the exit code."""
-    logging.basicConfig(level=config.log_level.upper(), format="%(message)s")
+    set_up("gateway", config.instance, config.log_level, "market")
     stop: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda signum, _frame: stop.append(signum))
     gateway = MarketGateway(config)
-    LOG.info("perpcore market data: %s", " ".join(config.market_endpoints))
+    say(LOG, logging.INFO, "serving", url=" ".join(config.market_endpoints))
     notify("READY=1")
     said = 0.0
     try:

@@ -29,7 +29,7 @@ API = {
 ERRORS = {"exact": ccxt.binanceusdm().exceptions["linear"]["exact"]}
 # A quote that would have taken: all in a maker's day.
 USUAL = (ccxt.OrderNotFillable, ccxt.InvalidOrder, ccxt.OrderImmediatelyFillable)
-done = dict.fromkeys(("books", "placed", "changed", "taken", "refused", "crossed"), 0)
+done = dict.fromkeys(("books", "placed", "changed", "taken", "refused", "crossed", "one-sided"), 0)
 fills = {}
 orders = {}
 until = time.monotonic() + SECONDS
@@ -39,7 +39,9 @@ async def books(ex):
     while time.monotonic() < until:
         book = await asyncio.wait_for(ex.watch_order_book(SYMBOL), 30)
         done["books"] += 1
-        done["crossed"] += book["bids"][0][0] >= book["asks"][0][0]
+        bids, asks = book["bids"], book["asks"]
+        done["crossed"] += bool(bids and asks and bids[0][0] >= asks[0][0])
+        done["one-sided"] += not (bids and asks)
 
 
 async def hear_orders(ex):
@@ -66,7 +68,10 @@ async def quote(ex, side, sign):
     while time.monotonic() < until:
         await asyncio.sleep(0.25)
         book = ex.orderbooks[SYMBOL]
-        best = book["bids" if side == "buy" else "asks"][0][0]
+        levels = book["bids" if side == "buy" else "asks"]
+        if not levels:
+            continue  # somebody took all of it; the makers are about to come back
+        best = levels[0][0]
         price = float(ex.price_to_precision(SYMBOL, best - sign * 0.5))
         try:
             if own is None or orders.get(own) in ("closed", "canceled", "expired"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 import signal
 import time
 from collections import Counter
@@ -20,11 +22,13 @@ from gateways.client.client import Client, ClientError
 from gateways.zmq import protocol
 from gateways.zmq.protocol import NUMBER, Hello, Order, Taken
 from shm.codes import Kind, Reason, ReportKind, Side, Status
+from shm.hops import read_requests
 from shm.kinds import command
 from shm.records import COMMAND
 from shm.units import PRODUCER_SHIFT
 from tests.process.helpers import ROOT, wait_until
 from tests.process.zmq_doors import Doors
+from tools.metrics import as_text
 
 BID = 590_000  # rests: the mark is 600,000
 Wanted = Callable[[dict[str, Any]], bool]
@@ -532,6 +536,33 @@ def test_the_engine_is_killed_under_its_clients(doors: Doors) -> None:
             assert answers[request] == (request not in lost)
     assert again.first_request > max(r for r in answers if r != again.first_request)
     assert answers[again.first_request] == 1
+
+
+def test_what_people_look_at(doors: Doors, ann: tuple[str, str]) -> None:
+    """Hops of a request, counters as Prometheus has them, a line of the log that is JSON."""
+    client = doors.connected(ann)
+    trace = (0x0AF7651916CD43DD, 0x1448EB211C80319C)
+    far = Order("place", symbol=0, side=0, price_ticks=500_000, qty_lots=1, client_id="looked-at",
+                trace_hi=trace[0], trace_lo=trace[1])  # fmt: skip
+    taken = client.send([far, Order("cancel", symbol=0, client_id="looked-at")])
+    until(client, lambda r: r.get("status") == Status.CANCELED)
+    marks = wait_until(
+        lambda: read_requests(doors.config.instance).get(taken.first_request), 10, "no marks"
+    )
+    assert 0 < marks["received"] <= marks["handed over"] <= marks["heard"] <= marks["answered"]
+
+    client.send([Order("place", symbol=77, side=0, price_ticks=1, qty_lots=1)])
+
+    def counted() -> bool:
+        text = as_text(doors.config)
+        found = re.search(r'perpcore_door_commands_total{producer="gateway3"} ([0-9.e+]+)', text)
+        return bool(found and float(found[1]) >= 2 and "perpcore_door_clients{" in text)
+
+    wait_until(counted, 10, "nothing is counted")
+    client.close()
+    lines = [json.loads(line) for line in doors.log("zmq").splitlines() if line.startswith("{")]
+    assert {"ts", "level", "role", "instance", "who", "event"} <= lines[0].keys()
+    assert any(line["event"] == "session ends" and "account" in line for line in lines)
 
 
 def test_snippet_of_readme(

@@ -40,7 +40,7 @@ class Doors(Exchange):
 
     def open_gateway(self) -> None:
         self.spawn("zmq", "gateway", "zmq")
-        wait_until(lambda: "public key" in self.log("zmq"), 120, "no gateway")
+        wait_until(lambda: '"serving"' in self.log("zmq"), 120, "no gateway")
         self.server_key = self.config.curve_key_path.read_bytes().split()[0].decode()
 
     def kill_gateway(self) -> None:
@@ -84,7 +84,7 @@ class Doors(Exchange):
         self.admin("/commands/mark", {"symbol": 1, "mark_ticks": 600_000})
         self.spawn("marketdata", "follow", "marketdata")
         self.spawn("market", "gateway", "market")
-        wait_until(lambda: "perpcore market data" in self.log("market"), 60, "no market data")
+        wait_until(lambda: '"serving"' in self.log("market"), 60, "no market data")
 
     def market(self, **options: Any) -> Market:
         ends = self.config.market_endpoints[1], self.config.market_ask_endpoints[1]
