@@ -13,8 +13,9 @@ margin, the rest (`open lots`) hold margin, loss at once and fee. Invariants, fo
 
 A fill takes what is really there, whichever kind it had claimed: an order that opened closes
 first what position there is, stealing it from others' close claims. In the same turn close claims
-that no longer hold flip to open and take margin, the newest first; what finds none is proposed for
-cancellation. Reduce-only claims cannot flip, so they are robbed last, and propose to shrink or end.
+that no longer hold flip to open and take margin, the newest first; where they find none the order
+is proposed to shrink to what it still claims, or to end. Reduce-only claims cannot flip, so they
+are robbed last, and propose the same.
 A reduce-only order may claim what others have claimed: those flip when it comes to rest.
 What closes a leg in hedge mode is reduce-only, always: no order there opens the other side.
 An open claim stays one until it fills, whatever position there is by then to close.

@@ -11,8 +11,9 @@ Isolated  What opens takes price * lots / leverage, rounded up, from the cross w
           is left of the position is as safe as it was; with the last lot all of it returns. The
           fee is paid there too. A wallet that ends below zero stays so, the position closed, until
           liquidation has found who bears it. While that goes on nothing is given back.
-Fees      `fees_quanta` of a position are those paid for what is open: a fill's fee is divided
-          between what it closed and what it opened, and closing takes its share off.
+Sunk      `sunk_quanta` of a position is what closing it must bring in besides its cost to break
+          even: fees paid since it was opened, less PnL realised since. Of a fill that turns it
+          round, the new position pays the share of the fee that opened it.
 """
 
 from __future__ import annotations
@@ -67,12 +68,6 @@ def trade_position(r: Risk, position: int, side: int, price: int, lots: int) -> 
 
 
 @inlined
-def _share(quanta: int, part: int, whole: int) -> int:
-    """floor(quanta * part / whole), all of it for the whole."""
-    return quanta if part == whole else muldiv_down(quanta, part, whole)
-
-
-@inlined
 def settle_trade(
     r: Risk,
     out: Out,
@@ -103,9 +98,10 @@ def settle_trade(
     after = p["lots"]
     before = closing + (0 if opening > 0 else (after if after >= 0 else -after))
     fee_close = fee if opening == 0 else (muldiv_down(fee, closing, lots) if closing > 0 else 0)
-    if closing > 0:
-        p["fees_quanta"] -= _share(p["fees_quanta"], closing, before)
-    p["fees_quanta"] += fee - fee_close
+    if closing > 0 and (opening > 0 or after == 0):
+        p["sunk_quanta"] = fee - fee_close  # that position is over
+    else:
+        p["sunk_quanta"] += fee - realised
     w["realised_quanta"] += realised
     w["fees_quanta"] += fee
     if p["isolated"] == 0:

@@ -637,7 +637,7 @@ def match_commands(
             if kind == Kind.CANCEL:
                 open_lots = 0
             elif kind == Kind.EXPIRE:
-                # decided_lots is what shall come off a reduce-only order; 0: all of it.
+                # decided_lots is what shall come off an order that shrinks; 0: all of it.
                 if live:
                     open_lots = nodes[slot]["open_lots"] - open_lots if open_lots > 0 else 0
             elif kind == Kind.REDUCE:

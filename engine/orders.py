@@ -539,9 +539,11 @@ def decide_expire(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     if claim["account"] != c["account"] or claim["symbol"] != c["symbol"]:
         return Reason.UNKNOWN_ORDER
     c["end_reason"] = claim["pending"]
-    # A reduce-only order keeps what it can still claim: matching takes the rest off it.
+    # What can't open keeps what it can still claim: matching takes the rest off it.
     c["decided_lots"] = 0
-    if claim["pending"] == Reason.REDUCE_ONLY:
+    if claim["pending"] == Reason.REDUCE_ONLY or (
+        claim["pending"] == Reason.FLIP and claim["close_lots"] > 0
+    ):
         c["decided_lots"] = claim["open_lots"] - claim["close_lots"]
     claim["pending"] = 0
     _aim(r, cs, at, slot)

@@ -42,7 +42,7 @@ def put(proposals: Cells, setup: Cells, code: int) -> None:
 
 @kernel
 def mark_order(claims: Rows, proposals: Cells, setup: Cells, slot: int, reason: int) -> None:
-    """Propose the end (or, reduce-only, the shrinking) of a live order, once."""
+    """Propose that a live order ends, or shrinks to what it still claims, once."""
     c = claims[slot]
     if c["pending"] == 0:
         c["pending"] = reason

@@ -266,7 +266,7 @@ def propose_again(arrays: Arrays, setup: Cells, taken: int) -> None:
         queue[proposals.FIRST : proposals.FIRST + len(kept)] = kept
 
 
-def _queue_section(codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def queue_section(codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """A queue of nothing but `codes`, as the table begins."""
     return np.concatenate([np.array([0, len(codes)], np.int64), codes])
 
@@ -530,7 +530,7 @@ def take(data: Path, limits: Limits, keep: int = 2) -> Taken:
         },
         {
             **kept_tables(arrays, limits),
-            "proposals": _queue_section(untaken(arrays, taken)),
+            "proposals": queue_section(untaken(arrays, taken)),
         },
     )
     prune_snapshots(data, keep, min(follower_positions(data).values(), default=None))

@@ -348,7 +348,7 @@ def margin(r: Risk, out: Out, setup: Cells, seq: int, row: int) -> None:
     o["isolated_quanta"] = p["isolated_quanta"]
     o["maintenance_quanta"] = kept
     o["leverage"] = p["leverage"]
-    o["fees_quanta"] = p["fees_quanta"]
+    o["sunk_quanta"] = p["sunk_quanta"]
     o["mark_ticks"] = s["mark_ticks"]
     _done(r, out, at)
 

@@ -182,6 +182,8 @@ def amend_claim(r: Risk, setup: Cells, slot: int, price: int, total: int, left: 
         elif c["pending"] == Reason.REDUCE_ONLY:
             c["pending"] = 0  # nothing in excess is left to take off
         return
+    if new_opens == 0 and c["pending"] == Reason.FLIP:
+        c["pending"] = 0  # the same
     held = c["hold_quanta"] + c["reserve_quanta"]
     apart = c["apart"]
     if same and left <= before:

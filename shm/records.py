@@ -696,7 +696,7 @@ MARGIN_REPORT = record(
         Field("isolated_quanta", "<i8", "its isolated wallet; 0 when cross"),
         Field("maintenance_quanta", "<i8", "maintenance margin at mark"),
         Field("leverage", "<i8", "chosen leverage"),
-        Field("fees_quanta", "<i8", "fees paid on what is open, for the break-even price"),
+        Field("sunk_quanta", "<i8", "fees paid less PnL realised since it was opened: break-even"),
         Field("mark_ticks", "<i8", "the mark of these figures"),
     ),
 )
@@ -1018,7 +1018,7 @@ POSITION = record(
         Field("wallet", "<i4", "its cross margin: row of the wallet table"),
         Field("hold_sell_quanta", "<i8", "the part of hold_quanta that SELL orders hold, netted"),
         Field("isolated_quanta", "<i8", "its own wallet when isolated, else 0"),
-        Field("fees_quanta", "<i8", "fees paid for what is open"),
+        Field("sunk_quanta", "<i8", "fees paid less PnL realised since it was opened"),
         Field("funding_round", "<i8", "number of the symbol's last funding that it was paid in"),
         Field("liquidation_ticks", "<i8", "liquidation price when it last changed; 0: none"),
         Field("countdown_ns", "<i8", "dead man's switch: when its orders are cancelled; 0: never"),

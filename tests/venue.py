@@ -137,7 +137,7 @@ def state_of(v: Venue) -> dict[str, Any]:
                 int(p[name])
                 for name in (
                     *("lots", "entry_quanta", "leverage"),
-                    *("isolated", "isolated_quanta", "fees_quanta"),
+                    *("isolated", "isolated_quanta", "sunk_quanta"),
                 )
             )
             for p in positions

@@ -154,7 +154,7 @@ def _legs(v: Venue, rows: Any) -> None:
     assert not (rows["lots"][sides == PositionSide.SHORT] > 0).any(), "a short leg is long"
     assert not rows["isolated_quanta"][rows["isolated"] == 0].any(), "cross, but with its own money"
     assert not (rows["isolated_quanta"][flat] > 0).any(), "money left in a closed position"
-    assert not rows["fees_quanta"][flat].any(), "fees of nothing"
+    assert not rows["sunk_quanta"][flat].any(), "money sunk in nothing"
     hedge = v.arrays["accounts"]["position_mode"][rows["account"]] == PositionMode.HEDGE
     active = ~flat | (rows["open_orders"] != 0)
     assert ((sides != PositionSide.BOTH) == hedge)[active].all(), "a leg of another mode"

@@ -95,7 +95,11 @@ def reference() -> str:
             _step_keys(),
             _table("**`expect`, the step's answer**", keys.ANSWER),
             *(
-                _table(f"**`expect.{name} = [{{ ... }}]`**, all of the step, in order", table)
+                _table(
+                    f"**`expect.{name} = [{{ ... }}]`**, all of the step, in "
+                    f"{'any ' if name in keys.ANY_ORDER else ''}order",
+                    table,
+                )
                 for name, table in keys.EVENTS.items()
             ),
             *(

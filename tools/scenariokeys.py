@@ -348,12 +348,13 @@ VERBS: Final = {
             "at": Key("instant", "when it said so", "now"),
         },
     ),
-    "sample": Verb("symbol", "look at the book, for basis and premium", {}),
+    "sample": Verb("symbol", "look at the book, for basis and premium; once a second counts", {}),
     "wait": Verb(
         "duration",
         "let time pass, then tick: what is due by then is done",
         {
             "every": Key("duration", "tick at this pace meanwhile", "once, at the end"),
+            "tick": Key("flag", "false: only time passes, nothing is done", "true"),
             "sample": Key("flag", "sample every symbol with each tick", "false"),
             "sources": Key("flag", "the index sources say again what they said", "true"),
         },
@@ -411,7 +412,7 @@ EVENTS: Final = {
         "hold_change": Key("number", "what that took, or (negative) gave back"),
     },
     "ended": {
-        "order": Key("order", "which; filled ones don't count"),
+        "order": Key("order", "which; filled ones don't count, nor a liquidation's own"),
         "status": Key("name", "CANCELED or EXPIRED"),
         "reason": Key("name", "why"),
         "open": Key("number", "what was left of it"),
@@ -457,12 +458,17 @@ EVENTS: Final = {
     },
 }
 
+# Lists whose order is that of tables, and no trader's.
+ANY_ORDER: Final = ("funding", "warnings")
+
 POSITION: Final = {
     "qty": Key("number", "signed: negative is short; 0: flat"),
     "side": Key("name", "LONG, SHORT or FLAT"),
     "entry": Key("number", "average entry price; none when flat"),
     "cost": Key("number", "signed exact cost of what is open: entry * qty"),
-    "break_even": Key("number", "entry with the fees paid for what is open; none when flat"),
+    "break_even": Key(
+        "number", "(cost + fees - realised) / qty since it was opened; none when flat"
+    ),
     "realised": Key("number", "sum of realised PnL, fees not included"),
     "unrealised": Key("number", "at the mark; 0 before the first"),
     "notional": Key("number", "at the mark; at cost before the first"),
@@ -472,6 +478,12 @@ POSITION: Final = {
     "margin_type": Key("name", "CROSS or ISOLATED"),
     "isolated": Key("number", "its own wallet when isolated, else 0"),
     "leverage": Key("number", "chosen"),
+    "equity": Key("number", "margin balance behind it: its own, or that of the cross wallet"),
+    "ratio": Key("rate", "maintenance / equity of the same; none when equity isn't above 0"),
+    "removable": Key("number", "most that may be taken out of it; 0 when cross"),
+    "notional_max": Key("number", "largest notional its leverage may have; none without brackets"),
+    "adl": Key("number", "lights of the ADL queue: 0 to 4; 4 is deleveraged first"),
+    "adl_score": Key("number", "its score in that queue, cut at 9 decimals"),
     "claimed": Key("number", "sum of the close claims of orders against it"),
     "hold": Key("number", "sum of the holds of orders here"),
     "orders": Key("number", "open orders here"),
@@ -480,6 +492,7 @@ POSITION: Final = {
 BALANCE: Final = {
     "wallet": Key("number", "deposits - withdrawals + realised PnL - fees + funding"),
     "available": Key("number", "what new orders may hold"),
+    "withdrawable": Key("number", "most that may be withdrawn, transferred or isolated"),
     "held": Key("number", "held for open orders"),
     "pending": Key("number", "set aside for withdrawals; part of the wallet"),
     "isolated": Key("number", "sum of its isolated positions' wallets; not in the wallet"),
@@ -526,6 +539,7 @@ SYMBOLS: Final = {
     "trades": Key("number", "trades so far, in the book"),
     "best_bid": Key("number", "none without"),
     "best_ask": Key("number", "none without"),
+    "halted": Key("flag", "no index to trust: no liquidation, no funding"),
     "funding_rate": Key("rate", "of the last funding; none before the first"),
     "next_funding": Key("instant", "next funding time; none without"),
 }

@@ -34,13 +34,17 @@ from shm.codes import (
 from shm.maintenance import (
     cross_health,
     cross_liquidation_ticks,
+    isolated_health,
     isolated_liquidation_ticks,
+    notional_allowed,
     position_maintenance,
     position_value,
 )
-from shm.margin import available, position_margin
+from shm.margin import available, position_margin, removable, withdrawable
+from shm.pointers import table
+from shm.ranking import lights_of, score_positions
 from shm.records import NO_SYMBOL
-from shm.units import PPB, PPM, PRICE_TICKS_MAX
+from shm.units import EXPOSURE_QUANTA_MAX, PPB, PPM, PRICE_TICKS_MAX
 from tools.inprocess import Venue, name_of
 from tools.scenariokeys import ALGO, EVENTS, ORDER
 from tools.scenariomodel import Asset, Scenario, Symbol
@@ -197,24 +201,35 @@ class Eye:
         return found[field]
 
     def _row(self, account: int, symbol: Symbol, leg: PositionSide) -> Any:
+        at = self._place(account, symbol, leg)
+        return None if at is None else self.venue.arrays["positions"][at]
+
+    def _place(self, account: int, symbol: Symbol, leg: PositionSide) -> int | None:
         rows = self.venue.arrays["positions"][: self.venue.venue["positions_used"]]
         at = np.flatnonzero(
             (rows["account"] == account)
             & (rows["symbol"] == symbol.number)
             & (rows["position_side"] == leg)
         )
-        return rows[at[0]] if len(at) else None
+        return int(at[0]) if len(at) else None
 
     def position(self, account: int, symbol: Symbol, leg: PositionSide) -> dict[str, Any]:
         r = self.venue.engine.risk
-        p = self._row(account, symbol, leg)
+        row = self._place(account, symbol, leg)
+        p = None if row is None else self.venue.arrays["positions"][row]
         zero = Fraction(0)
         names = "qty cost realised unrealised notional initial maintenance isolated claimed hold"
         found: dict[str, Any] = dict.fromkeys((*names.split(), "orders"), zero)
         found |= {"side": "FLAT", "entry": None, "break_even": None, "liquidation_price": None}
-        found |= {"margin_type": "CROSS", "leverage": None}
-        if p is None:
-            found["leverage"] = Fraction(symbol.parameters["leverage_default"])
+        found |= {"margin_type": "CROSS", "equity": zero, "ratio": None, "removable": zero}
+        found |= {"adl": zero, "adl_score": zero}
+        leverage = symbol.parameters["leverage_default"] if p is None else int(p["leverage"])
+        most = int(notional_allowed(r.brackets, r.symbols, symbol.number, leverage))
+        found["leverage"] = Fraction(leverage)
+        found["notional_max"] = (
+            None if most == EXPOSURE_QUANTA_MAX else self.paid(symbol.number, most)
+        )
+        if p is None or row is None:
             return found
         n, unit = symbol.number, symbol.asset
         lots, entry = int(p["lots"]), int(p["entry_quanta"])
@@ -232,17 +247,16 @@ class Eye:
                 unit, int(position_maintenance(r.brackets, r.symbols, p)) if lots else 0
             ),
             "isolated": self.money(unit, int(p["isolated_quanta"])),
-            "leverage": Fraction(int(p["leverage"])),
             "claimed": self.qty(n, int(p["close_lots"])),
             "hold": self.money(unit, int(p["hold_quanta"])),
             "orders": Fraction(int(p["open_orders"])),
             "margin_type": MarginType(int(p["isolated"])).name,
         }
         if lots:
-            fees = self.money(unit, int(p["fees_quanta"]))
+            sunk = self.money(unit, int(p["sunk_quanta"]))
             found["side"] = "LONG" if lots > 0 else "SHORT"
             found["entry"] = found["cost"] / qty
-            found["break_even"] = (found["cost"] + fees) / qty
+            found["break_even"] = (found["cost"] + sunk) / qty
             if p["isolated"]:
                 ticks = isolated_liquidation_ticks(r.brackets, r.symbols, p)
             else:
@@ -251,7 +265,31 @@ class Eye:
                     *(account, int(p["wallet"]), n),
                 )
             found["liquidation_price"] = self.price(n, int(ticks)) if ticks else None
+            found |= self._standing(account, row, symbol)
         return found
+
+    def _standing(self, account: int, row: int, symbol: Symbol) -> dict[str, Any]:
+        """What stands behind an open position, and how near it is to be deleveraged."""
+        r, rows = self.venue.engine.risk, self.venue.arrays["positions"]
+        p = rows[row]
+        used = int(self.venue.venue["positions_used"])
+        tables = (r.accounts, r.wallets, r.symbols, r.positions, r.brackets)
+        spare = 0
+        if p["isolated"]:
+            equity, needed = isolated_health(r.brackets, r.symbols, p)
+            spare = removable(r.symbols, r.brackets, p)
+        else:
+            equity, needed, _ = cross_health(*tables, account, int(p["wallet"]), NO_SYMBOL)
+        scores = np.zeros(used, np.int64)
+        one = 10**symbol.asset.scale
+        score_positions(*tables, symbol.number, one, 0, used, table(scores))
+        return {
+            "equity": self.money(symbol.asset, int(equity)),
+            "ratio": Fraction(int(needed), int(equity)) if equity > 0 else None,
+            "removable": self.money(symbol.asset, int(spare)),
+            "adl": Fraction(int(lights_of(scores)[row])),
+            "adl_score": Fraction(abs(int(scores[row])) - 1, PPB),
+        }
 
     def balance(self, account: int, asset: Asset) -> dict[str, Any]:
         v, r = self.venue, self.venue.engine.risk
@@ -269,6 +307,7 @@ class Eye:
         quanta = {
             "wallet": w["wallet_quanta"],
             "available": max(free, 0),
+            "withdrawable": withdrawable(*tables, r.brackets, account, row),
             "held": w["held_quanta"],
             "pending": w["pending_quanta"],
             "isolated": w["isolated_quanta"],
@@ -345,6 +384,7 @@ class Eye:
             "trades": Fraction(int(s["trade_count"])),
             "best_bid": price(int(b["best_bid"])),
             "best_ask": price(int(b["best_ask"])),
+            "halted": bool(c["halted"]),
             "funding_rate": None if rate is None else Fraction(rate, PPB),
             "next_funding": clock(following - self.offset_ns) if following else None,
         }
@@ -438,8 +478,8 @@ class Eye:
         }
 
     def _ended(self, r: dict[str, Any]) -> dict[str, Any] | None:
-        if r["status"] not in ("CANCELED", "EXPIRED"):
-            return None
+        if r["status"] not in ("CANCELED", "EXPIRED") or self.label(r["order_id"]) is None:
+            return None  # the venue's own, of a liquidation, have no name
         return {
             "order": self.label(r["order_id"]),
             "status": ended(r["status"], r["reason"]),

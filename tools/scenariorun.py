@@ -23,6 +23,7 @@ from engine.state import Limits
 from shm.codes import Kind
 from shm.cursors import SETTLED
 from shm.units import PRODUCER_SHIFT, SYSTEM_ACCOUNTS
+from tools import scenariokeys as keys
 from tools.inprocess import CLOCK, DESK, EPOCH_NS, PRODUCERS, Venue, replayed
 from tools.laws import check_laws, check_reports
 from tools.scenariolook import Eye, ended
@@ -250,6 +251,8 @@ class Run:
             now = min(every, span - passed)
             passed += now
             self.venue.wait(now)
+            if not options["tick"]:
+                continue
             if options["sources"]:
                 at = self.venue.now - self.offset_ns
                 for (symbol, source), ticks in self.said.items():
@@ -395,6 +398,8 @@ class Run:
             return
         if len(got) != len(rows.rows):
             self.problem(rows.what, f"{len(rows.rows)} of them", f"{len(got)}{_listing(got)}")
+        elif rows.table in keys.ANY_ORDER or all(found.get("cause") == "DELIST" for found in got):
+            got = _as_wanted(rows.rows, got)
         for k, (wants, found) in enumerate(zip(rows.rows, got, strict=False), 1):
             for name, want in wants.items():
                 self.compared(f"{rows.what}[{k}].{name}", want, found[name])
@@ -426,6 +431,18 @@ def _limits(scenario: Scenario) -> Limits:
 
 def _fields(fields: dict[str, Any]) -> str:
     return " ".join(f"{k}={v}" for k, v in fields.items())
+
+
+def _as_wanted(wants: list[dict[str, Want]], got: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows in the order in which they are wanted, as far as each has one that it is; else as is."""
+    left = list(got)
+    placed: list[dict[str, Any] | None] = []
+    for wanted in wants:
+        met = next((f for f in left if all(w.met(f[k]) for k, w in wanted.items())), None)
+        if met is not None:
+            left.remove(met)
+        placed.append(met)
+    return [left.pop(0) if found is None else found for found in placed]
 
 
 def _listing(rows: list[dict[str, Any]]) -> str:

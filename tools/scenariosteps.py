@@ -137,7 +137,16 @@ class StepReader:
         self.file.now_ns += span
         sample = self.flag("sample")
         sources = self.file.flag(self.where, "sources", self.given.get("sources", True))
-        step.options = {"span": span, "every": every, "sample": sample, "sources": sources}
+        tick = self.file.flag(self.where, "tick", self.given.get("tick", True))
+        if not tick and ("every" in self.given or "sample" in self.given):
+            self.wrong("tick", False, "true with every or sample")
+        step.options = {
+            "span": span,
+            "every": every,
+            "sample": sample,
+            "sources": sources and tick,
+            "tick": tick,
+        }
         step.text = f"wait {subject}"
         if "every" in self.given:
             step.text += f" every {self.given['every']}"

@@ -426,7 +426,7 @@ def apply_margin(t: Tables, r: Rows) -> None:
     p = t.positions[row]
     p["isolated"] = isolated
     p["leverage"] = r["leverage"]
-    p["fees_quanta"] = r["fees_quanta"]
+    p["sunk_quanta"] = r["sunk_quanta"]
     p["liquidation_ticks"] = r["liquidation_ticks"]
     set_isolated(t, r["account"], r["symbol"], side, r["isolated_quanta"])
 

@@ -68,7 +68,7 @@ class Account(NamedTuple):
     row: Row  # ACCOUNT
     updated_ns: int
     wallets: dict[int, Row]  # asset -> WALLET and updated_ns
-    positions: list[Row]  # POSITION and updated_ns, by symbol and leg
+    positions: list[Row]  # POSITION, updated_ns and lights (of the ADL queue), by symbol and leg
     orders: list[Row]  # VIEW_ORDER, oldest first, client_id as text
     algos: list[Row]  # VIEW_ALGO
     requests: list[Row]  # REQUEST
@@ -273,6 +273,7 @@ class AccountView:
                 return _BROKEN
             position = t["positions"].row(at)
             position["updated_ns"] = int(a["position_times"][at])
+            position["lights"] = int(a["lights"][at])
             positions.append(position)
             symbol = position["symbol"]
             if symbol not in symbols:

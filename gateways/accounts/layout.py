@@ -121,6 +121,7 @@ def view_parts(sizes: Sizes) -> tuple[Part, ...]:
         Part("rates", "<i8", 2 * sizes.symbols),  # estimated funding rate, next funding time
         Part("positions", "POSITION", sizes.positions),
         Part("position_times", "<i8", sizes.positions),
+        Part("lights", "i1", sizes.positions),  # of the ADL queue (gateways/accounts/ranks.py)
         Part("orders", "VIEW_ORDER", sizes.orders),
         Part("algos", "VIEW_ALGO", sizes.algos),
         Part("requests", "REQUEST", sizes.requests),

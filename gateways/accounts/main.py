@@ -7,6 +7,7 @@ Never   answers questions: gateways read the memory themselves (gateways/account
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from gateways import checkpoint
 from gateways.accounts import layout
 from gateways.accounts.apply import apply_reports
 from gateways.accounts.layout import Sizes, sizes_of, view_parts
+from gateways.accounts.ranks import Ranks
 from gateways.accounts.rows import Tables, batch_of, tables_of
 from gateways.follow import Follower
 from shm.config import Config
@@ -27,7 +29,7 @@ from shm.units import NIL, SYSTEM_ACCOUNTS
 Array = np.ndarray[Any, Any]
 
 NAME: Final = "view"
-_NOT_KEPT: Final = ("versions",)  # of this process's memory, not of the state
+_NOT_KEPT: Final = ("versions", "lights")  # of this process's memory, not of the state
 
 
 def format_view(arrays: dict[str, Array], sizes: Sizes) -> None:
@@ -93,7 +95,9 @@ def compile_kernels() -> None:
     """Compile, or load from the cache, the view's kernels."""
     sizes = Sizes(32, 1, 1, 16, 16, 16, 16)
     arrays = {part.name: np.zeros(part.rows, part.dtype) for part in view_parts(sizes)}
-    ViewState(arrays, sizes).apply(np.zeros(0, REPORT.dtype))
+    state = ViewState(arrays, sizes)
+    state.apply(np.zeros(0, REPORT.dtype))
+    Ranks(state.tables, arrays).whole()
 
 
 class AccountsFollower(Follower):
@@ -110,6 +114,7 @@ class AccountsFollower(Follower):
         self._layout = parts_digest(parts)
         self.segment = Segment.create(config.instance, layout.VIEW, parts, epoch=0)
         self.state = ViewState(self.segment.arrays, sizes)
+        self.ranks = Ranks(self.state.tables, self.segment.arrays)
         kept = checkpoint.load(Path(config.data_dir), NAME, self._layout)
         if kept is not None:
             self.state.load(kept.blobs)
@@ -118,6 +123,11 @@ class AccountsFollower(Follower):
 
     def apply(self, rows: Array) -> None:
         self.state.apply(rows)
+
+    def turn(self) -> int:
+        did = super().turn()
+        self.ranks.turn(time.monotonic())
+        return did
 
     def save(self, index: int) -> None:
         assert index == int(self.segment.arrays["head"][layout.INDEX])

@@ -194,13 +194,13 @@ class Leg:
     """A position: BOTH, LONG or SHORT of one symbol."""
 
     __slots__ = (
-        *("entry_quanta", "fees_quanta", "isolated", "isolated_quanta", "leverage", "lots"),
-        "realised_quanta",
+        *("entry_quanta", "isolated", "isolated_quanta", "leverage", "lots"),
+        *("realised_quanta", "sunk_quanta"),
     )
 
     def __init__(self) -> None:
         self.lots = self.entry_quanta = self.realised_quanta = 0
-        self.fees_quanta = self.isolated_quanta = 0
+        self.sunk_quanta = self.isolated_quanta = 0
         self.isolated = False
         self.leverage = 0
 
@@ -279,7 +279,7 @@ class AccountState:
         for row in found.positions:
             leg = self.leg(row["symbol"], row["position_side"])
             leg.lots, leg.entry_quanta = row["lots"], row["entry_quanta"]
-            leg.realised_quanta, leg.fees_quanta = row["realised_quanta"], row["fees_quanta"]
+            leg.realised_quanta, leg.sunk_quanta = row["realised_quanta"], row["sunk_quanta"]
             leg.isolated, leg.isolated_quanta = bool(row["isolated"]), row["isolated_quanta"]
             leg.leverage = row["leverage"]
 
@@ -459,10 +459,10 @@ class AccountState:
     assets_by_symbol: dict[int, int] = {}
 
     def _margin(self, r: tuple[int, ...], turn: Turn) -> None:
-        _, _, symbol, _, status, _, isolated_quanta, _, leverage, fees, _ = r
+        _, _, symbol, _, status, _, isolated_quanta, _, leverage, sunk, _ = r
         leg = self.leg(symbol, status & 3)
         leg.isolated, leg.isolated_quanta = bool(status & 4), isolated_quanta
-        leg.leverage, leg.fees_quanta = leverage, fees
+        leg.leverage, leg.sunk_quanta = leverage, sunk
         turn.legs.add((symbol, status & 3))
 
     def _wallet(self, r: tuple[int, ...], turn: Turn) -> None:

@@ -360,7 +360,8 @@ def _nothing(index: int, leg: int, symbol: Symbol, like: Row | None) -> Row:
         "position_side": int(leg),
         "lots": 0,
         "entry_quanta": 0,
-        "fees_quanta": 0,
+        "lights": 0,
+        "sunk_quanta": 0,
         "hold_quanta": 0,
         "hold_sell_quanta": 0,
         "hold_apart_quanta": 0,
@@ -379,8 +380,8 @@ def entry_price(position: Row, symbol: Symbol) -> str:
 
 
 def break_even_price(position: Row, symbol: Symbol) -> str:
-    """Where closing wins back cost and fees."""
-    return _cost_price(position["entry_quanta"] + position["fees_quanta"], position["lots"], symbol)
+    """Where closing wins back cost and fees, less what parts of it have won already."""
+    return _cost_price(position["entry_quanta"] + position["sunk_quanta"], position["lots"], symbol)
 
 
 def _cost_price(quanta: int, lots: int, symbol: Symbol) -> str:
@@ -435,7 +436,7 @@ async def position_risk_v3(call: Call) -> list[Json]:
                 "maintMargin": scale.money(f.maintenance),
                 "positionInitialMargin": scale.money(f.initial),
                 "openOrderInitialMargin": scale.money(p["hold_quanta"]),
-                "adl": adl_quantile(p, f),
+                "adl": p["lights"],
                 "bidNotional": "0",
                 "askNotional": "0",
                 "updateTime": held.updated_ms(p),
@@ -476,30 +477,16 @@ async def position_risk_v2(call: Call) -> list[Json]:
     return found
 
 
-def adl_quantile(position: Row, figures: Figures) -> int:
-    """0 to 4, by profit times leverage: how near the front of the ADL queue a position stands.
-
-    The engine ranks all positions of a symbol when it deleverages; this is the share of profit on
-    margin that the ranking starts from, in the dialect's five steps.
-    """
-    if not position["lots"]:
-        return 0
-    if figures.unrealised <= 0:
-        return 1
-    share = figures.unrealised * 100 // max(figures.initial, 1)
-    return 2 if share < 50 else 3 if share < 200 else 4
-
-
 async def adl_quantiles(call: Call) -> list[Json]:
-    """GET /fapi/v1/adlQuantile."""
+    """GET /fapi/v1/adlQuantile: the fifth of its side's ADL queue a position is in, 4 is first."""
     wanted = call.symbol_index()
     held = await portfolio(call)
     by_symbol: dict[str, dict[str, int]] = {}
-    for p, symbol, f in held.positions:
+    for p, symbol, _ in held.positions:
         if p["lots"] and wanted in (None, p["symbol"]):
             legs = by_symbol.setdefault(symbol.name, {"LONG": 0, "SHORT": 0})
             leg = LEGS[p["position_side"]]
-            legs[leg] = adl_quantile(p, f)
+            legs[leg] = p["lights"]
             if leg == "BOTH":
                 legs["LONG" if p["lots"] > 0 else "SHORT"] = legs["BOTH"]
             elif not p["isolated"]:

@@ -401,7 +401,7 @@ def quotient_price(quanta: int, lots: int, symbol: Symbol) -> str:
 
 def break_even(leg: Leg, symbol: Symbol) -> str:
     """Where closing would win back what was paid; fees of opening included."""
-    return quotient_price(leg.entry_quanta + leg.fees_quanta, leg.lots, symbol)
+    return quotient_price(leg.entry_quanta + leg.sunk_quanta, leg.lots, symbol)
 
 
 def unrealised_quanta(lots: int, entry_quanta: int, symbol: Symbol, mark_ticks: int) -> int:

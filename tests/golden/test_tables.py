@@ -454,7 +454,7 @@ class Table:
         )
         return {
             "isolated": p["isolated_quanta"],
-            "paid": p["fees_quanta"],
+            "sunk": p["sunk_quanta"],
             "liquidation": p["liquidation_ticks"],
             "most": int(withdrawable(*tables, r.brackets, account, row)),
             "spare": int(spare),

@@ -11,8 +11,11 @@ from gateways.accounts.client import AccountView
 from gateways.accounts.figures import figures_of
 from gateways.accounts.layout import INDEX, SEQ, Sizes, view_parts
 from gateways.accounts.main import ViewState
+from gateways.accounts.ranks import Ranks
+from shm.codes import Kind, Side, Type
 from shm.margin import available, withdrawable
 from shm.pointers import table
+from shm.ranking import lights_of, score_positions
 from tests.laws.test_funding_laws import SYMBOLS, Run
 from tests.model.random_flow import ACCOUNTS, Flow, open_venue
 from tests.venue import LIMITS, Venue
@@ -22,7 +25,7 @@ SIZES = Sizes(LIMITS.accounts, LIMITS.assets, LIMITS.symbols, LIMITS.positions, 
 FIELDS = (
     *("lots", "entry_quanta", "open_orders", "order_lots", "sell_lots"),
     *("hold_quanta", "hold_sell_quanta", "hold_apart_quanta", "leverage", "isolated"),
-    *("isolated_quanta", "fees_quanta"),
+    *("isolated_quanta", "sunk_quanta"),
 )
 MONEY = (
     *("wallet_quanta", "held_quanta", "isolated_quanta", "realised_quanta", "fees_quanta"),
@@ -128,6 +131,50 @@ def test_prices_and_funding_too(seed: int) -> None:
     funded = [int(x) for x in a["wallets"]["funding_quanta"]]
     assert funded == [int(x) for x in e["wallets"]["funding_quanta"]]
     assert any(funded)
+
+
+def lights_by_leg(rows: Any, lights: Any) -> dict[tuple[int, int, int], int]:
+    keys = zip(rows["account"], rows["symbol"], rows["position_side"], strict=True)
+    found = {tuple(map(int, key)): int(lights[k]) for k, key in enumerate(keys)}
+    return {key: light for key, light in found.items() if light}
+
+
+def test_lights_are_the_engines_ranking() -> None:
+    """Slice by slice, or whole: the fifth of its side that the engine's score puts a position in."""
+    v = Venue(LIMITS)
+    given = {"symbol": 0, "name": "X", "tick_lot_quanta": 1000, "leverage_default": 10}
+    bounds = {"qty_lots_max": 10**6, "price_ticks_max": 10**6, "leverage_max": 100}
+    v.send(Kind.ASSET, asset=0, scale=2, name="USDT")
+    v.send(Kind.SYMBOL, **given, **bounds, qty_lots_min=1, price_ticks_min=1, orders_max=50)
+    top = {"cap_quanta": 1 << 60, "maintenance_ppm": 10_000, "bracket_leverage_max": 100}
+    v.send(Kind.BRACKET, symbol=0, index=0, floor_quanta=0, **top)
+    for account in range(16, 30):
+        v.send(Kind.ACCOUNT, account=account)
+        v.send(Kind.DEPOSIT, account=account, asset=0, amount_quanta=10**7 + account * 10**6)
+    v.work()
+    for account in range(16, 30):
+        side = Side.BUY if account % 2 else Side.SELL
+        terms = {"type": Type.LIMIT, "qty_lots": account, "price_ticks": 100}
+        v.send(Kind.PLACE, account=account, symbol=0, side=side, **terms)
+    state = fresh_view()
+    ranks = Ranks(state.tables, state.arrays)
+    for mark in (90, 110):
+        v.send(Kind.MARK, symbol=0, mark_ticks=mark)
+        v.work()
+        state.apply(v.all_reports()[int(state.arrays["head"][INDEX]) :])
+        r, used = v.engine.risk, int(v.venue["positions_used"])
+        scores = np.zeros(used, np.int64)
+        rows = (r.accounts, r.wallets, r.symbols, r.positions, r.brackets)
+        score_positions(*rows, 0, 100, 0, used, table(scores))
+        wanted = lights_by_leg(v.arrays["positions"][:used], lights_of(scores))
+        assert set(wanted.values()) == {1, 2, 3, 4} | ({0} & set(wanted.values()))
+        if mark == 90:
+            ranks.turn(5.0)
+        else:
+            ranks.turn(5.5)  # not due yet
+            assert lights_by_leg(state.arrays["positions"], state.arrays["lights"]) != wanted
+            ranks.whole()
+        assert lights_by_leg(state.arrays["positions"], state.arrays["lights"]) == wanted
 
 
 def engine_figures(v: Venue) -> dict[tuple[int, int], tuple[int, int]]:

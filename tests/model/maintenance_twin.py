@@ -74,6 +74,17 @@ def gap(plain: list[Bracket], longs: int, shorts: int, base: int, price: Fractio
     return base + up - down - needed
 
 
+def gap_at_ticks(plain: list[Bracket], longs: int, shorts: int, base: int, ticks: int) -> int:
+    """The same at a whole price, times PPM: exact without fractions, for millions of cases."""
+    needed = 0
+    for notional in (longs * ticks, shorts * ticks):
+        for k, b in enumerate(plain):
+            if notional > b.floor:
+                top = notional if k + 1 == len(plain) else min(notional, b.cap)
+                needed += (top - b.floor) * b.ppm
+    return (base + (longs - shorts) * ticks) * PPM - needed
+
+
 def roots(plain: list[Bracket], longs: int, shorts: int, base: int) -> list[Fraction]:
     """Every price > 0 where the gap is zero, lowest first: between each two kinks it is a line."""
     kinks = {Fraction(0)}

@@ -196,7 +196,7 @@ class Position:
     lots: int = 0
     entry: int = 0
     money: int = 0  # its own wallet when isolated
-    fees: int = 0  # paid for what is open
+    sunk: int = 0  # fees paid less PnL realised since it was opened
     closers: list[Order] = field(default_factory=list)  # oldest claim first
 
 
@@ -873,7 +873,8 @@ class Twin:
             return Reason.UNKNOWN_ORDER
         d.order, d.end, o.pending = o, o.pending, 0
         o.flying += 1
-        if d.end != Reason.REDUCE_ONLY:
+        shrinks = d.end == Reason.REDUCE_ONLY or (d.end == Reason.FLIP and o.close > 0)
+        if not shrinks:
             self.match(d)
         else:  # matching's twin has no EXPIRE by some lots: it is a REDUCE that ends otherwise
             self.match(d, kind=Kind.REDUCE, decided_lots=o.open - o.close)
@@ -1278,9 +1279,10 @@ class Twin:
             fee_quanta=fee,
         )
         fee_close = fee * closing // lots  # of what it closed
-        if closing:
-            p.fees -= p.fees * closing // size
-        p.fees += fee - fee_close
+        if closing and (lots > closing or not p.lots):
+            p.sunk = fee - fee_close
+        else:
+            p.sunk += fee - realised
         if not p.isolated:
             self.pay(o.account, s["asset"], realised - fee)
         self.say(
@@ -1341,7 +1343,7 @@ class Twin:
             isolated_quanta=p.money,
             maintenance_quanta=self.maintenance(p),
             leverage=p.leverage,
-            fees_quanta=p.fees,
+            sunk_quanta=p.sunk,
             mark_ticks=self.symbols[p.symbol]["mark"],
         )
 
@@ -1418,6 +1420,8 @@ class Twin:
             elif o.pending == Reason.REDUCE_ONLY:
                 o.pending = 0
             return
+        if left == o.close and o.pending == Reason.FLIP:
+            o.pending = 0
         held, apart = o.hold + o.reserve, o.apart
         if not less:
             need, apart = self.order_hold(
@@ -1639,7 +1643,7 @@ class Twin:
                 (a, k): h for a in self.accounts for k in self.assets if (h := self.held(a, k))
             },
             "positions": {
-                k: (p.lots, p.entry, p.leverage, p.isolated, p.money, p.fees)
+                k: (p.lots, p.entry, p.leverage, p.isolated, p.money, p.sunk)
                 for k, p in self.positions.items()
             },
             "closers": {k: [o.id for o in p.closers] for k, p in self.positions.items()},

@@ -282,3 +282,23 @@ def some_kills(
         cursor = dice.choice((SEQUENCED, JOURNALED))
         kills[number] = Kill(dice.choice(ROLES[topology]), cursor, dice.randint(0, 1 + length))
     return kills
+
+
+def kills_within(
+    dice: random.Random, topology: str, log: Sequence[Array], kind: int
+) -> dict[int, Kill]:
+    """One kill amid a chain that has commands of this kind, next to one of them; none without."""
+    found: list[tuple[int, int]] = []  # number of the client's command, how far behind it
+    number = behind = 0
+    for c in log:
+        if c["request"] != 0:
+            number, behind = int(c["request"]) & REQUEST_NUMBER_MAX, 0
+        else:
+            behind += 1
+            if c["kind"] == kind:
+                found.append((number, behind))
+    if not found:
+        return {}
+    number, behind = dice.choice(found)
+    cursor = dice.choice((SEQUENCED, JOURNALED))
+    return {number: Kill(dice.choice(ROLES[topology]), cursor, max(behind - dice.randint(0, 2), 0))}

@@ -6,6 +6,9 @@ command is dealt with; what nobody answered is sent again after the recovery. In
     every command in the WAL and every report are, to the byte, those of a venue in this process
     that had the same script and no kill, and the state says the same
     an independent replay of the WAL derives every report and, to the byte, the state
+
+Where a kill landed is what a replay of the commands that came back shows: a round of funding that
+has begun and not everybody was paid in, a scope that waits for its next step, and so on.
 """
 
 from __future__ import annotations
@@ -22,12 +25,12 @@ import pytest
 from engine.recovery import fresh_arrays, state_digest
 from engine.replay import Replayer
 from engine.walreader import read_commands
-from shm.codes import Kind
+from shm.codes import Kind, LiquidationStep
 from shm.cursors import SEQUENCED
 from shm.records import COMMAND
 from tests.model.crash_script import Script, looked
 from tests.model.plain_state import differences, plain_state
-from tests.process.live import Live, Lockstep, some_kills
+from tests.process.live import Live, Lockstep, kills_within, some_kills
 from tests.venue import check_laws
 from tools.inprocess import wal_rows
 
@@ -81,6 +84,8 @@ def run(script: Script, topology: str, live: Any, dice: random.Random, kills: in
     check_laws(whole)
     broken = live(script, topology)
     broken.kills = some_kills(dice, topology, whole.log, kills)
+    for kind in (Kind.FUNDING, Kind.TAKEOVER):
+        broken.kills |= kills_within(dice, topology, whole.log, kind)
     play(broken, script)
     assert not broken.kills
     reports = broken.all_reports()
@@ -93,15 +98,30 @@ def run(script: Script, topology: str, live: Any, dice: random.Random, kills: in
     assert differences(plain_state(broken.arrays, script.limits), wanted) == []
     check_replay(script, rows, reports, state_digest(broken.arrays, script.limits))
     broken.stop()
-    return Counter(due(whole.log, at) for at in broken.recovered)
+    landed: Counter[str] = Counter()
+    for at in broken.recovered:
+        landed.update(under_way(script, rows[rows["seq"] <= at]))
+    return landed
 
 
-def due(log: list[Any], recovered: int) -> str:
-    """What came next after the last command that was recovered: a client's, or the engine's own."""
-    if recovered >= len(log):
-        return "nothing"
-    c = log[recovered]
-    return Kind(int(c["kind"])).name if c["request"] == 0 else "a client's"
+def under_way(script: Script, rows: Any) -> list[str]:
+    """What the commands that came back have begun and not ended: the state they give says it."""
+    arrays = fresh_arrays(script.limits)
+    replayer = Replayer(arrays, script.limits)
+    replayer.feed(rows)
+    replayer.feed(np.zeros(0, COMMAND.dtype), end=True)
+    found = []
+    for c, s in zip(arrays["contracts"], arrays["symbols"], strict=True):
+        if c["funding_open"]:
+            begun = c["funding_row"] != s["first_position"]
+            found.append("funding, between slices" if begun else "funding, none paid")
+    for table in ("wallets", "positions"):
+        for step in arrays[table]["liquidation"]:
+            if step:
+                found.append(f"liquidation, {LiquidationStep(int(step)).name}")
+    if arrays["claims"]["pending"].any():
+        found.append("orders to end")
+    return found or ["nothing"]
 
 
 def check_replay(script: Script, rows: Any, reports: Any, digest: int) -> None:
@@ -117,11 +137,14 @@ def check_replay(script: Script, rows: Any, reports: Any, digest: int) -> None:
 
 @pytest.mark.parametrize("topology", ["fused", "split"])
 def test_the_same_with_kills_as_without(topology: str, live: Any, long_run: bool) -> None:
-    due_next: Counter[str] = Counter()
+    landed: Counter[str] = Counter()
     for _ in range(15 if long_run else 1):
         seed = random.SystemRandom().randrange(1 << 32)
         print(f"seed {seed}")
         script = Script(seed, traders=300 if long_run else 80, rounds=2 if long_run else 1)
-        due_next += run(script, topology, live, random.Random(seed), 8 if long_run else 2)
-    print(f"{topology}: killed before {dict(due_next)}")
-    assert sum(due_next.values()) > 0
+        landed += run(script, topology, live, random.Random(seed), 8 if long_run else 2)
+    print(f"{topology}: killed amid {dict(landed)}")
+    assert sum(landed.values()) > 0
+    if long_run:
+        assert landed["funding, none paid"] + landed["funding, between slices"] > 0, landed
+        assert landed["liquidation, ADL"] > 0, landed

@@ -269,18 +269,19 @@ def check_price(plain: list[Bracket], unit: int, longs: int, shorts: int, cost: 
     """The price is the twin's to the tick, but for what maintenance rounds."""
     found = find(table(venue.brackets), table(venue.symbols), 0, longs, shorts, cost, rest)
     up, down = longs * unit, shorts * unit
-    exact = twin.liquidation(plain, up, down, rest - cost)
     limit = min(PRICE_TICKS_MAX, EXPOSURE_QUANTA_MAX // max(up, down))
     rounding = 2 * len(plain) + 2
     if found != 0:
         assert 1 <= found <= limit
-        at = twin.gap(plain, up, down, rest - cost, Fraction(found))
-        one = max(
-            abs(twin.gap(plain, up, down, rest - cost, Fraction(found + d)) - at) for d in (-1, 1)
+        below, at, above = (
+            twin.gap_at_ticks(plain, up, down, rest - cost, int(found) + d) for d in (-1, 0, 1)
         )
+        one = max(abs(below - at), abs(above - at))
         # equity at the liquidation price equals maintenance, to what one tick is worth
-        assert -rounding <= at <= one + rounding
-    elif exact is not None:
+        assert -rounding * PPM <= at <= one + rounding * PPM
+        return
+    exact = twin.liquidation(plain, up, down, rest - cost)
+    if exact is not None:
         # Out of reach, or no wider than the roundings.
         reach = twin.gap(plain, up, down, rest - cost, Fraction(limit))
         near = twin.gap(plain, up, down, rest - cost, Fraction(1))
@@ -304,6 +305,8 @@ def test_equity_at_the_liquidation_price_is_maintenance(
         longs = 1
     cost = (longs * entry - shorts * owed) * unit
     check_price(plain, unit, longs, shorts, cost, rest, liquidation_ticks, rig(plain, unit=unit))
+    sizes = longs * unit, shorts * unit, rest - cost
+    assert twin.gap(plain, *sizes, Fraction(entry)) * PPM == twin.gap_at_ticks(plain, *sizes, entry)
 
 
 def test_many_liquidation_prices(long_run: bool) -> None:
