@@ -9,6 +9,9 @@ command is dealt with; what nobody answered is sent again after the recovery. In
 
 Where a kill landed is what a replay of the commands that came back shows: a round of funding that
 has begun and not everybody was paid in, a scope that waits for its next step, and so on.
+
+The campaign, fifteen seeds a topology, takes longer than a test may:
+    pytest -s --long -o timeout=0 -o faulthandler_timeout=0 tests/process/test_kill_perps.py
 """
 
 from __future__ import annotations
@@ -142,7 +145,9 @@ def test_the_same_with_kills_as_without(topology: str, live: Any, long_run: bool
         seed = random.SystemRandom().randrange(1 << 32)
         print(f"seed {seed}")
         script = Script(seed, traders=300 if long_run else 80, rounds=2 if long_run else 1)
-        landed += run(script, topology, live, random.Random(seed), 8 if long_run else 2)
+        found = run(script, topology, live, random.Random(seed), 8 if long_run else 2)
+        print(f"{topology}: killed amid {dict(found)}")
+        landed += found
     print(f"{topology}: killed amid {dict(landed)}")
     assert sum(landed.values()) > 0
     if long_run:
