@@ -81,6 +81,7 @@ class Session:
     last_index: int = -1  # of the newest report sent
     next: int = -1  # behind: the index from which the log has to be read; -1: it hears live
     barrier: Barrier | None = None  # CURRENT is due
+    away: bool = False  # its connection has gone: nothing is read or encoded for it any more
     full_since_s: float = 0.0  # since when it takes no more reports; 0: it does
     mask: Any = field(default=None, repr=False)  # of several accounts
 
@@ -462,7 +463,10 @@ class Gateway:
         """
         try:
             self._router.send_multipart([identity, *frames], zmq.NOBLOCK)
-        except zmq.ZMQError:  # full (Again), or gone (EHOSTUNREACH)
+        except zmq.ZMQError as error:  # full (EAGAIN), or gone
+            # Whoever comes back has another identity, and says HELLO.
+            if error.errno == zmq.EHOSTUNREACH and identity in self._sessions:
+                self._sessions[identity].away = True
             return False
         return True
 
@@ -524,7 +528,7 @@ class Gateway:
     def _tell(self, sessions: Iterable[Session], rows: Rows, indices: Rows) -> None:
         """Live reports to who is not behind; who has no room is from now on."""
         for session in list(sessions):
-            if session.identity in self._behind:
+            if session.away or session.identity in self._behind:
                 continue
             if not self._report(session, rows, indices):
                 session.next = int(indices[0])
@@ -544,6 +548,9 @@ class Gateway:
         """Some of what it has missed, from the log; live again when that was all."""
         end = self._stream.next
         if end < 0 or session.identity not in self._behind:
+            return
+        if session.away:
+            del self._behind[session.identity]
             return
         if session.next < end:
             try:
@@ -572,7 +579,7 @@ class Gateway:
     def _check_current(self, session: Session) -> None:
         """Whether everything handed over before has its answer sent to this session."""
         barrier = session.barrier
-        if barrier is None or session.identity in self._behind:
+        if barrier is None or session.away or session.identity in self._behind:
             return
         index = barrier.passed(self._door, self._stream.epoch)
         if index < 0 or self._stream.next < index:

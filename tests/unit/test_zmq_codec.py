@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateways.zmq import codec
 from gateways.zmq.codec import Malformed, report_frames, rows_of_orders, rows_of_records
+from gateways.zmq.gateway import Gateway, Session
 from gateways.zmq.protocol import (
     FORBIDDEN,
     NOT_RUNNING,
@@ -20,6 +23,7 @@ from gateways.zmq.protocol import (
     ORDERS_MAX,
     OVERLOADED,
     WINDOW,
+    Hello,
     Order,
     Report,
 )
@@ -236,3 +240,26 @@ def test_the_window_forgets_and_rows_are_used_again(tmp_path: Path) -> None:
         memory.add(3, 1, ACCOUNT, {*rows, *others})
     assert memory.add(3, 1, ACCOUNT, {*rows, others[1]}) == others[0]
     memory.close()
+
+
+def test_who_has_gone_is_not_read_for() -> None:
+    """Until its silence has lasted: reports for it are neither kept behind nor read from the log."""
+    context = zmq.Context()
+    gateway = Gateway.__new__(Gateway)
+    gateway._router = context.socket(zmq.ROUTER)
+    gateway._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    session = Session(b"\0gone", None, Hello(session=1), 0, (16,), 0.0)  # type: ignore[arg-type]
+    gateway._sessions, gateway._behind = {session.identity: session}, {}
+    gateway._loop = SimpleNamespace(time=lambda: 1.0)  # type: ignore[assignment]
+    gateway._stream = SimpleNamespace(next=9)  # type: ignore[assignment]
+    rows = np.zeros(2, REPORT.dtype)
+    gateway._tell([session], rows, np.arange(2))
+    assert session.away
+    gateway._catch_up(session)  # has no log to read
+    assert not gateway._behind
+    gateway._tell([session], rows, np.arange(2, 4))
+    assert not gateway._behind and session.last_index == -1
+    session.barrier = object()  # type: ignore[assignment]
+    gateway._check_current(session)
+    assert session.barrier is not None and gateway._sessions, "its silence ends it, nothing else"
+    context.destroy(linger=0)
