@@ -77,7 +77,7 @@ def canonical(stream: str) -> str | None:
         return name
     if name in ("!markPrice@arr", "!markPrice@arr@3s"):
         return "!markPrice@arr@3s"
-    if name == "!markPrice@arr@1s":
+    if name in ("!markPrice@arr@1s", "!assetIndex@arr"):  # the latter is silent: there is no index
         return name
     symbol, at, rest = name.partition("@")
     symbol = symbol.lower()
@@ -88,6 +88,8 @@ def canonical(stream: str) -> str | None:
         if contract != "perpetual" or match[1] not in INTERVALS:
             return None
         return f"{pair}@kline_{match[1]}"
+    if rest in ("assetIndex", "compositeIndex"):  # silent, too
+        return f"{symbol}@{rest}"
     if rest in ("trade", "aggTrade", "bookTicker", "ticker", "miniTicker", "forceOrder"):
         return f"{symbol}@{rest}"
     if rest in ("markPrice", "markPrice@3s"):

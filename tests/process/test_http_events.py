@@ -12,10 +12,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 
+from gateways.http.routes import ROUTES
+from gateways.http.schema import Security
 from tests.process.gateway_helpers import SYMBOL, Exchange, Trader
 from tests.process.helpers import wait_until
 
@@ -381,6 +384,50 @@ def test_liquidation(exchange: Exchange) -> None:
     assert (told["s"], told["S"], told["X"]) == ("BTCUSDT", "SELL", "FILLED")
     kinds = {row["incomeType"] for row in gil.call("GET", "/fapi/v1/income")[1]}
     assert {"REALIZED_PNL", "COMMISSION"} <= kinds
+
+
+def test_somebody_elses_ids_on_every_private_route(exchange: Exchange) -> None:
+    """Whatever is asked with another's ids: nothing of theirs is said, and nothing changes."""
+    owner, thief = exchange.trader("owner"), exchange.trader("thief")
+    owner.order("BUY", "0.010")
+    traded = owner.call("GET", "/fapi/v1/userTrades", symbol="BTCUSDT")[1][0]
+    resting = owner.order("BUY", "0.010", "50200", newClientOrderId="owners-order")
+    waiting = owner.call(
+        "POST", "/fapi/v1/algoOrder", algoType="CONDITIONAL", symbol="BTCUSDT", side="SELL",
+        type="STOP_MARKET", quantity="0.010", triggerPrice="40000", clientAlgoId="owners-algo",
+    )[1]  # fmt: skip
+    secrets = (str(resting["orderId"]), str(waiting["algoId"]), str(traded["orderId"]))
+    ids = {
+        "symbol": "BTCUSDT", "side": "BUY", "quantity": "0.020", "price": "50100",
+        "orderIdList": f"[{resting['orderId']}]", "origClientOrderId": "owners-order",
+        "clientAlgoId": "owners-algo", "algoId": waiting["algoId"], "fromId": 0, "limit": 5,
+        "marginType": "ISOLATED", "leverage": 9, "countdownTime": 1, "amount": "1", "type": "1",
+        "batchOrders": quote(json.dumps([{
+            "symbol": "BTCUSDT", "side": "BUY", "quantity": "0.020", "price": "50100",
+            "orderId": resting["orderId"]}])),
+    }  # fmt: skip
+    asked = 0
+    for route in ROUTES:
+        private = route.security in (Security.USER_DATA, Security.TRADE)
+        if not private or route.scope not in ("read", "trade") or route.method == "POST":
+            continue
+        names = {param.name for param in route.params}
+        for number in (resting["orderId"], traded["orderId"]):
+            known = {**ids, "orderId": number}
+            sent = {name: value for name, value in known.items() if name in names}
+            said = json.dumps(thief.call(route.method, route.path, **sent)[1])
+            assert not any(secret in said for secret in secrets), (route.path, sent, said)
+            assert "owners-" not in said, (route.path, said)
+            asked += 1
+    assert asked > 60
+    for path in ("algoOpenOrders", "allOpenOrders"):
+        thief.call("DELETE", f"/fapi/v1/{path}", symbol="BTCUSDT")
+    assert [o["orderId"] for o in owner.call("GET", "/fapi/v1/openOrders")[1]] == [
+        resting["orderId"]
+    ]
+    assert [a["algoId"] for a in owner.call("GET", "/fapi/v1/openAlgoOrders")[1]] == [
+        waiting["algoId"]
+    ]
 
 
 def test_queries_of_an_account_that_uses_one_of_two_symbols(exchange: Exchange) -> None:
