@@ -61,7 +61,7 @@ def read_names(folder: Path) -> dict[str, Any]:
         text, said, *_ = path.read_text().split("\n")
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise LedgerError(f"{path}: cannot be read: {error}. {REMAKE}") from None
-    if digest(text.encode()).hex() != said:
+    if digest(text.encode()).hex() != said or path.stat().st_size != len(text.encode()) + 66:
         raise LedgerError(f"{path}: its hash differs. {REMAKE}")
     return json.loads(text)
 
@@ -256,6 +256,8 @@ class Books:
 
         without   events whose entries are left out
         """
+        if first > last:
+            raise QuestionError("the span ends before it begins")
         debit = np.zeros((2, len(self.keys)), np.int64)
         credit = np.zeros((2, len(self.keys)), np.int64)
         skip = self._legs_of(first, last, without) if without else None

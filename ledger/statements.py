@@ -352,6 +352,10 @@ def _rows_of(books: Books, codes: Iterable[int], account: int | None = None) -> 
 
 def customer(books: Books, account: int, first: Cut, last: Cut, *, limit: int = 100_000) -> Sheet:
     """Every movement of a customer's money between two cuts, with the balance after it."""
+    if first.entries > last.entries:
+        raise QuestionError(
+            f"the span ends at command {last.seq}, before it begins at command {first.seq}"
+        )
     rows: list[Row] = []
     opening, closing = books.balances(first), books.balances(last)
     for at in _rows_of(books, CUSTOMERS, account):

@@ -27,6 +27,7 @@ from ledger.files import (
     BALANCE_MAGIC,
     BALANCE_TYPES,
     COLUMNS,
+    REMAKE,
     STATE_MAGIC,
     STATE_TYPES,
     LedgerError,
@@ -54,7 +55,13 @@ class Sound(NamedTuple):
 
 def verify(folder: Path) -> Sound:
     """Raise LedgerError with the place of the first damage."""
-    return _Check(folder).run()
+    for name in ("head", "names", "accounts", "blocks", "traces", "breaks", "notes"):
+        if not (folder / name).exists():
+            raise LedgerError(f"{folder / name}: is missing. {REMAKE}")
+    try:
+        return _Check(folder).run()
+    except OSError as error:
+        raise LedgerError(f"{error.filename}: {error.strerror}. {REMAKE}") from error
 
 
 class _Check:
@@ -161,6 +168,7 @@ class _Check:
             cells = arrays["cells"]
             meta["entries"], meta["legs"] = int(cells[0]), int(cells[1])
             meta["block_entry"] = int(cells[14])
+            meta["rooms"] = int(cells[5]), int(cells[4])  # legs and entries of a segment
             meta["accounts"] = arrays["accounts"]
             if meta["entries"] <= self.books.entries:
                 found.append(meta)
@@ -168,7 +176,7 @@ class _Check:
 
     def _snapshots(self) -> dict[int, tuple[Array, Array]]:
         found = {}
-        for path in sorted((self.folder / "balances").iterdir()):
+        for path in sorted((self.folder / "balances").glob("*")):
             if path.suffix == ".tmp":
                 self.notes.append(f"balances/{path.name} was never finished")
                 continue
@@ -193,13 +201,12 @@ class _Check:
         first_entry, last_entry = books._bounds(at, "entries")
         first_leg, last_leg = books._bounds(at, "amount")
         count, legs = last_entry - first_entry, last_leg - first_leg
+        used = {c: count if c == "entries" else legs for c in COLUMNS}
+        self._cut_short(at, used, states)
         columns = {c: books._column(segment, c) for c in COLUMNS}
         for column, rows in columns.items():
-            used = count if column == "entries" else legs
-            if len(rows) < used:
-                raise self._bad(f"{name}/{column}", f"ends at row {len(rows)} of {used}")
-            if rows[used:].tobytes().strip(b"\0"):
-                raise self._bad(f"{name}/{column}", f"something stands behind its row {used}")
+            if rows[used[column] :].tobytes().strip(b"\0"):
+                raise self._bad(f"{name}/{column}", f"something stands behind row {used[column]}")
         entries = columns["entries"][:count]
         account, amount = columns["account"][:legs], columns["amount"][:legs]
         self._entries(name, entries, account, amount, legs)
@@ -222,6 +229,21 @@ class _Check:
             self._running(name, columns, first_leg, begin, stop)
             begin = stop
             self._compare(first_leg + stop, states, snapshots)
+
+    def _cut_short(self, at: int, used: dict[str, int], states: list[dict[str, Any]]) -> None:
+        """Columns end with a whole row; the last segment's are as long as they were made."""
+        segment = self.books.segments[at]
+        last = at + 1 == len(self.books.segments)
+        for name, dtype in COLUMNS.items():
+            room, rest = divmod((segment.path / name).stat().st_size, dtype.itemsize)
+            made = states[-1]["rooms"][name == "entries"] if states and last else room
+            where = f"{segment.path.name}/{name}"
+            if rest:
+                raise self._bad(where, f"ends in the middle of row {room}")
+            if room < used[name]:
+                raise self._bad(where, f"ends at row {room} of {used[name]}")
+            if room != made:
+                raise self._bad(where, f"ends at row {room}, was made for {made}")
 
     def _entries(self, name: str, entries: Array, account: Array, amount: Array, legs: int) -> None:
         """Legs are those of the entries, one after the other, and every entry balances."""

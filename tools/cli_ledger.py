@@ -357,6 +357,8 @@ def statement(account: int, data_dir: Path, first: str | None, last: str | None,
     from ledger import statements
 
     books = _books(data_dir)
+    if not books.has_customer(account):
+        raise click.ClickException(f"customer {account}: nothing was ever booked for it")
     made = statements.customer(books, account, _cut(books, first, genesis=True), _cut(books, last))
     _show(made, form)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ledger import statements
 from ledger.blake import blake2b
 from ledger.books import Books
 from ledger.chart import CHART, Code, pack, unpack
-from ledger.files import LedgerError
+from ledger.files import LedgerError, QuestionError
 from ledger.store import Ledger
 from ledger.verify import verify
 from shm.codes import Side, Status
@@ -174,6 +176,68 @@ def test_a_flipped_bit_is_found_wherever_it_is(tmp_path: Path, long_run: bool) -
                 verify(tmp_path)
         path.write_bytes(data)
     verify(tmp_path)
+
+
+def test_what_is_cut_off_or_gone_is_named(tmp_path: Path) -> None:
+    """Zeros behind the last row, a newline, a file: all of it was there when it was written."""
+    booked(tmp_path, stream(5).rows())
+    for path in sorted(p for p in tmp_path.rglob("*") if p.is_file()):
+        whole = path.read_bytes()
+        for size in {0, len(whole) // 2, len(whole) - 1} - {-1, len(whole)}:
+            path.write_bytes(whole[:size])
+            with pytest.raises(LedgerError, match=re.escape(path.name)):
+                verify(tmp_path)
+        path.unlink()
+        derived = path.parent.name == "balances" or path.name.startswith("state.")
+        if not derived:  # of those there may be any number
+            with pytest.raises(LedgerError, match=re.escape(path.name)):
+                verify(tmp_path)
+        path.write_bytes(whole)
+    verify(tmp_path)
+
+
+def test_segments_that_changed_places_or_are_another_s(tmp_path: Path) -> None:
+    booked(tmp_path, stream(5).rows())
+    first, second, *_rest = sorted(tmp_path.glob("seg.*"))
+    aside = tmp_path / "aside"
+
+    def swap() -> None:
+        first.rename(aside)
+        second.rename(first)
+        aside.rename(second)
+
+    swap()
+    with pytest.raises(LedgerError, match=r"seg\."):
+        verify(tmp_path)
+    swap()
+    verify(tmp_path)
+    # One whose entries balance and whose running balances were reckoned again.
+    account = np.fromfile(first / "account", "<u4")
+    amount = np.fromfile(first / "amount", np.int64) * 2
+    total: dict[int, int] = {}
+    balance = np.zeros(len(amount), np.int64)
+    for at, (row, quanta) in enumerate(zip(account.tolist(), amount.tolist(), strict=True)):
+        total[row] = balance[at] = total.get(row, 0) + quanta
+    amount.tofile(first / "amount")
+    balance.tofile(first / "balance")
+    with pytest.raises(LedgerError, match=rf"{re.escape(first.name)}.*block 0"):
+        verify(tmp_path)
+
+
+def test_a_span_that_ends_before_it_begins_has_no_answer(tmp_path: Path) -> None:
+    booked(tmp_path, stream(5).rows())
+    books = Books(tmp_path)
+    early, late = books.cut_entry(10), books.now()
+    for made in (
+        statements.customer(books, ANN, early, late),
+        statements.income(books, early, late),
+    ):
+        assert made is not None
+    with pytest.raises(QuestionError, match="before it begins"):
+        statements.customer(books, ANN, late, early)
+    for of in (statements.trial_balance, statements.income):
+        with pytest.raises(QuestionError, match="before it begins"):
+            of(books, late, early)
 
 
 def test_balances_at_every_cut_are_the_sums_of_the_legs(tmp_path: Path) -> None:
