@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shm.jit import inlined
-from shm.pointers import Cells, Rows, table
+from shm.pointers import Cells, Rows, bundle, table
 from shm.records import RECORDS
 
 
@@ -65,4 +65,4 @@ _RECORDS = (
 def commands_of(array: np.ndarray[Any, Any]) -> Commands:
     """The commands ring in all its views."""
     views = [table(array.view(RECORDS[f"{name}_COMMAND"].dtype)) for name in _RECORDS]
-    return Commands._make([table(array), *views, table(array.view(np.int64))])
+    return bundle(Commands._make([table(array), *views, table(array.view(np.int64))]))

@@ -50,7 +50,7 @@ from shm.codes import ReportKind, State
 from shm.cursors import RISKED, SEQUENCED, SETTLED
 from shm.jit import inlined, kernel, spliced
 from shm.marks import mark, sample
-from shm.pointers import Cells, Rows, rows_from, table
+from shm.pointers import Cells, Rows, bundle, rows_from, table
 from shm.units import NIL, SYSTEM_ACCOUNTS
 from shm.wait import FOR_EVER, Policy, beat, rest, ring_doorbells, stopping
 
@@ -249,7 +249,7 @@ def out_of(array: np.ndarray[Any, Any]) -> Out:
     """The reports ring in all its views."""
     kinds = tuple(k.name for k in ReportKind if k not in (ReportKind.NONE, ReportKind.ORDER))
     views = [table(array.view(records.RECORDS[f"{k}_REPORT"].dtype)) for k in kinds]
-    return Out._make([table(array), *views, table(array.view(np.int64))])
+    return bundle(Out._make([table(array), *views, table(array.view(np.int64))]))
 
 
 def engine_of(

@@ -22,6 +22,7 @@ from engine import (
     delisting,
     digests,
     funding,
+    hashmap,
     notes,
     requests,
     settings,
@@ -38,15 +39,16 @@ from engine.orders import (
     decide_expire,
     decide_place,
 )
-from engine.setup import COMMAND_MASK
+from engine.positions import position_key
+from engine.setup import ASSETS, COMMAND_MASK, ORDER_BITS, POSITION_BITS, SYMBOLS
 from engine.state import Risk
 from engine.takeover import decide_takeover
 from engine.transfers import decide_transfer
 from shm.arithmetic import wide
-from shm.atomics import load_acquire, store_release
+from shm.atomics import load_acquire, prefetch, prefetch_line, store_release
 from shm.codes import Kind, Reason, Route
 from shm.cursors import RISKED, SEQUENCED
-from shm.jit import inlined, kernel
+from shm.jit import PLAIN, inlined, kernel
 from shm.pointers import Cells
 from shm.units import NIL, PRODUCER_SHIFT, PRODUCERS_MAX, REQUEST_NUMBER_MAX
 
@@ -66,6 +68,7 @@ _BARE: Final = sum(
     1 << kind for kind in (Kind.CANCEL_ALL, Kind.CANCEL_SYMBOL, Kind.CANCEL_ALGOS, Kind.TICK)
 )
 _CODES: Final = (1 << 48) - 1  # of word 7, behind the kind
+_WARM_LEAST: Final = 3  # a batch of fewer has nothing to gain
 
 
 @inlined
@@ -218,6 +221,42 @@ def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
     v["risked_seq"] = c["seq"]
 
 
+@inlined
+def _warm(r: Risk, setup: Cells, cs: Commands, first: int, last: int) -> None:
+    """Ask for the rows that commands first..last will be decided and settled by.
+
+    With more than a few hundred orders and accounts nearly every row is out of the first-level
+    cache, and each leads to the next: order id -> claim, (account, symbol) -> position. Asked for
+    together, before the first is decided, they arrive together.
+    """
+    mask = setup[COMMAND_MASK]
+    orders = setup[ORDER_BITS]
+    legs = setup[POSITION_BITS]
+    for seq in range(first, last + 1):
+        c = cs.base[seq & mask]
+        account = wide(c["account"])
+        symbol = wide(c["symbol"])
+        # What names nothing finds no row, and asking for one that is not there does no harm.
+        asset = r.symbols[symbol]["asset"] if symbol < setup[SYMBOLS] else 0
+        wallet = account * setup[ASSETS] + asset
+        prefetch(r.accounts, account)
+        prefetch_line(r.wallets, wallet, 0)
+        prefetch_line(r.wallets, wallet, 1)
+        prefetch(r.order_index, 2 * hashmap.home(c["order_id"], orders))
+        key = position_key(account, symbol, c["position_side"])
+        prefetch(r.position_index, 2 * hashmap.home(key, legs))
+    for seq in range(first, last + 1):
+        c = cs.base[seq & mask]
+        key = position_key(wide(c["account"]), wide(c["symbol"]), c["position_side"])
+        position = r.position_index[2 * hashmap.home(key, legs) + 1]
+        prefetch_line(r.positions, position, 0)
+        prefetch_line(r.positions, position, 1)
+        prefetch_line(r.positions, position, 2)
+        slot = r.order_index[2 * hashmap.home(c["order_id"], orders) + 1]
+        prefetch_line(r.claims, slot, 0)
+        prefetch_line(r.claims, slot, 1)
+
+
 @kernel
 def risk_commands(
     r: Risk, cursors: Cells, setup: Cells, cs: Commands, replaying: bool, budget: int
@@ -231,6 +270,8 @@ def risk_commands(
         return 0
     first = v["risked_seq"] + 1
     last = min(load_acquire(cursors, SEQUENCED), first + budget - 1)
+    if not PLAIN and last - first >= _WARM_LEAST:
+        _warm(r, setup, cs, first, last)
     seq = first
     while seq <= last:
         at = seq & setup[COMMAND_MASK]

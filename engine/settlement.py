@@ -43,11 +43,11 @@ from engine.reports import Out
 from engine.setup import ASSETS, COMMAND_MASK, MATCH_MASK, SHARDS, SYMBOLS
 from engine.state import Risk
 from engine.takeover import settle_takeover, settle_victim
-from shm.arithmetic import fee_of, muldiv_down
-from shm.atomics import load_acquire, store_release
+from shm.arithmetic import fee_of, muldiv_down, wide
+from shm.atomics import load_acquire, prefetch_line, store_release
 from shm.codes import Flag, Kind, MatchKind, Reason, Route, State, Status, Working
 from shm.cursors import SETTLED
-from shm.jit import inlined, kernel, spliced
+from shm.jit import PLAIN, inlined, kernel, spliced
 from shm.kinds import PARAMETER_KINDS
 from shm.margin import (
     available,
@@ -63,6 +63,7 @@ from shm.units import FEE_ACCOUNT, NIL
 _REDUCE_ONLY: Final = int(Flag.REDUCE_ONLY)
 
 EXPIRE_PER_TICK: Final = 1024  # due orders proposed by one TICK; the next one goes on
+_AHEAD: Final = 3  # commands ahead whose rows are asked for
 _PARAMETERS: Final = sum(1 << kind for kind in PARAMETER_KINDS)
 _SHARD_CELLS: Final = 48  # three cursors of 16 cells each, from cell 256 (shm/cursors.py)
 _FIRST_SHARD: Final = 256
@@ -663,6 +664,20 @@ def _next_record(
     return best
 
 
+@inlined
+def _fetch(r: Risk, c: Rows) -> None:
+    """Ask for the order and position of a command soon to be settled, wherever matching left them.
+
+    Asking for row NIL, or by a slot that risk has not filled yet, does no harm.
+    """
+    slot = wide(c["slot"])
+    prefetch_line(r.claims, slot, 0)
+    prefetch_line(r.claims, slot, 1)
+    position = wide(c["position"])
+    prefetch_line(r.positions, position, 0)
+    prefetch_line(r.positions, position, 1)
+
+
 @spliced
 def settle_commands(
     r: Risk,
@@ -689,6 +704,8 @@ def settle_commands(
         c = cs.base[at]
         if not reports.has_room(r, cursors, setup):
             break
+        if not PLAIN:
+            _fetch(r, cs.base[(seq + _AHEAD) & setup[COMMAND_MASK]])
         finished = False
         if c["route"] == Route.NOWHERE:
             v["mid_command"] = 1

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from shm import records
-from shm.pointers import Cells, Rows, table
+from shm.pointers import Cells, Rows, bundle, table
 from shm.units import BRACKETS_MAX, PRODUCERS_MAX, SOURCES_MAX
 
 COMMANDS_MAX: Final = 32768  # slots of the commands ring, at most
@@ -204,7 +204,7 @@ def zeros(rows: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
 def risk_of(arrays: dict[str, np.ndarray[Any, Any]]) -> Risk:
     """The arrays as kernels take them."""
     views = {**arrays, "client_words": arrays["clients"].view(np.int64)}
-    return Risk(**{name: table(views[name]) for name in Risk._fields})
+    return bundle(Risk(**{name: table(views[name]) for name in Risk._fields}))
 
 
 def books_of(arrays: dict[str, np.ndarray[Any, Any]]) -> Books:

@@ -65,6 +65,9 @@ if PLAIN:
     def prefetch(cells: Cells, index: int) -> None:
         return None
 
+    def prefetch_line(rows: Cells, index: int, line: int) -> None:
+        return None
+
     def trailing_zeros(word: int) -> int:
         word = int(word) & ((1 << 64) - 1)
         return (word & -word).bit_length() - 1
@@ -270,22 +273,40 @@ else:
 
         return types.int64(cells, types.intp, types.int64), codegen
 
+    def _prefetch(builder: Any, address: Any) -> None:
+        byte = ir.IntType(8).as_pointer()
+        call = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32]),
+            "llvm.prefetch.p0",
+        )
+        builder.call(call, [address, *(ir.Constant(_I32, k) for k in (0, 3, 1))])
+
     @intrinsic  # type: ignore[untyped-decorator]
     def prefetch(typingctx: Any, cells: Any, index: Any) -> Any:
         """Ask for the cache line of a cell or row that will be read soon."""
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             byte = ir.IntType(8).as_pointer()
-            address = builder.bitcast(_address(context, builder, sig.args[0], *args), byte)
-            call = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32]),
-                "llvm.prefetch.p0",
+            _prefetch(
+                builder, builder.bitcast(_address(context, builder, sig.args[0], *args), byte)
             )
-            builder.call(call, [address, *(ir.Constant(_I32, k) for k in (0, 3, 1))])
             return context.get_dummy_value()
 
         return types.void(cells, types.intp), codegen
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def prefetch_line(typingctx: Any, rows: Any, index: Any, line: Any) -> Any:
+        """Ask for one of the cache lines of a row of several; line 0 is its first."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            byte = ir.IntType(8).as_pointer()
+            row = builder.bitcast(_address(context, builder, sig.args[0], *args[:2]), byte)
+            offset = builder.mul(args[2], ir.Constant(_I64, 64))
+            _prefetch(builder, builder.gep(row, [offset]))
+            return context.get_dummy_value()
+
+        return types.void(rows, types.intp, types.intp), codegen
 
     @intrinsic  # type: ignore[untyped-decorator]
     def trailing_zeros(typingctx: Any, word: Any) -> Any:

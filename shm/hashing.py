@@ -28,8 +28,10 @@ if PLAIN:
     def _signed(word: int) -> int:
         return word - (1 << 64) if word >> 63 else word
 
-    def fold_line(digest: int, words: Cells, first: int) -> int:
-        w = [int(words[first + k]) & _MASK for k in range(8)]
+    def fold_words(
+        digest: int, w0: int, w1: int, w2: int, w3: int, w4: int, w5: int, w6: int, w7: int
+    ) -> int:
+        w = [int(word) & _MASK for word in (w0, w1, w2, w3, w4, w5, w6, w7)]
         d = int(digest) & _MASK
         a = _fold(w[0] ^ K0 ^ d, w[1] ^ K1)
         b = _fold(w[2] ^ K1 ^ d, w[3] ^ K2)
@@ -49,19 +51,37 @@ else:
         return high ^ low
 
     @inlined
-    def fold_line(digest: int, words: Cells, first: int) -> int:
-        """`digest` taken over the eight words from words[first]."""
+    def fold_words(
+        digest: int, w0: int, w1: int, w2: int, w3: int, w4: int, w5: int, w6: int, w7: int
+    ) -> int:
+        """`digest` taken over the eight words of a line."""
         d = _U(digest)
-        a = _fold(_U(words[first]) ^ _U(K0) ^ d, _U(words[first + 1]) ^ _U(K1))
-        b = _fold(_U(words[first + 2]) ^ _U(K1) ^ d, _U(words[first + 3]) ^ _U(K2))
-        c = _fold(_U(words[first + 4]) ^ _U(K2) ^ d, _U(words[first + 5]) ^ _U(K3))
-        e = _fold(_U(words[first + 6]) ^ _U(K3) ^ d, _U(words[first + 7]) ^ _U(K0))
+        a = _fold(_U(w0) ^ _U(K0) ^ d, _U(w1) ^ _U(K1))
+        b = _fold(_U(w2) ^ _U(K1) ^ d, _U(w3) ^ _U(K2))
+        c = _fold(_U(w4) ^ _U(K2) ^ d, _U(w5) ^ _U(K3))
+        e = _fold(_U(w6) ^ _U(K3) ^ d, _U(w7) ^ _U(K0))
         return np.int64(_fold(a ^ c ^ _U(K1), b ^ e ^ d ^ _U(K2)))
 
     @inlined
     def fold_word(digest: int, word: int) -> int:
         """`digest` taken over one word; also the hash of a single key."""
         return np.int64(_fold(_U(digest) ^ _U(K0), _U(word) ^ _U(K1)))
+
+
+@inlined
+def fold_line(digest: int, words: Cells, first: int) -> int:
+    """`digest` taken over the eight words from words[first]."""
+    return fold_words(
+        digest,
+        words[first],
+        words[first + 1],
+        words[first + 2],
+        words[first + 3],
+        words[first + 4],
+        words[first + 5],
+        words[first + 6],
+        words[first + 7],
+    )
 
 
 @kernel

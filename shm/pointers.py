@@ -10,19 +10,30 @@ an index, so the test suite runs the same kernels on arrays with bounds checks.
     def total(orders: Rows, count: int) -> int: ... orders[i]["lots"] ...
 
 A table of plain int64 cells is indexed the same way: `cells[i] = cells[i] + 1`.
+
+Kernels that work on the whole state take its tables together: a NamedTuple of them, `bundle`d. As
+a NamedTuple it would be an argument for each table, 27 stores and loads at every call; bundled it
+is one pointer, to their addresses. `r.claims[i]["field"]` means the same either way.
 """
 
 from __future__ import annotations
 
 import operator
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.imputils import lower_builtin
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.core.imputils import lower_builtin, lower_getattr_generic
+from numba.core.typing.templates import (
+    AbstractTemplate,
+    AttributeTemplate,
+    infer_getattr,
+    infer_global,
+    signature,
+)
 from numba.extending import (
     NativeValue,
     intrinsic,
@@ -37,6 +48,7 @@ from shm.jit import BOUNDSCHECK, PLAIN
 
 Rows = Any  # a table of records: rows[i]["field"]
 Cells = Any  # a table of plain integers: cells[i]
+T = TypeVar("T")
 
 
 class Table:
@@ -86,13 +98,81 @@ def _typeof_table(value: Table, _context: Any) -> RowsType:
     return value.kind
 
 
+class Bundle:
+    """A NamedTuple of tables on its way into a kernel as one pointer; keeps them alive."""
+
+    __slots__ = ("_cells", "address", "kind", "tables")
+
+    def __init__(self, tables: Any) -> None:
+        self.tables = tables
+        self._cells = np.array([each.address for each in tables], np.int64)
+        self.address = self._cells.ctypes.data
+        names = tuple(tables._fields)
+        self.kind = BundleType(type(tables).__name__, names, tuple(each.kind for each in tables))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tables, name)
+
+
+# numba looks here first: each bundle has a type of its own, though all are of one class.
+Bundle._numba_type_ = Bundle.__dict__["kind"]  # type: ignore[attr-defined]
+
+
+def bundle(tables: T) -> T:
+    """What to hand to a kernel for a NamedTuple of tables; under test that itself."""
+    made: Any = tables if BOUNDSCHECK or PLAIN else Bundle(tables)
+    return made
+
+
+class BundleType(types.Type):  # type: ignore[misc]
+    """Pointer to the addresses of tables that are never moved: told by the NamedTuple's name."""
+
+    def __init__(self, name: str, names: tuple[str, ...], tables: tuple[RowsType, ...]) -> None:
+        self.names = names
+        self.tables = tables
+        super().__init__(f"Bundle({name})")
+
+    @property
+    def key(self) -> Any:
+        return self.name, self.names, self.tables
+
+
+@register_model(BundleType)
+class _BundleModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, ir.IntType(8).as_pointer().as_pointer())
+
+
+@typeof_impl.register(Bundle)  # type: ignore[untyped-decorator]
+def _typeof_bundle(value: Bundle, _context: Any) -> BundleType:
+    return value.kind
+
+
 @unbox(RowsType)  # type: ignore[untyped-decorator]
+@unbox(BundleType)  # type: ignore[untyped-decorator]
 def _unbox_table(typ: Any, obj: Any, c: Any) -> Any:
     address = c.pyapi.object_getattr_string(obj, "address")
     value = c.pyapi.long_as_longlong(address)
     c.pyapi.decref(address)
     pointer = c.builder.inttoptr(value, c.context.get_value_type(typ))
     return NativeValue(pointer, is_error=cgutils.is_not_null(c.builder, c.pyapi.err_occurred()))
+
+
+@infer_getattr
+class _GetTable(AttributeTemplate):  # type: ignore[misc]
+    key = BundleType
+
+    def generic_resolve(self, typ: BundleType, attr: str) -> Any:
+        return typ.tables[typ.names.index(attr)] if attr in typ.names else None
+
+
+@lower_getattr_generic(BundleType)  # type: ignore[untyped-decorator]
+def _get_table(context: Any, builder: Any, typ: BundleType, value: Any, attr: str) -> Any:
+    at = typ.names.index(attr)
+    loaded = builder.load(builder.gep(value, [ir.Constant(ir.IntType(32), at)], inbounds=True))
+    # No store changes it: read once, it may stay in a register.
+    loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return builder.bitcast(loaded, context.get_value_type(typ.tables[at]))
 
 
 @infer_global(operator.getitem)

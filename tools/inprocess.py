@@ -155,7 +155,7 @@ class Venue:
             checkpoint_every=checkpoint_every,
             rings=self.rings,
         )
-        for tables in (self.engine, self.engine.risk, self.engine.books):
+        for tables in (self.engine, self.engine.books):
             typed_once(tables)
         self.sequencer = array_of(self.engine.sequencer)
         self.sequencer[LAST_TS_NS] = max(start_ns, int(self.arrays["venue"]["ts_ns"][0]))
