@@ -110,9 +110,10 @@ def order_text(order: Order, symbol: Symbol, *, accepted_only: bool = False) -> 
         return msgspec.Raw(_encode(order_json(order, symbol, accepted_only=accepted_only)))
     scale = symbol.scale
     executed = 0 if accepted_only else order.qty_lots - order.open_lots
-    if executed:
-        done, average = scale.qty(executed), scale.average(order.quote, executed)
-        quote = scale.quote(order.quote)
+    paid = 0 if accepted_only else order.quote
+    if executed or paid:
+        done, average = scale.qty(executed), scale.average(paid, executed)
+        quote = scale.quote(paid)
     else:
         average, done, quote = symbol.nothing_done
     kind = order.type
