@@ -101,11 +101,11 @@ def _sign(words: Rows, traced: Rows, now_ns: int, key_id: int) -> None:
 
 
 def picked(rows: Rows, at: Rows) -> Rows:
-    """Rows by ascending number; a run of them stays where it is.
+    """Rows by number, in that order; a run of them stays where it is.
 
     numpy copies records of fields one field at a time, words all at once.
     """
-    if len(at) and at[-1] - at[0] == len(at) - 1:
+    if len(at) and at[-1] - at[0] == len(at) - 1 and (at[1:] > at[:-1]).all():
         return rows[at[0] : at[-1] + 1]
     words = rows.view(np.int64).reshape(len(rows), -1)
     return words.take(at, axis=0).view(rows.dtype).reshape(-1)

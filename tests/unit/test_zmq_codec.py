@@ -263,3 +263,14 @@ def test_who_has_gone_is_not_read_for() -> None:
     gateway._check_current(session)
     assert session.barrier is not None and gateway._sessions, "its silence ends it, nothing else"
     context.destroy(linger=0)
+
+
+@given(st.integers(1, 30), st.data())
+def test_rows_are_picked_in_the_order_they_are_named(count: int, data: st.DataObject) -> None:
+    rows = np.zeros(count, REPORT.dtype)
+    rows["seq"] = np.arange(count)
+    numbers = st.lists(st.integers(0, count - 1))
+    runs = st.tuples(st.integers(0, count), st.integers(0, count)).map(lambda r: [*range(*r)])
+    mixed = st.permutations(range(count))
+    at = np.array(data.draw(st.one_of(numbers, runs, mixed)), np.int64)
+    assert codec.picked(rows, at).tobytes() == rows[at].tobytes()
