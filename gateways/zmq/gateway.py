@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -84,6 +85,29 @@ class Session:
     away: bool = False  # its connection has gone: nothing is read or encoded for it any more
     full_since_s: float = 0.0  # since when it takes no more reports; 0: it does
     mask: Any = field(default=None, repr=False)  # of several accounts
+
+
+class Process:
+    """Whether a process still runs, for the price of one poll: asking /proc takes as long as a
+    message of commands."""
+
+    def __init__(self, pid: int) -> None:
+        self._poll = select.poll()
+        try:
+            self._fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._fd = -1
+        else:
+            self._poll.register(self._fd, select.POLLIN)
+
+    @property
+    def gone(self) -> bool:
+        return self._fd < 0 or bool(self._poll.poll(0))
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 class Gateway:
@@ -173,6 +197,7 @@ class Gateway:
         self._memory.close()
         if self._door is not None:
             self._door.close()
+            self._engine.close()
 
     def counts(self) -> dict[str, int]:
         """Figures for people (gateways/doorcounts.py)."""
@@ -208,7 +233,7 @@ class Gateway:
     def _attach(self) -> None:
         with suppress(SegmentError):
             door = Door(self._config.instance, self._producer)
-            self._door = door
+            self._door, self._engine = door, Process(door.view.pid)
             first = door.next_request()
             if not self._memory.settled:
                 self._memory.settle(first - 1)
@@ -216,14 +241,11 @@ class Gateway:
 
     @property
     def _open(self) -> Door | None:
-        """The way in, while there is one.
-
-        Whether the engine's process lives is looked up LOOK_S apart, since asking the host takes as
-        long as a message of commands. What is handed to one that has just died is not accepted, and
-        CURRENT says so.
-        """
+        """The way in, while there is one."""
         door = self._door
-        return door if door is not None and door.view.phase == Phase.RUNNING else None
+        if door is None or door.view.phase != Phase.RUNNING or self._engine.gone:
+            return None
+        return door
 
     async def _look(self) -> None:
         """Now and then: the engine, keys that were revoked, clients that fell silent."""
@@ -231,6 +253,7 @@ class Gateway:
             await asyncio.sleep(LOOK_S)
             if self._door is not None and not self._door.open:
                 self._door.close()
+                self._engine.close()
                 self._door = None
             if self._door is None:
                 self._attach()
