@@ -28,6 +28,7 @@ from shm.codes import ReportKind
 from shm.config import load
 from shm.cursors import JOURNALED, REPORTS_JOURNALED, SEQUENCED, SETTLED, matched
 from shm.door import Door
+from shm.records import COMMAND
 from shm.units import PRODUCER_SHIFT, REQUEST_NUMBER_MAX
 from tests import venue
 from tests.process.helpers import SMALL, Witness, wait_until
@@ -38,6 +39,7 @@ Array = np.ndarray[Any, Any]
 
 PRODUCER: Final = "replay"  # the desk of tests/venue.py is this one too: number 4, of any kind
 SCRIPTED: Final = Path(__file__).parent / "scripted"
+NO_COMMANDS: Final = np.zeros(0, COMMAND.dtype)
 SECONDS: Final = 60.0  # until something that must come is late
 ROLES: Final = {
     "fused": ("engine", "engine", "engine", "journal", "publisher", "supervisor"),
@@ -172,7 +174,13 @@ class Live(venue.Venue):
         return int.from_bytes(self._clock[:8], "little")
 
     def set_time(self, at_ns: int) -> None:
+        """And wait until no turn of the sequencer's goes on that has read the clock before."""
         self._clock[:8] = at_ns.to_bytes(8, "little")
+        began = time.monotonic_ns()
+        until = time.monotonic() + SECONDS
+        while self.door.sequencer_heartbeat_ns() <= began:
+            assert time.monotonic() < until, "the sequencer doesn't come by"
+            self.door.send(NO_COMMANDS)  # wakes it
 
     def wait(self, ns: int) -> None:
         self.set_time(self.now + ns)

@@ -18,7 +18,7 @@ import pytest
 
 from shm.jit import cache_root
 from tests.conftest import ROOT
-from tests.process.helpers import SMALL
+from tests.process.helpers import SMALL, wait_until
 from tests.process.systemd_host import SystemdHost, unavailable
 from tools.install import PREFIX, UNITS, install, under
 
@@ -211,6 +211,12 @@ def stop_and_prove(host: SystemdHost) -> None:
     """In order, with nothing left behind, and replay gives what the engine said."""
     host.run("systemctl", "stop", "perpcore.target")
     for unit in (ENGINE, *OTHERS):
+        # systemctl waits for the target alone, which stops before its parts do.
+        wait_until(
+            lambda unit=unit: host.property(unit, "ActiveState") == "inactive",
+            60,
+            f"{unit} runs on",
+        )
         assert host.property(unit, "Result") == "success", unit
     assert host.run("ls", "/dev/shm").split() == []
     host.run(*AS_PERPCORE, PERPCORE, "verify", "--data", "/var/lib/perpcore/data")
