@@ -55,9 +55,11 @@ def _main(own: dict[int, Own], account: int) -> int:
 def _named(own: dict[int, Own], text: str) -> int:
     """The account meant; the same refusal for one that isn't there and for somebody else's."""
     name = text.rpartition("@")[0] or text
-    for row in own.values():
-        if name in (str(row.account), row.label):
-            return row.account
+    # A number is a number, even where another account has it for a label.
+    for called in (lambda row: str(row.account), lambda row: row.label):
+        for row in own.values():
+            if called(row) == name:
+                return row.account
     raise ApiError(-1109)
 
 
