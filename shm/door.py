@@ -20,7 +20,7 @@ from shm.cursors import HEARTBEAT_NS, doorbell
 from shm.ingress import HEAD, TAIL, IngressRing
 from shm.jit import kernel
 from shm.pointers import Cells, table
-from shm.segment import Segment, SegmentError
+from shm.segment import ProcessWatch, Segment, SegmentError
 from shm.wait import ring_doorbells
 
 
@@ -48,13 +48,17 @@ class Door:
         except SegmentError:
             self.view.close()
             raise
+        self._engine = ProcessWatch(self.view.pid)
+        if not self.view.alive:
+            self.close()
+            raise SegmentError(f"instance {instance!r} has just ended")
         self._bells = table(self._control.arrays["control"])
         self._sequencer = int(self.view.engine["sequencer"])
 
     @property
     def open(self) -> bool:
-        """Whether commands handed over now will be taken."""
-        return self.view.alive and self.view.phase == Phase.RUNNING
+        """Whether commands handed over now will be taken; cheap enough to ask of each message."""
+        return bool(self.view.phase == Phase.RUNNING and not self._engine.gone)
 
     def next_request(self) -> int:
         """The lowest `request` that this producer has not used yet."""
@@ -79,6 +83,7 @@ class Door:
         return taken
 
     def close(self) -> None:
+        self._engine.close()
         self._ring.segment.close()
         self._control.close()
         self.view.close()

@@ -30,6 +30,7 @@ import hashlib
 import mmap
 import os
 import re
+import select
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -110,6 +111,32 @@ def process_start(pid: int) -> int:
         return 0
     fields = stat[stat.rindex(")") + 2 :].split()
     return 0 if fields[0] in "ZXx" else int(fields[19])
+
+
+class ProcessWatch:
+    """Whether a process still runs, for the price of one poll; `process_start` costs a file.
+
+    Watch first, then ask whether the pid is the process that was meant: from there on it is.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._poll = select.poll()
+        try:
+            self._fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._fd = -1
+        else:
+            self._poll.register(self._fd, select.POLLIN)
+
+    @property
+    def gone(self) -> bool:
+        """True from when it has exited, even where nobody has waited for it yet."""
+        return self._fd < 0 or bool(self._poll.poll(0))
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def _word(digest: str) -> int:

@@ -28,7 +28,7 @@ from gateways.http.rows import Ask, Row, rows_of
 from shm import cursors
 from shm.codes import Move, ReportKind
 from shm.config import Config
-from shm.control import Phase, View
+from shm.control import View
 from shm.door import Door
 from shm.hops import RequestMarks
 from shm.segment import SegmentError
@@ -132,7 +132,6 @@ class Desk:
         self._tail: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._door_epoch = 0
-        self._alive = False  # as of the last look, ATTACH_S ago at most
 
     # ------------------------------------------------------------ life
 
@@ -163,13 +162,8 @@ class Desk:
 
     @property
     def open(self) -> bool:
-        """Whether commands can be handed over now.
-
-        That the engine's process lives is looked up ATTACH_S apart, since asking the host takes as
-        long as all else of an order. What is handed to one that has just died is answered as such.
-        """
-        door = self._door
-        return door is not None and self._alive and door.view.phase == Phase.RUNNING
+        """Whether commands can be handed over now."""
+        return self._door is not None and self._door.open
 
     @property
     def ready(self) -> bool:
@@ -193,7 +187,7 @@ class Desk:
     def _attach(self) -> None:
         with suppress(SegmentError):
             door = Door(self._config.instance, self._producer)
-            self._door, self._alive = door, True
+            self._door = door
             self._door_epoch = door.view.epoch
             self._number = max(self._number + 1, door.next_request())
 
@@ -203,7 +197,7 @@ class Desk:
             await asyncio.sleep(ATTACH_S)
             if self._door is not None and not self._door.open:
                 self._door.close()
-                self._door, self._alive = None, False
+                self._door = None
             if self._door is None:
                 self._attach()
 
@@ -216,7 +210,7 @@ class Desk:
         raises      ApiError -1001 while no engine runs
         """
         door = self._door
-        if door is None or not self._alive or self._stream.next < 0:
+        if door is None or self._stream.next < 0:
             raise ApiError(-1001)
         request = self._number
         self._number += 1

@@ -52,13 +52,13 @@ def _main(own: dict[int, Own], account: int) -> int:
     return account if parent is None else parent
 
 
-def _named(own: dict[int, Own], text: str) -> int:
+def named(own: dict[int, Own], text: str) -> int:
     """The account meant; the same refusal for one that isn't there and for somebody else's."""
     name = text.rpartition("@")[0] or text
     # A number is a number, even where another account has it for a label.
     for called in (lambda row: str(row.account), lambda row: row.label):
         for row in own.values():
-            if called(row) == name:
+            if name and called(row) == name:
                 return row.account
     raise ApiError(-1109)
 
@@ -99,8 +99,8 @@ async def universal(call: Call) -> Json:
     """POST /sapi/v1/sub-account/universalTransfer: from and to any; who isn't named is the main."""
     own, v = _own(call), call.values
     main = _main(own, call.account)
-    sender = main if v["fromEmail"] is None else _named(own, v["fromEmail"])
-    receiver = main if v["toEmail"] is None else _named(own, v["toEmail"])
+    sender = main if v["fromEmail"] is None else named(own, v["fromEmail"])
+    receiver = main if v["toEmail"] is None else named(own, v["toEmail"])
     number = await _move(call, own, sender, receiver)
     return {"tranId": number, "clientTranId": v["clientTranId"] or ""}
 
@@ -108,14 +108,14 @@ async def universal(call: Call) -> Json:
 async def between_futures(call: Call) -> Json:
     """POST /sapi/v1/sub-account/futures/internalTransfer: both are named."""
     own, v = _own(call), call.values
-    number = await _move(call, own, _named(own, v["fromEmail"]), _named(own, v["toEmail"]))
+    number = await _move(call, own, named(own, v["fromEmail"]), named(own, v["toEmail"]))
     return {"success": True, "txnId": str(number)}
 
 
 async def to_another(call: Call) -> Json:
     """POST /sapi/v1/sub-account/transfer/subToSub."""
     own = _own(call)
-    number = await _move(call, own, call.account, _named(own, call.values["toEmail"]))
+    number = await _move(call, own, call.account, named(own, call.values["toEmail"]))
     return {"txnId": str(number)}
 
 
@@ -134,7 +134,7 @@ async def accounts(call: Call) -> Json:
     v, own = call.values, _own(call)
     below = [row for row in own.values() if row.parent == call.account]
     if v["email"] is not None:
-        wanted = _named(own, v["email"])
+        wanted = named(own, v["email"])
         below = [row for row in below if row.account == wanted]
     first = (v["page"] - 1) * v["limit"]
     return {

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import select
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -48,7 +47,6 @@ from gateways.zmq.resend import Log, Pruned
 from gateways.zmq.sessions import Answer, Sessions, TooManySessions
 from shm.codes import Kind
 from shm.config import Config
-from shm.control import Phase
 from shm.door import Door
 from shm.files import DataError, read_manifest
 from shm.kinds import command
@@ -85,29 +83,6 @@ class Session:
     away: bool = False  # its connection has gone: nothing is read or encoded for it any more
     full_since_s: float = 0.0  # since when it takes no more reports; 0: it does
     mask: Any = field(default=None, repr=False)  # of several accounts
-
-
-class Process:
-    """Whether a process still runs, for the price of one poll: asking /proc takes as long as a
-    message of commands."""
-
-    def __init__(self, pid: int) -> None:
-        self._poll = select.poll()
-        try:
-            self._fd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self._fd = -1
-        else:
-            self._poll.register(self._fd, select.POLLIN)
-
-    @property
-    def gone(self) -> bool:
-        return self._fd < 0 or bool(self._poll.poll(0))
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
 
 
 class Gateway:
@@ -197,7 +172,6 @@ class Gateway:
         self._memory.close()
         if self._door is not None:
             self._door.close()
-            self._engine.close()
 
     def counts(self) -> dict[str, int]:
         """Figures for people (gateways/doorcounts.py)."""
@@ -233,7 +207,7 @@ class Gateway:
     def _attach(self) -> None:
         with suppress(SegmentError):
             door = Door(self._config.instance, self._producer)
-            self._door, self._engine = door, Process(door.view.pid)
+            self._door = door
             first = door.next_request()
             if not self._memory.settled:
                 self._memory.settle(first - 1)
@@ -243,9 +217,7 @@ class Gateway:
     def _open(self) -> Door | None:
         """The way in, while there is one."""
         door = self._door
-        if door is None or door.view.phase != Phase.RUNNING or self._engine.gone:
-            return None
-        return door
+        return door if door is not None and door.open else None
 
     async def _look(self) -> None:
         """Now and then: the engine, keys that were revoked, clients that fell silent."""
@@ -253,7 +225,6 @@ class Gateway:
             await asyncio.sleep(LOOK_S)
             if self._door is not None and not self._door.open:
                 self._door.close()
-                self._engine.close()
                 self._door = None
             if self._door is None:
                 self._attach()
@@ -479,11 +450,7 @@ class Gateway:
     # ------------------------------------------------------------ out
 
     def _put(self, identity: bytes, frames: Sequence[bytes]) -> bool:
-        """Whether there was room.
-
-        Frames are copied: of one that wasn't, pyzmq hears through a thread of its own when it has
-        gone. Which is cheaper for 64 KB of reports was not measured apart from other changes.
-        """
+        """Whether there was room."""
         try:
             self._router.send_multipart([identity, *frames], zmq.NOBLOCK)
         except zmq.ZMQError as error:  # full (EAGAIN), or gone

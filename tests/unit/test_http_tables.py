@@ -24,6 +24,7 @@ from gateways.http.routes import BY_NAME, ROUTES
 from gateways.http.rows import Ask, Origin, Row, rows_of
 from gateways.http.schema import Security
 from gateways.http.signing import hmac_matches, payload
+from gateways.http.transfers import Own, named
 from gateways.users.audit import Action, Audit, reconcile, revoked_names
 from gateways.users.keyring import KeyRing, address_of, allowed
 from gateways.users.logins import LoginError, Logins
@@ -406,3 +407,24 @@ def test_openapi_names_every_route_and_its_parameters() -> None:
 
 def test_payloads_of_nothing_are_nothing() -> None:
     assert payload(b"", b"") == b"" and not hmac_matches(b"s", b"", "")
+
+
+# account | parent | label
+OWN = {
+    row.account: row
+    for row in (Own(5, None, "7"), Own(7, 5, "desk"), Own(9, 5, "5"), Own(11, 5, ""))
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "account"),
+    [("7", 7), ("7@perpcore", 7), ("5", 5), ("desk@anything", 7), ("desk", 7), ("9", 9)],
+)
+def test_an_account_is_called_by_its_number_before_any_label(text: str, account: int) -> None:
+    assert named(OWN, text) == account
+
+
+@pytest.mark.parametrize("text", ["", "@", "8", "DESK", "desk@perpcore@perpcore", "07"])
+def test_no_account_is_called_that(text: str) -> None:
+    with pytest.raises(ApiError):
+        named(OWN, text)

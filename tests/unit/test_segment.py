@@ -16,6 +16,7 @@ from shm.segment import (
     MAGIC,
     PAGE_BYTES,
     Part,
+    ProcessWatch,
     Segment,
     SegmentError,
     list_segments,
@@ -219,3 +220,18 @@ def test_importing_it_needs_no_numba() -> None:
     code = "import shm.segment, shm.config, shm.counters, shm.histogram, sys; "
     code += "sys.exit('numba' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_watched_process_is_gone_when_it_has_exited_and_not_before() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    watch = ProcessWatch(process.pid)
+    try:
+        assert not watch.gone
+        process.kill()
+        # Nobody has waited for it yet: a zombie is gone.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert watch.gone
+    finally:
+        process.communicate()
+        watch.close()
+    assert ProcessWatch(process.pid).gone, "of one that was gone before"
