@@ -76,7 +76,7 @@ class Hub:
         """
         if name in who.streams:
             return
-        if "@" not in name and not name.startswith("!"):
+        if _is_listen_key(name):
             await self._subscribe_user(who, name, events)
             return
         stream = canonical(name)
@@ -99,17 +99,27 @@ class Hub:
 
         who.streams[name] = stop
 
+    async def expect(self, name: str) -> None:
+        """Somebody is about to subscribe: a user stream's account is adopted now, which takes a
+        while. What is wrong with the name `subscribe` will say."""
+        if _is_listen_key(name):
+            with suppress(ApiError):
+                await self._gate.state(self._known(name)[0])
+
+    def _known(self, listen_key: str) -> tuple[int, int]:
+        """(account, key) of a listen key; ApiError for none of ours."""
+        keys = self._gate.keys
+        if listen_key not in keys.listen_keys:
+            keys.load()
+            if listen_key not in keys.listen_keys:
+                raise ApiError(-1125)
+        account, key_id, _ = keys.listen_keys[listen_key]
+        return account, key_id
+
     async def _subscribe_user(
         self, who: Subscriber, listen_key: str, events: frozenset[str] | None
     ) -> None:
-        keys = self._gate.keys
-        known = keys.listen_keys.get(listen_key)
-        if known is None:
-            keys.load()
-            known = keys.listen_keys.get(listen_key)
-            if known is None:
-                raise ApiError(-1125)
-        account, key_id, _ = known
+        account, key_id = self._known(listen_key)
         await self._gate.state(account)  # adopted before the first event can come
 
         def hear(event: str, text: bytes) -> None:
@@ -177,6 +187,11 @@ class Hub:
         text = msgspec.json.encode(event)
         who.socket.send(_wrapped(listen_key, text) if who.combined else text)
         self.unsubscribe(who, listen_key)
+
+
+def _is_listen_key(name: str) -> bool:
+    """Every market stream has an @ or a ! in its name."""
+    return "@" not in name and not name.startswith("!")
 
 
 def _wrapped(name: str, payload: bytes) -> bytes:

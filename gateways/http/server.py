@@ -33,7 +33,7 @@ from gateways.http.response import EMPTY, Whole
 from gateways.http.routes import ALLOWED, BY_NAME
 from gateways.http.schema import Route, Security, parse, weight_of
 from gateways.http.signing import Pairs, pairs, payload
-from gateways.http.sockets import PATH, streams
+from gateways.http.sockets import PATH, expect, streams
 from gateways.http.traces import trace_of
 from gateways.users.keyring import Address, address_of
 from gateways.users.store import Key
@@ -312,6 +312,8 @@ class Front:
         self._sockets[shown] = self._sockets.get(shown, 0) + 1
         self._open.add(ws)
         try:
+            if not api:
+                await expect(request, self.hub, self.config)
             await ws.prepare(request)
             if api:
                 await wsapi.serve(request, ws, self.gate, address, self.config, self._sessions)

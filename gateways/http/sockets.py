@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from aiohttp import WSMsgType, web
@@ -82,7 +82,7 @@ async def streams(
     who = Subscriber(socket, combined=match[1] == "stream")
     pinging = asyncio.create_task(keep_alive(socket, config))
     try:
-        if await _begin(who, hub, request, match[2] or "", config):
+        if await _begin(who, hub, request, config):
             await _control(who, hub, config)
     finally:
         pinging.cancel()
@@ -90,11 +90,21 @@ async def streams(
         socket.drop(1000, b"")
 
 
-async def _begin(
-    who: Subscriber, hub: Hub, request: web.BaseRequest, rest: str, config: Http
-) -> bool:
-    """Streams that the address of the connection asks for; False: it was refused."""
-    names = [name for name in rest.split("/") if name and not name.isdecimal()]
+class Asked(NamedTuple):
+    """Streams that the address of a connection asks for."""
+
+    names: list[str]  # of market streams, and listen keys
+    users: list[tuple[str, frozenset[str] | None]]  # listen keys, and which events of each
+
+    @property
+    def total(self) -> int:
+        return len(self.names) + len(self.users)
+
+
+def asked(request: web.BaseRequest) -> Asked:
+    match = PATH.fullmatch(request.path)
+    assert match is not None
+    names = [name for name in (match[2] or "").split("/") if name and not name.isdecimal()]
     query = request.query
     for joined in query.getall("streams", []):
         names += [name for name in joined.split("/") if name]
@@ -105,13 +115,27 @@ async def _begin(
             users.append((value, None))
         elif key == "events" and users:
             users[-1] = (users[-1][0], frozenset(value.split("/")))
-    if len(names) + len(users) > config.streams_max:
+    return Asked(names, users)
+
+
+async def expect(request: web.BaseRequest, hub: Hub, config: Http) -> None:
+    """Before the handshake: what happens right behind it is heard by its user streams."""
+    streams = asked(request)
+    if streams.total <= config.streams_max:
+        for name in (*streams.names, *(listen_key for listen_key, _ in streams.users)):
+            await hub.expect(name)
+
+
+async def _begin(who: Subscriber, hub: Hub, request: web.BaseRequest, config: Http) -> bool:
+    """Subscribe to what the address asks for; False: it was refused."""
+    streams = asked(request)
+    if streams.total > config.streams_max:
         who.socket.drop(POLICY, b"too many streams")
         return False
     try:
-        for name in names:
+        for name in streams.names:
             await hub.subscribe(who, name)
-        for listen_key, events in users:
+        for listen_key, events in streams.users:
             await hub.subscribe(who, listen_key, events)
     except ApiError as error:
         who.socket.send(msgspec.json.encode({"error": {"code": error.code, "msg": error.message}}))

@@ -343,6 +343,25 @@ def test_a_transfer_is_done_once_and_told_to_both_sides(exchange: Exchange) -> N
     assert lower[1]["code"] == -2018
 
 
+def test_what_happens_right_behind_the_handshake_is_heard(exchange: Exchange) -> None:
+    """The account is new to the gateway, and its stream open only just."""
+    for number in range(12):
+        name = f"new{number}"
+        new = exchange.trader(name, "read,transfer")
+        exchange.admin("/accounts", {"name": name, "parent": new.account, "label": "below"})
+        ear = Ear(new)
+        moved = new.call(
+            *("POST", "/sapi/v1/sub-account/universalTransfer"),
+            fromAccountType="USDT_FUTURE",
+            toAccountType="USDT_FUTURE",
+            amount="1",
+            asset="USDT",
+            toEmail="below",
+        )
+        assert moved[0] == 200
+        assert ear.account("ASSET_TRANSFER")["B"][0]["bc"] == "-1.000000"
+
+
 def test_funding(exchange: Exchange) -> None:
     fay = exchange.trader("fay")
     ear = Ear(fay)
