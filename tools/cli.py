@@ -21,7 +21,14 @@ from pathlib import Path
 
 import click
 
-from tools import cli_demo, cli_gateways, cli_ledger, cli_operations
+from tools import (
+    cli_bookkeeping,
+    cli_demo,
+    cli_gateways,
+    cli_ledger,
+    cli_operations,
+    cli_statements,
+)
 from tools.options import (
     FILE,
     FOLDER,
@@ -728,7 +735,8 @@ def bench(subjects: tuple[str, ...], smoke: bool, out: Path | None) -> None:
     sys.exit(run.run(subjects, smoke=smoke, out=out))
 
 
-for commands in (cli_demo, cli_operations, cli_gateways, cli_ledger):
+_LEDGER = (cli_ledger, cli_statements, cli_bookkeeping)
+for commands in (cli_demo, cli_operations, cli_gateways, *_LEDGER):
     commands.register(main)
 
 if __name__ == "__main__":
