@@ -177,13 +177,19 @@ def _alone(data: Path) -> Lock:
 
 def _archive(path: Path, archive: Path) -> None:
     """A durable copy under the same name; one that is there must be the same."""
-    archive.mkdir(parents=True, exist_ok=True)
     to = archive / path.name
-    if not to.exists():
-        temporary = to.with_name(f"{to.name}.tmp")
-        shutil.copyfile(path, temporary)
-        sync_file(temporary)
-        os.rename(temporary, to)
+    try:
+        archive.mkdir(parents=True, exist_ok=True)
+        if not to.exists():
+            temporary = to.with_name(f"{to.name}.tmp")
+            shutil.copyfile(path, temporary)
+            sync_file(temporary)
+            os.rename(temporary, to)
+    except OSError as error:
+        raise DataError(
+            f"{to}: {error.strerror or error}, of {path.stat().st_size} bytes to copy from {path}. "
+            "Nothing was removed. Make room there, or name another archive"
+        ) from None
     if _digest(to) != _digest(path):
         raise DataError(
             f"{to}: is not the segment {path}. Nothing was removed. Name another archive, or move "

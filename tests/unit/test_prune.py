@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from engine.files import DataError
 from engine.snapshotfile import list_snapshots, read_meta
 from ledger.store import Ledger
 from shm.reportlog import FollowerPosition
+from tests.conftest import ROOT
 from tools import backup, prune
 from tools.cli import main
 from tools.datadir import last_seq, limits_for
@@ -201,3 +205,24 @@ def test_the_command(data: Path) -> None:
     assert done.exit_code == 0 and "nobody needs commands up to" in done.output
     assert "recovery needs what is after" in done.output
     assert CliRunner().invoke(main, ["prune", "--data", str(data), "--seal"]).exit_code == 2
+
+
+def test_an_archive_with_no_room_removes_nothing(data: Path, tmp_path: Path) -> None:
+    """The disk of the archive is full: said in a sentence, and done when there is room."""
+    there = prune.prune(data, dry_run=True).segments
+    words = ["-m", "tools.cli", "prune", "--data", str(data), "--archive", str(tmp_path / "copies")]
+    small = min(Path(name).stat().st_size for name in there) // 2
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (small, small)),
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("Error: ") and str(tmp_path / "copies") in done.stderr
+    assert "Nothing was removed" in done.stderr
+    assert all(Path(name).exists() for name in there)
+    assert prune.prune(data, archive=tmp_path / "copies").segments == there
+    copied = [path.name for path in sorted((tmp_path / "copies").iterdir())]
+    assert copied == [Path(name).name for name in there]
