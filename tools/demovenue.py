@@ -246,21 +246,27 @@ class Venue:
             self.spawn(*parts)
             if not self.children.until_ready(parts, READY_SECONDS, stop):
                 return False
-        return self.open_account() and self.until_traded()
+        return self.open_account() and self.until_usable()
 
-    def until_traded(self) -> bool:
-        """Wait until a client sees both sides of every book: the first order may need them."""
+    def until_usable(self) -> bool:
+        """Wait until a client's first order can be taken: its key is known to the gateway, and both
+        sides of every book are there."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is our own
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
+        opener.addheaders = [("X-MBX-APIKEY", self.access["api_key"])]
+
+        def asked(path: str) -> Any:
+            with opener.open(f"{self.base}/fapi/v1/{path}", timeout=5) as answer:
+                return json.loads(answer.read())
+
         until = time.monotonic() + MARKET_SECONDS
         while not self.signals.asked():
             with suppress(OSError, ValueError, KeyError):
-                url = f"{self.base}/fapi/v1/ticker/bookTicker"
-                with opener.open(url, timeout=5) as answer:
-                    books = json.loads(answer.read())
+                asked(f"historicalTrades?symbol={CONTRACTS[0].name}&limit=1")  # refused without it
+                books = asked("ticker/bookTicker")
                 if len(books) >= len(CONTRACTS) and all(
                     float(book["bidPrice"]) > 0 and float(book["askPrice"]) > 0 for book in books
                 ):
