@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import signal
 import socket
 import ssl
@@ -404,12 +405,18 @@ class Compiling:
                         self._say(f"  compiling {record['what']} (once; kept for the next start)")
 
 
+def _beside(program: str, name: str) -> str:
+    return shlex.quote(str(Path(program).with_name(name)))
+
+
 def introduction(
     config: Config, plan: Plan, data: Path, base: str, access: dict[str, Any]
 ) -> list[str]:
     """How to use the venue: URLs, key, money, and a snippet a client."""
     path = f"the recording {plan.recording}" if plan.recording else "simulated"
     where = shlex.quote(str(data))
+    # On no PATH after a mere checkout; a stranger pastes what stands here.
+    command = "perpcore" if shutil.which("perpcore") else _beside(sys.executable, "perpcore")
     web = base.replace("http", "ws", 1)
     lines = [
         "",
@@ -421,11 +428,11 @@ def introduction(
         f"  secret      {access['secret']}",
         f"  native      {access['endpoint']}, market data {access['feed']}",
         f"  account     {access['account']}, play money; for more: "
-        f"perpcore demo faucet {access['account']} 50000 --data {where}",
-        f"  operators   perpcore status, top, key, ...: --config {where}/demo/config.toml",
-        f"  again       perpcore demo access --data {where}",
+        f"{command} demo faucet {access['account']} 50000 --data {where}",
+        f"  operators   {command} status, top, key, ...: --config {where}/demo/config.toml",
+        f"  again       {command} demo access --data {where}",
     ]
-    lines += ["", "# ---- native: nothing to install, but run it with this Python", ""]
+    lines += ["", f"# ---- native: nothing to install; run it with {sys.executable}", ""]
     lines += snippets.native(access).splitlines()
     for name in snippets.SNIPPETS:
         package = snippets.PACKAGES.get(name, name)
