@@ -124,6 +124,8 @@ client.futures_cancel_order(symbol="BTCUSDT", orderId=order["orderId"])
 }
 # Through the native door, which wants other addresses and keys (FEED and ASK are market data's).
 NATIVE: Final = """\
+import time
+
 from gateways.client.client import Client
 from gateways.client.market import Market
 from gateways.zmq.protocol import Order
@@ -134,15 +136,18 @@ while not book.ready:
     market.poll(1.0)
 bid, ask = book.best()
 with Client(ENDPOINT, SERVER, PUBLIC, SECRET, cancel_on_disconnect=True) as client:
-    far = bid * 99 // 100
-    client.send(
+    far, name = bid * 99 // 100, f"n-{time.time_ns()}"
+    taken = client.send(
         [
-            Order("place", symbol=0, side=0, price_ticks=far, qty_lots=10, client_id="n-1"),
-            Order("cancel", symbol=0, client_id="n-1"),
+            Order("place", symbol=0, side=0, price_ticks=far, qty_lots=10, client_id=name),
+            Order("cancel", symbol=0, client_id=name),
         ]
     )
+    cancel = taken.first_request + 1
     for report in client.reports(timeout_s=5.0):
         print(report)
+        if report.get("request") == cancel:
+            break
 market.close()
 """
 NATIVE_NAME: Final = "native"
