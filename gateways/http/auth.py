@@ -13,11 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
 
-from gateways.http.errors import ApiError
+from gateways.http.errors import ApiError, refusal
+from gateways.http.once import Once
 from gateways.http.schema import Route, Security
 from gateways.http.signing import Pairs, check_time, ed25519_matches, hmac_matches
 from gateways.users.keyring import Address, KeyRing, allowed
 from gateways.users.store import Key, Scope
+from shm.codes import Reason
 
 KEY_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 SIGNED: Final = (Security.USER_DATA, Security.TRADE)
@@ -32,6 +34,7 @@ class Caller(NamedTuple):
 
     key: Key | None
     signed: bytes
+    until_ms: int = 0  # when that is too old
 
 
 NOBODY: Final = Caller(None, b"")
@@ -64,11 +67,20 @@ def authenticate(
         good = signature_good(key, message, signature)
     if key is None or not allowed(key, _SCOPES[route.scope], address):
         raise ApiError(-2015)
-    if signed:
-        if not good:
-            raise ApiError(-1022)
-        check_time(params, now_ms)
-    return Caller(key, message if signed else b"")
+    if not signed:
+        return Caller(key, b"")
+    if not good:
+        raise ApiError(-1022)
+    return Caller(key, message, check_time(params, now_ms))
+
+
+def check_once(route: Route, caller: Caller, once: Once, now_ms: int) -> None:
+    """Refuse a copy of a signed request that asks for more than to look."""
+    key, signed, until_ms = caller
+    if key is None or not signed or route.method == "GET":
+        return
+    if not once.first(key.api_key, signed, until_ms, now_ms):
+        raise refusal(Reason.REPLAYED, 0)
 
 
 def signature_good(key: Key | None, message: bytes, signature: str) -> bool:
@@ -88,9 +100,11 @@ def signature_good(key: Key | None, message: bytes, signature: str) -> bool:
 
 def check_session(
     route: Route, key: Key, address: Address | None, params: Pairs, now_ms: int
-) -> None:
-    """A request on a connection that has logged on: no signature, but all the rest."""
+) -> int:
+    """A request on a connection that has logged on: no signature, but all the rest.
+
+    returns     until when it isn't too old, ms
+    """
     if not allowed(key, _SCOPES[route.scope], address):
         raise ApiError(-2015)
-    if route.security in SIGNED:
-        check_time(params, now_ms)
+    return check_time(params, now_ms) if route.security in SIGNED else 0

@@ -19,6 +19,7 @@ from gateways.http.desk import Desk
 from gateways.http.errors import ApiError
 from gateways.http.library import Library
 from gateways.http.limits import Limits
+from gateways.http.once import Once
 from gateways.http.orders import HEARD, AccountState
 from gateways.http.refusals import Refusals
 from gateways.http.rows import Origin
@@ -51,6 +52,7 @@ class Gate:
         self.keys = keys
         self.limits = limits
         self.refusals = Refusals()
+        self.once = Once()
         self._view: AccountView | None = None
         self._history: History | None = None
         self.venue = Venue(self.view)

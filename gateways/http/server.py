@@ -23,7 +23,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateways.accounts.client import ViewError
 from gateways.http import openapi, wsapi
-from gateways.http.auth import authenticate
+from gateways.http.auth import authenticate, check_once
 from gateways.http.errors import ApiError
 from gateways.http.frames import GOING_AWAY, POLICY
 from gateways.http.gate import Call, Gate, clock_ns
@@ -207,6 +207,7 @@ class Front:
             message = payload(query, body) if route.security not in _UNSIGNED else b""
             api_key = request.headers.get("X-MBX-APIKEY", "")
             caller = authenticate(route, self.gate.keys, api_key, address, sent, message, now_ms)
+            check_once(route, caller, self.gate.once, now_ms)
             values = parse(route.params, sent)
             weighed = True
             used = limits.weigh(shown, weight_of(route, values), now_ms)

@@ -117,7 +117,7 @@ def ed25519_matches(public: Ed25519PublicKey, message: bytes, signature: str) ->
 
 
 def check_time(params: Pairs, now_ms: int) -> int:
-    """Refuse what is too old or from the future; returns the receive window, ms."""
+    """Refuse what is too old or from the future; returns until when it isn't too old, ms."""
     stamp, window = params.get("timestamp"), params.get("recvWindow")
     at_ms = _milliseconds("timestamp", stamp)
     window_ms = RECV_WINDOW_MS
@@ -132,7 +132,7 @@ def check_time(params: Pairs, now_ms: int) -> int:
                 message="Timestamp for this request was 1000ms ahead of the server's time.",
             )
         raise ApiError(-1021)
-    return window_ms
+    return at_ms + window_ms
 
 
 def _milliseconds(name: str, raw: Raw) -> int:

@@ -12,7 +12,15 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from gateways.http.auth import NOBODY, SIGNED, Caller, authenticate, check_session, signature_good
+from gateways.http.auth import (
+    NOBODY,
+    SIGNED,
+    Caller,
+    authenticate,
+    check_once,
+    check_session,
+    signature_good,
+)
 from gateways.http.errors import ApiError
 from gateways.http.frames import POLICY, Socket
 from gateways.http.gate import Call, Gate, clock_ns
@@ -132,6 +140,7 @@ class Session:
         weighed = False
         try:
             caller = self._caller(route, params, now_ms)
+            check_once(route, caller, self.gate.once, now_ms)
             values = parse(route.params, params)
             weighed = True
             self.gate.limits.weigh(self.socket.address, weight_of(route, values), now_ms)
@@ -155,9 +164,9 @@ class Session:
         if route.security == Security.NONE:
             return NOBODY
         if self.key is not None and "signature" not in params:
-            check_session(route, self.key, self.address, params, now_ms)
+            until_ms = check_session(route, self.key, self.address, params, now_ms)
             message = sorted_payload(params) if route.security in SIGNED else b""
-            return Caller(self.key, message)
+            return Caller(self.key, message, until_ms)
         text = api_key if isinstance(api_key, str) else ""
         message = self._signed(params, text) if route.security in SIGNED else b""
         return authenticate(route, self.gate.keys, text, self.address, params, message, now_ms)
