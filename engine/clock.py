@@ -28,10 +28,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.forks import SIGNALS, die_with_server
 from engine.liquidation_scan import Scan
 from engine.memory import segment_parts
 from engine.sources import Lines, Names, Quote, sources_of
-from engine.worker import SIGNALS, die_with, name_process
+from engine.worker import name_process
 from shm.codes import Halt, Kind, State
 from shm.config import Config, ConfigError
 from shm.control import Phase
@@ -264,7 +265,7 @@ def run(
     return 0
 
 
-def main(config: Config, parent: int) -> None:
+def main(config: Config) -> None:
     """Entry of the process that `perpcore up` starts beside the engine."""
-    die_with(parent)
+    die_with_server()
     sys.exit(run(config, until_stopped=True, quiet=True))

@@ -22,13 +22,13 @@ from typing import Final
 import numpy as np
 
 from engine import journal, liquidation_scan, pipeline
+from engine.forks import die_with
 from engine.matching import match_commands
 from engine.pipeline import Arrays, Engine
 from engine.replay import Replayer
 from engine.risk import risk_commands
 from engine.settlement import settle_match, settle_nowhere
 from engine.state import Limits, allocate, books_of, risk_tables, shard_tables, shared_book_tables
-from engine.worker import die_with
 from shm import ingress, jit, records
 from shm.pointers import table
 

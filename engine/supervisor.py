@@ -17,7 +17,6 @@ supervisor ends. Nothing depends on these queues; state and orders go through sh
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import socket
@@ -26,8 +25,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import connection, resource_tracker
-from multiprocessing.context import SpawnProcess
+from multiprocessing import connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Final
@@ -36,7 +35,8 @@ import numpy as np
 from faster_fifo import Empty, Queue
 
 from engine import files, memory
-from engine.worker import EXIT_START, EXITS, SIGNALS, Task, stage_masks, work
+from engine.forks import SIGNALS, start_process
+from engine.worker import EXIT_START, EXITS, Task, stage_masks, work
 from shm import cursors, kernelcache
 from shm.codes import Kind
 from shm.config import Config, Worker
@@ -128,21 +128,6 @@ class StopAsked(Exception):
     """Somebody asked the engine to stop while it was starting."""
 
 
-def start_process(target: Callable[..., None], args: tuple[Any, ...], name: str) -> SpawnProcess:
-    """Start a child; SIGNALS are blocked in it until it unblocks them itself."""
-    # multiprocessing's tracker unblocks signals when it starts, so it must be there before.
-    resource_tracker.ensure_running()
-    # A child inherits the mask: Ctrl-C can't hit it before it has its handlers.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        context = multiprocessing.get_context("spawn")
-        process = context.Process(target=target, args=args, name=name, daemon=True)
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    return process
-
-
 def remove_sockets(config: Config) -> None:
     """Remove what a killed publisher left in the file system."""
     for endpoint in (*config.publisher_endpoints, *config.range_endpoints):
@@ -166,7 +151,7 @@ class Group:
         self.config = config
         self.workers = workers
         self.epoch = epoch
-        self.processes: list[SpawnProcess] = []
+        self.processes: list[ForkServerProcess] = []
         self._log = log
         self._wake = wake
         self._over = threading.Event()
@@ -213,7 +198,7 @@ class Group:
         """Start every process; each attaches, loads its kernels and waits for its order."""
         for k, worker in enumerate(self.workers):
             now_ns = time.monotonic_ns()
-            task = Task(self.config, self.workers, k, self.epoch, os.getpid(), now_ns)
+            task = Task(self.config, self.workers, k, self.epoch, now_ns)
             queue = Queue(1 << 18)
             self.processes.append(start_process(work, (task, queue), worker.name))
             self._queues.append(queue)

@@ -1,7 +1,7 @@
 """One worker process: attach, load kernels, say so, then run its stages until told to stop.
 
     supervisor            worker
-    spawns             -> attaches, asks the host for core, scheduling, memory; loads kernels
+    has it forked      -> attaches, asks the host for core, scheduling, memory; loads kernels
                        <- READY
     recovers, RUN      -> loops over its stages, beats its heart           <- RUNNING
     DRAIN              -> the same, but takes no more commands             <- DRAINED
@@ -15,7 +15,7 @@ Never   handles a fault: an assert, an exception or a failed sync ends the proce
 Signals: SIGINT and SIGHUP are ignored: Ctrl-C and the end of a terminal reach the whole group, and
 stopping is the supervisor's business. SIGTERM asks the supervisor to stop everything in order.
 Handlers run only between two slices of a kernel, at most SLICE_NS apart. When the supervisor dies
-the kernel kills us (PR_SET_PDEATHSIG).
+the kernel kills us (engine/forks.py).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from faster_fifo import Full, Queue
 
+from engine.forks import SIGNALS, die_with_server
 from shm.config import Config, Worker
 from shm.control import STAGES, Order, Wish, WorkerState
 from shm.cursors import EPOCH, STOP, WORKER_PID, doorbell
@@ -53,16 +54,15 @@ EXIT_STOPPED: Final = 0
 EXIT_START: Final = 69  # memory, data directory or an endpoint would not have us: no use to retry
 EXIT_BUG: Final = 70  # an assert or exception of ours
 EXIT_DISK: Final = 74  # a write or sync failed
+EXIT_UNKNOWN: Final = 255  # multiprocessing's word for it
 EXITS: Final = {
     EXIT_STOPPED: "stopped without being asked",
     EXIT_START: "could not start",
     EXIT_BUG: "a bug, its traceback is in the log",
     EXIT_DISK: "a write or sync failed",
+    EXIT_UNKNOWN: "killed together with the server it was forked from",
 }
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
 _MCL_CURRENT_AND_FUTURE: Final = 3
 
@@ -88,7 +88,6 @@ class Task(NamedTuple):
     workers: tuple[Worker, ...]  # all of them
     me: int  # which one this is
     epoch: int
-    supervisor: int  # pid
     spawned_ns: int  # CLOCK_MONOTONIC
 
 
@@ -101,13 +100,6 @@ def stage_masks(worker: Worker) -> tuple[int, int]:
         if shard:
             shards |= 1 << int(shard)
     return stages, shards
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when the thread that spawned it ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(EXIT_START)  # it died before we could ask
 
 
 def name_process(name: str) -> None:
@@ -157,7 +149,7 @@ class QueueHandler(logging.Handler):
 
 def work(task: Task, queue: Queue) -> None:
     """Entry of the process."""
-    die_with(task.supervisor)
+    die_with_server()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     worker = task.workers[task.me]

@@ -23,7 +23,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.worker import SIGNALS, die_with, name_process
+from engine.forks import SIGNALS, die_with_server
+from engine.worker import name_process
 from shm.codes import Kind
 from shm.control import Phase
 from shm.door import Door
@@ -118,12 +119,12 @@ def trade(
         time.sleep(0.05)
 
 
-def main(instance: str, rate: int, parent: int) -> None:
+def main(instance: str, rate: int) -> None:
     """Entry of the process that `perpcore up --traffic` starts: it tells the prices itself.
 
     Its turns are counted from 1970: started again it goes on, and no client id comes twice.
     """
-    die_with(parent)
+    die_with_server()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     flow = Flow(1, rate, demopath.paths(1, 1.0), tell=True)

@@ -26,7 +26,7 @@ from shm.logs import text_of as text_of_record
 from shm.segment import SegmentError, list_segments, process_start
 
 if TYPE_CHECKING:
-    from multiprocessing.context import SpawnProcess
+    from multiprocessing.context import ForkServerProcess
 
     from engine.supervisor import Group
 
@@ -141,8 +141,8 @@ class _Up:
         self.until: float | None = None
         self.show = traffic > 0 or sys.stdout.isatty()
         self.seen_by_people = sys.stderr.isatty()  # else log records go there, as JSON
-        self.traffic: SpawnProcess | None = None
-        self.clock: SpawnProcess | None = None
+        self.traffic: ForkServerProcess | None = None
+        self.clock: ForkServerProcess | None = None
         self.with_clock = clock
         self.lines = 0
         self.before: Sample | None = None
@@ -191,17 +191,17 @@ class _Up:
         self.say("Ctrl-C stops it cleanly.")
 
     def _start_traffic(self) -> None:
-        from engine.supervisor import start_process
+        from engine.forks import start_process
         from tools import demo
 
-        args = (self.config.instance, self.rate, os.getpid())
+        args = (self.config.instance, self.rate)
         self.traffic = start_process(demo.main, args, "demo")
 
     def _start_clock(self) -> None:
         from engine import clock
-        from engine.supervisor import start_process
+        from engine.forks import start_process
 
-        self.clock = start_process(clock.main, (self.config, os.getpid()), "clock")
+        self.clock = start_process(clock.main, (self.config,), "clock")
 
     def _sample(self, group: Group) -> Sample:
         arrays = group.memory.arrays
@@ -267,6 +267,9 @@ def up(
     clock       run the clock process beside the engine; False: it is a service of its own
     restart     start the group again when a worker dies; False leaves that to systemd
     """
+    from engine.forks import start_server
+
+    start_server()  # it loads beside us
     from engine.supervisor import (
         EXIT_CLEAN,
         EXIT_FAILED,
