@@ -106,6 +106,11 @@ class Publisher:
             self._say(np.zeros(0, REPORT.dtype))
         return did
 
+    @property
+    def alone(self) -> bool:
+        """Whether nobody has subscribed: then nobody minds when it is a little late."""
+        return not self._topics
+
     def close(self) -> None:
         """Let what was sent arrive, within LINGER_MS, and close the sockets."""
         self._out.setsockopt(zmq.LINGER, LINGER_MS)

@@ -49,6 +49,8 @@ SLICE_NS: Final = 200_000_000  # of a kernel; signals wait so long, stop words d
 JOURNAL: Final = 1 << STAGES.index("journal")
 PUBLISH: Final = 1 << STAGES.index("publish")
 IN_PYTHON: Final = JOURNAL | PUBLISH
+NOBODY_S: Final = 0.01  # a publisher without subscribers
+TURNS_IN_KERNEL: Final = 50  # take as long as one of a stage in Python
 
 EXIT_STOPPED: Final = 0
 EXIT_START: Final = 69  # memory, data directory or an endpoint would not have us: no use to retry
@@ -227,6 +229,7 @@ def _load(stages: int) -> None:
 
 def _open_journal(task: Task, arrays: dict[str, Any], peers: int) -> Journal:
     from engine.journal import Journal
+    from shm.listen import LISTENERS
 
     return Journal(
         Path(task.config.data_dir),
@@ -235,7 +238,7 @@ def _open_journal(task: Task, arrays: dict[str, Any], peers: int) -> Journal:
         arrays["reports"],
         task.config.wal,
         bells=arrays["control"],
-        wake=peers,
+        wake=peers | LISTENERS,
         counters=arrays["counters"],
         histograms=arrays["histograms"],
         hops=arrays["hops"],
@@ -260,15 +263,19 @@ def _run(task: Task, worker: Worker, arrays: dict[str, Any]) -> None:
     stages, shards = stage_masks(worker)
     peers = others(len(task.workers), me)
     policy = policy_of(config.wait)
+    # A turn in Python takes as long as many in a kernel: a few looks before sleeping are enough.
+    slow_policy = policy._replace(yields=policy.yields // TURNS_IN_KERNEL)
     python_stages: list[Stage] = []
     alone: Journal | None = None
+    publisher: Publisher | None = None
     try:
         if stages & JOURNAL:
             journal = _open_journal(task, arrays, peers)
             alone = journal if stages == JOURNAL else None
             python_stages.append(journal)
         if stages & PUBLISH:
-            python_stages.append(_open_publisher(task, arrays))
+            publisher = _open_publisher(task, arrays)
+            python_stages.append(publisher)
     except (OSError, DataError) as error:
         raise CannotStart(str(error)) from error
     in_kernels = stages & ~IN_PYTHON
@@ -313,7 +320,10 @@ def _run(task: Task, worker: Worker, arrays: dict[str, Any]) -> None:
         for stage in python_stages:
             did += stage.step()
         beat(bells, me, did)
-        turns = rest(bells, me, did, turns, *policy)
+        if did == 0 and stages == PUBLISH and publisher is not None and publisher.alone:
+            time.sleep(NOBODY_S)  # not woken for every sync while nobody hears of it
+        else:
+            turns = rest(bells, me, did, turns, *slow_policy)
     for stage in python_stages:
         stage.close()
     row["state"] = WorkerState.STOPPED

@@ -71,11 +71,11 @@ AFTER: Final = {
     "settled": "matched",
     "durable": "decided",
     "published": "durable",
-    "heard": "published",
+    "heard": "durable",  # a gateway reads the ring itself, beside the publisher
     "answered": "heard",
 }
 # What may only happen when this has happened, besides: reports go out when they are written.
-_ALSO_AFTER: Final = {"published": "settled"}
+_ALSO_AFTER: Final = {"published": "settled", "heard": "settled"}
 
 
 def marks_of(marks: dict[str, int]) -> dict[str, int]:

@@ -35,8 +35,9 @@ POLL_S: Final = 0.5  # the rings hold some seconds
 _INGRESS: Final = "ingress."
 _SETTLING_S: Final = 0.3  # for the last ones to get through
 
-# The track of the journal is one of its own: it syncs while matching and settlement go on.
-_BESIDE: Final = ("durable",)
+# Tracks of their own: the journal syncs while matching and settlement go on, and the publisher has
+# its say while gateways read the ring themselves.
+_BESIDE: Final = {"durable": 2, "published": 3}
 # What a hop is called while it is under way: it ends with the mark of that name.
 _SPANS: Final = {
     "handed over": "gateway in",
@@ -111,7 +112,7 @@ def spans(marks: dict[str, int]) -> Iterator[tuple[str, int, int]]:
         while before and before not in marks:
             before = AFTER[before]
         begin = marks.get(before, 0)
-        if name == "published":
+        if name in ("published", "heard"):
             begin = max(begin, marks.get("settled", 0))
         if begin:
             yield name, begin, ns
@@ -128,14 +129,14 @@ def events_of(way: Way, begin_ns: int, producers: dict[int, str]) -> Iterator[di
         "producer": producers.get(producer, str(producer)),
         "trace": trace_text(sample.trace) if sample.trace != NO_TRACE else "",
     }
-    tracks: dict[int, list[tuple[str, int, int]]] = {1: [], 2: []}
+    tracks: dict[int, list[tuple[str, int, int]]] = {1: [], 2: [], 3: []}
     for name, first, last in spans(marks):
-        tracks[2 if name in _BESIDE else 1].append((_SPANS[name], first, last))
+        tracks[_BESIDE.get(name, 1)].append((_SPANS[name], first, last))
     name = f"{kind} {sample.seq}"
     for track, inner in tracks.items():
         if not inner:
             continue
-        # Hops of a track follow one another: settle ends before publish begins, and so on.
+        # Hops of a track follow one another: risk ends before match begins, and so on.
         edges = [(name, inner[0][1], inner[-1][2], args)] if track == 1 else []
         common = {"cat": "hops", "id": f"{sample.seq}.{track}", "pid": 1, "tid": track}
         for title, first, _last, more in edges:
@@ -159,6 +160,7 @@ def document(found: Collected, instance: str, producers: dict[int, str]) -> dict
         {"ph": "M", "pid": 1, "name": "process_name", "args": {"name": f"perpcore {instance}"}},
         {"ph": "M", "pid": 1, "tid": 1, "name": "thread_name", "args": {"name": "commands"}},
         {"ph": "M", "pid": 1, "tid": 2, "name": "thread_name", "args": {"name": "journal"}},
+        {"ph": "M", "pid": 1, "tid": 3, "name": "thread_name", "args": {"name": "publisher"}},
     ]
     for way in sorted(found.ways, key=lambda way: way.sample.seq):
         events += events_of(way, begin_ns, producers)

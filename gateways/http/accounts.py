@@ -43,10 +43,15 @@ class Accounts:
 
     # ------------------------------------------------------------ adoption
 
+    def followed(self, account: int) -> AccountState | None:
+        """An account that was adopted before, else None."""
+        state = self._states.get(account)
+        return state if state is not None and state.ready else None
+
     async def get(self, account: int) -> AccountState:
         """An account, adopted if it wasn't; ViewError when the view can't say what it has."""
-        state = self._states.get(account)
-        if state is not None and state.ready:
+        state = self.followed(account)
+        if state is not None:
             return state
         task = self._adopting.get(account)
         if task is None:
@@ -58,8 +63,9 @@ class Accounts:
     async def _adopt(self, account: int) -> AccountState:
         assert self.desk is not None
         state = AccountState(account)
+        state.listened = account in self._listeners
         self._states[account] = state
-        self.desk.interest[account] = True
+        self.desk.listen_to(account)
         try:
             view = self._view()
             await view.wait_for(self.desk.seen_seq, ADOPT_S)
@@ -137,20 +143,22 @@ class Accounts:
         """Hear an adopted account's events; returns how to stop."""
         listeners = self._listeners.setdefault(account, [])
         listeners.append(listener)
+        self._mark(account, listened=True)
 
         def stop() -> None:
             if listener in listeners:
                 listeners.remove(listener)
             if not listeners and self._listeners.get(account) is listeners:
                 del self._listeners[account]
+                self._mark(account, listened=False)
 
         return stop
 
-    @property
-    def followed(self) -> int:
-        """How many accounts are kept up to date here."""
-        return len(self._states)
+    def _mark(self, account: int, *, listened: bool) -> None:
+        state = self._states.get(account)
+        if state is not None:
+            state.listened = listened
 
     def figures(self) -> dict[str, Any]:
         """For health pages."""
-        return {"accounts": self.followed, "listened": len(self._listeners)}
+        return {"accounts": len(self._states), "listened": len(self._listeners)}

@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -57,6 +57,17 @@ def _of_the_other(report: Report) -> Report:
     return (seq, other, symbol, kind, status, -amount, other_wallet, account, wallet, *rest)
 
 
+class Sink(Protocol):
+    """What hears of a command's outcome, once: a future, or who does without one."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, result: Any, /) -> None: ...
+
+    def set_exception(self, error: BaseException, /) -> None: ...
+
+
 class Pending:
     """A command that was handed over and hasn't been answered."""
 
@@ -73,7 +84,7 @@ class Pending:
 
     def __init__(
         self,
-        future: asyncio.Future[Any],
+        future: Sink,
         render: Render,
         deadline: float,
         epoch: int,
@@ -110,6 +121,7 @@ class Desk:
         self.overloads = 0
         self.unknowns = 0
         self.interest = np.zeros(config.limits.accounts, bool)
+        self._listens = False  # to any account, ever
         self._heard = np.zeros(256, bool)
         self._heard[list(heard)] = True
         self._config = config
@@ -118,7 +130,7 @@ class Desk:
         self._on_report = on_report
         self._on_done = on_done
         self._timeout_s = answer_timeout_s
-        self._stream = ReportStream(config, self._on_batch, self._on_epoch, self.durable_index)
+        self._stream = ReportStream(config, self._on_batch, self._on_epoch, self._wanted)
         self._door: Door | None = None
         self._marks: RequestMarks | None = None
         self._view: View | None = None
@@ -203,10 +215,11 @@ class Desk:
 
     # ------------------------------------------------------------ in
 
-    def ask(self, ask: Ask | Row, render: Render) -> asyncio.Future[Any]:
+    def ask(self, ask: Ask | Row, render: Render, into: Sink | None = None) -> Any:
         """Hand a command over; the future has what `render` makes of its answer.
 
         `render` runs when all reports of the command have been seen, and before any later one.
+        into        what shall have it instead
         raises      ApiError -1001 while no engine runs
         """
         door = self._door
@@ -214,15 +227,25 @@ class Desk:
             raise ApiError(-1001)
         request = self._number
         self._number += 1
-        future: asyncio.Future[Any] = self._loop.create_future()
+        future = self._loop.create_future() if into is None else into
         deadline = self._loop.time() + self._timeout_s
         pending = Pending(future, render, deadline, self._door_epoch, ask.trail)
         self._outbox.append((request, ask.packed(request), pending))
+        if not self._pending and not self._listens:
+            self._stream.hurry()
         self._pending[request] = pending
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
         return future
+
+    def _wanted(self) -> bool:
+        """Whether a report may be for anybody here."""
+        return self._listens or bool(self._pending or self._answered)
+
+    def listen_to(self, account: int) -> None:
+        """Hand on its reports from now on."""
+        self.interest[account] = self._listens = True
 
     def _flush(self) -> None:
         """Hand over what has come together since the last turn of the loop."""
@@ -351,7 +374,7 @@ class Desk:
             return
         if self._whole():
             self._settle(self._open_seq)
-        else:
+        elif self._wanted():
             self._tail = self._loop.call_later(TAIL_S, self._check_tail)
 
     def _whole(self) -> bool:
@@ -383,6 +406,7 @@ class Desk:
         Whoever was acknowledged by another gateway finds it here after this.
         """
         target = self.durable_index()
+        self._stream.hurry()
         until = self._loop.time() + timeout_s
         while self._stream.next < target or (
             self._stream.next == target and self._open_seq > self.seen_seq
@@ -390,4 +414,6 @@ class Desk:
             if self._loop.time() > until:
                 break
             await asyncio.sleep(0.0005)
+            self._stream.hurry()
+            self._check_tail()
         return self.seen_seq

@@ -252,6 +252,7 @@ class AccountState:
     def __init__(self, account: int) -> None:
         self.account = account
         self.ready = False  # seeded from the view
+        self.listened = True  # somebody may hear what happens
         self.seeded_seq = 0
         self.backlog: list[tuple[tuple[int, ...], int]] = []
         self.orders: dict[int, Order] = {}
@@ -551,13 +552,12 @@ class AccountState:
     def _warning(self, r: tuple[int, ...], turn: Turn) -> None:
         turn.warnings.append(r)
 
-    @staticmethod
-    def _happen(turn: Turn, what: str, order: Order) -> None:
-        executed = order.qty_lots - order.open_lots
+    def _happen(self, turn: Turn, what: str, order: Order) -> None:
+        if not self.listened:
+            return
+        executed, quote = order.qty_lots - order.open_lots, order.quote
         turn.happenings.append(
-            Happening(
-                *(what, order, order.status_word, executed, order.quote, 0, 0, 0, 0, 0, False)
-            )
+            Happening(what, order, order.status_word, executed, quote, 0, 0, 0, 0, 0, False)
         )
 
 
