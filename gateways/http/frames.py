@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Final
 
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 LOG: Final = logging.getLogger("perpcore.http")
 TOO_SLOW: Final = b"too slow: unsent messages were piling up"
 ABORT_S: Final = 2.0
+LINGER_S: Final = 1.0
 POLICY: Final = 1008
+_GOES_ON: Final = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG)
 GOING_AWAY: Final = 1001
 
 
@@ -50,6 +53,7 @@ class Socket:
         self._transport: asyncio.Transport = transport
         self._unsent_max = unsent_max
         self._loop = asyncio.get_running_loop()
+        self._outbox: list[bytes] = []
         self.last_heard = self._loop.time()
         self.closed = False
 
@@ -57,8 +61,21 @@ class Socket:
         """One text message."""
         self.write(frame(payload))
 
+    def send_soon(self, payload: bytes) -> None:
+        """One text message; with others of this turn of the loop in one write."""
+        if not self._outbox:
+            self._loop.call_soon(self._flush)
+        self._outbox.append(frame(payload))
+
+    def _flush(self) -> None:
+        if self._outbox:
+            frames, self._outbox = b"".join(self._outbox), []
+            self.write(frames)
+
     def write(self, frames: bytes) -> None:
         """Frames that were made already, one or several."""
+        if self._outbox:
+            self._flush()
         if self.closed or self._transport.is_closing():
             return
         self._transport.write(frames)
@@ -71,8 +88,27 @@ class Socket:
         if not self.closed and not self._transport.is_closing():
             self._transport.write(b"\x89\x00")
 
+    def refuse(self, code: int, reason: bytes) -> None:
+        """Say goodbye to a client that is still sending; `linger` ends the connection.
+
+        Closed over what hasn't been read it would be reset, and what was said here lost.
+        """
+        self._flush()
+        if not self.closed and not self._transport.is_closing():
+            self._transport.write(close_frame(code, reason))
+        self.closed = True
+
+    async def linger(self) -> None:
+        """Read on, and throw it away, until the client has gone or its time is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while (await self.ws.receive()).type in _GOES_ON:
+                    pass
+        self._transport.close()
+
     def drop(self, code: int, reason: bytes) -> None:
         """Close, without waiting for a client that may not read any more."""
+        self._flush()
         if self.closed:
             return
         self.closed = True

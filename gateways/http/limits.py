@@ -83,7 +83,7 @@ class Limits:
         cells[mine + 1] += amount
         at, end = base + _HEAD + limit * 2, base + _HEAD + INSTANCES * 6
         windows = cells[at:end:6].tolist()
-        if windows.count(window) == 1:
+        if windows.count(window) == 1:  # nobody else has counted it
             return cells[mine + 1]
         counts = cells[at + 1 : end : 6].tolist()
         return sum(n for w, n in zip(windows, counts, strict=True) if w == window)
@@ -184,22 +184,22 @@ class Limits:
         raises      ApiError -1015, and what was refused isn't counted
         """
         subject = f"account {account}"
-        counts = []
-        for limit, amount, words in (
-            (ORDERS_10S, amount_10s, "10 SECOND"),
-            (ORDERS_1M, amount_1m, "1 MINUTE"),
-        ):
-            used = self.count(subject, limit, amount, now_ms)
-            if used > self._most[limit]:
-                self.count(subject, limit, -amount, now_ms)
-                if limit == ORDERS_1M:
-                    self.count(subject, ORDERS_10S, -amount_10s, now_ms)
-                error = ApiError(-1015, self._most[limit], words)
-                window = WINDOW_MS[limit]
-                error.retry_after_s = max(1, (window - now_ms % window + 999) // 1000)
-                raise error
-            counts.append(used)
-        return counts[0], counts[1]
+        in_10s = self.count(subject, ORDERS_10S, amount_10s, now_ms)
+        if in_10s > self._most[ORDERS_10S]:
+            self.count(subject, ORDERS_10S, -amount_10s, now_ms)
+            raise self._too_many(ORDERS_10S, "10 SECOND", now_ms)
+        in_1m = self.count(subject, ORDERS_1M, amount_1m, now_ms)
+        if in_1m > self._most[ORDERS_1M]:
+            self.count(subject, ORDERS_10S, -amount_10s, now_ms)
+            self.count(subject, ORDERS_1M, -amount_1m, now_ms)
+            raise self._too_many(ORDERS_1M, "1 MINUTE", now_ms)
+        return in_10s, in_1m
+
+    def _too_many(self, limit: int, words: str, now_ms: int) -> ApiError:
+        error = ApiError(-1015, self._most[limit], words)
+        window = WINDOW_MS[limit]
+        error.retry_after_s = max(1, (window - now_ms % window + 999) // 1000)
+        return error
 
     def used(self, address: str, now_ms: int) -> int:
         """Weight used in this minute."""

@@ -22,6 +22,7 @@ from typing import Final
 
 from aiohttp import web
 
+from gateways import heap
 from gateways.accounts import figures
 from gateways.doorcounts import DoorCounts
 from gateways.http.admin import Administrator
@@ -169,6 +170,7 @@ async def serve(config: Config, producer: str, stop: asyncio.Event) -> None:
         host, port = listener.getsockname()[:2]
         scheme = "https" if tls else "http"
         say(LOG, logging.INFO, "serving", url=f"{scheme}://{host}:{port}")
+    heap.settle()
     notify("READY=1")
     counts = DoorCounts(config.instance, producer)
     try:

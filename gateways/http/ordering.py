@@ -21,6 +21,7 @@ from shm.codes import Kind, PositionSide, Reason, Side, State, Tif
 GTD_AHEAD_MS: Final = 600_000
 GTD_MOST_MS: Final = 253402300799000
 _LEGS: Final = dict(PositionSide.__members__)
+_BOTH, _GTD = PositionSide.BOTH, Tif.GTD  # named once: every order is compared with them
 CANCEL_ALL_DONE: Final = {
     "code": 200,
     "msg": "The operation of cancel all open order is done.",
@@ -53,7 +54,7 @@ def reduce_only_of(v: Values, state: AccountState) -> bool:
 def leg_of(v: Values, state: AccountState) -> PositionSide:
     """positionSide, which must fit the account's mode; the engine checks it again."""
     leg = _LEGS[v["positionSide"]]
-    if state.ready and (leg == PositionSide.BOTH) == state.hedge:
+    if state.ready and (leg == _BOTH) == state.hedge:
         raise ApiError(-4061)
     return leg
 
@@ -61,7 +62,7 @@ def leg_of(v: Values, state: AccountState) -> PositionSide:
 def expire_of(call: Call, v: Values, tif: Tif) -> int:
     """When a GTD order ends, ns; whole seconds."""
     at_ms = v["goodTillDate"]
-    if tif != Tif.GTD:
+    if tif != _GTD:
         if at_ms:
             raise ApiError(-1106, "goodTillDate")
         return 0

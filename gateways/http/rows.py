@@ -51,14 +51,16 @@ class Ask(NamedTuple):
 
     def packed(self, request: int) -> bytes:
         """The COMMAND row."""
-        kind, account, origin, symbol, (a, b, c), *codes, name, (x, y, z) = self
-        side, kind_of_order, tif, flags, stp, position_side = codes
+        (
+            kind, account, origin, symbol, (a, b, c), side, kind_of_order, tif, flags, stp,
+            position_side, name, (x, y, z),
+        ) = self  # fmt: skip
         high, low, digest_high, digest_low, received_ns, key = origin
         return _ROW.pack(
-            *(0, 0, request, a, b, c, account, symbol, 0, kind, side, kind_of_order, tif, flags),
-            *(stp, position_side, 3, name.encode(), x, y, z),
-            *(high, low, digest_high, digest_low, received_ns, key, 0, 0),
-        )
+            0, 0, request, a, b, c, account, symbol, 0, kind, side, kind_of_order, tif, flags,
+            stp, position_side, 3, name.encode(), x, y, z,
+            high, low, digest_high, digest_low, received_ns, key, 0, 0,
+        )  # fmt: skip
 
     @property
     def trail(self) -> tuple[int, int, int]:

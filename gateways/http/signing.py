@@ -23,12 +23,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateways.http.errors import ApiError
 from gateways.http.schema import Raw
+from gateways.users.keyed import hmac_hex, keyed
 
 RECV_WINDOW_MS: Final = 5000
 RECV_WINDOW_MS_MAX: Final = 60000
 FUTURE_MS: Final = 1000
 _WORDS: Final = struct.Struct("<qq")
 NOBODY: Final = secrets.token_bytes(32)
+keyed(NOBODY)
 
 Pairs = dict[str, Raw]
 
@@ -87,8 +89,14 @@ def payload(query: bytes, body: bytes) -> bytes:
 
 def sorted_payload(params: Pairs) -> bytes:
     """What was signed of a WebSocket request: all but the signature, sorted by name."""
-    shown = ((name, _shown(value)) for name, value in params.items() if name != "signature")
-    return "&".join(f"{name}={value}" for name, value in sorted(shown)).encode()
+    # Names are there once, so that sorting never comes to compare values.
+    return "&".join(
+        [
+            f"{name}={value if type(value) is str else _shown(value)}"
+            for name, value in sorted(params.items())
+            if name != "signature"
+        ]
+    ).encode()
 
 
 def _shown(value: Raw) -> str:
@@ -102,7 +110,7 @@ def hmac_matches(secret: bytes | None, message: bytes, signature: str) -> bool:
 
     secret      None: the key is unknown, and the answer no, as late as for a wrong signature
     """
-    digest = hmac.digest(secret or NOBODY, message, hashlib.sha256).hex()
+    digest = hmac_hex(secret or NOBODY, message)
     given = signature.lower() if signature.isascii() else ""
     return hmac.compare_digest(digest, given) and secret is not None
 

@@ -149,7 +149,8 @@ async def _control(who: Subscriber, hub: Hub, config: Http) -> None:
     loop = asyncio.get_running_loop()
     while (text := await receive(who.socket)) is not None:
         if not bucket.take(loop.time()):
-            who.socket.drop(POLICY, b"too many messages in a second")
+            who.socket.refuse(POLICY, b"too many messages in a second")
+            await who.socket.linger()
             return
         who.socket.send(msgspec.json.encode(await _answer(who, hub, text, config)))
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from gateways.http import algos
+from gateways.http.desk import Sink
 from gateways.http.errors import ApiError, refusal
 from gateways.http.gate import Call
 from gateways.http.ordering import (
@@ -37,10 +38,17 @@ from gateways.http.shapes import Json, algo_as_order_json, order_json, order_tex
 from gateways.http.venue import Symbol
 from shm.codes import Flag, Kind, Reason, Side, Status, Stp, Tif, Type
 
-_REFUSED_BY_BOOK: Final = (Reason.WOULD_TAKE, Reason.FOK_UNFILLED, Reason.BOOK_FULL)
+_REFUSED_BY_BOOK: Final = frozenset(
+    (int(Reason.WOULD_TAKE), int(Reason.FOK_UNFILLED), int(Reason.BOOK_FULL))
+)
 
 
-# Members by name: a lookup in a dict is a tenth of one in an enumeration.
+# Members by name, and those that every order is compared with: a member of an enumeration costs
+# four times a name of the module, a lookup by its name ten times one in a dict.
+_MARKET: Final = Type.MARKET
+_IOC, _AT_ONCE_OR_MAKER = Tif.IOC, frozenset((Tif.FOK, Tif.GTX))
+_PLACE, _PLAIN_FLAGS, _REDUCE_ONLY = Kind.PLACE, Flag.NONE, Flag.REDUCE_ONLY
+_REJECTED: Final = int(Status.REJECTED)
 _TYPES: Final = dict(Type.__members__)
 _SIDES: Final = dict(Side.__members__)
 _TIFS: Final = dict(Tif.__members__)
@@ -65,7 +73,8 @@ async def test(call: Call) -> Json:
         return algos.test_classic(call)
     state = await call.gate.state(call.account)
     symbol = call.symbol()
-    ask = await order_ask(call, state, symbol, "NONE")
+    matched = await matched_ticks(call, symbol) if v["priceMatch"] is not None else None
+    ask = order_ask(call, state, symbol, "NONE", matched)
     order = Order(0, symbol.index)
     order.client_id, order.side, order.type, order.tif = ask.name, ask.side, ask.type, ask.tif
     order.price_ticks, order.qty_lots = ask.words[1], ask.words[2]
@@ -77,26 +86,51 @@ async def test(call: Call) -> Json:
     return order_json(order, symbol)
 
 
+def place_at_once(call: Call, into: Sink) -> bool:
+    """Hand an order over without waiting for anything; False: something has to be waited for.
+
+    into        hears what became of it
+    """
+    state = call.gate.accounts.followed(call.account)
+    if state is None or not _plain(call.values):
+        return False
+    _hand_over(call, state, "EXPIRE_MAKER", into=into)
+    return True
+
+
+def _plain(v: Values) -> bool:
+    """Whether an order waits for no trigger and no price of the book."""
+    return v["type"] in _TYPES and v["priceMatch"] is None
+
+
 async def _place(call: Call, state: AccountState, stp: str) -> Handed:
     v = call.values
     if v["type"] in algos.TYPES:
         return await algos.hand_classic(call, state)
-    symbol = call.symbol()
-    ask = await order_ask(call, state, symbol, stp)
+    if _plain(v):
+        return _hand_over(call, state, stp)
+    return _hand_over(call, state, stp, await matched_ticks(call, call.symbol()))
+
+
+def _hand_over(
+    call: Call, state: AccountState, stp: str, matched: int | None = None, into: Sink | None = None
+) -> Handed:
+    v, symbol = call.values, call.symbol()
+    ask = order_ask(call, state, symbol, stp, matched)
     accepted_only = v["newOrderRespType"] != "RESULT"
 
     price_match, price_ticks = v["priceMatch"], ask.words[1]
 
     def render(report: tuple[int, ...]) -> msgspec.Raw:
         status, reason = report[4], (report[10] >> 32) & 255
-        if status == Status.REJECTED or reason in _REFUSED_BY_BOOK:
+        if status == _REJECTED or reason in _REFUSED_BY_BOOK:
             raise order_refusal(reason, Kind.PLACE, price_ticks, symbol)
         order = state.orders.get(report[7]) or state.find(report[7], None) or _blind(report, ask)
         if price_match:
             order.price_match = price_match
         return order_text(order, symbol, accepted_only=accepted_only)
 
-    return call.gate.desk.ask(ask, render)
+    return call.gate.desk.ask(ask, render, into)
 
 
 def _blind(report: tuple[int, ...], ask: Ask) -> Order:
@@ -113,17 +147,60 @@ def _blind(report: tuple[int, ...], ask: Ask) -> Order:
     return order
 
 
-async def order_ask(call: Call, state: AccountState, symbol: Symbol, stp: str) -> Ask:
-    """A LIMIT or MARKET order as a command; ApiError for the first thing that is wrong."""
+async def matched_ticks(call: Call, symbol: Symbol) -> int:
+    """The price that an order leaves to the book, once all is right that is looked at before."""
     v = call.values
+    _, side, _ = _terms_of(v)
+    return await matched_price(call, symbol, side, v["priceMatch"])
+
+
+def order_ask(
+    call: Call, state: AccountState, symbol: Symbol, stp: str, matched: int | None = None
+) -> Ask:
+    """A LIMIT or MARKET order as a command; ApiError for the first thing that is wrong.
+
+    matched     its price in ticks where the book says it (`matched_ticks`)
+    """
+    v = call.values
+    kind, side, tif = _terms_of(v)
+    price_ticks = 0
+    if matched is not None:
+        price_ticks = matched
+    elif kind != _MARKET:
+        price_ticks = symbol.price_ticks(v["price"])
+    expire_ns = expire_of(call, v, tif)
+    lots = symbol.qty_lots(v["quantity"])
+    leg = leg_of(v, state)
+    flags = _REDUCE_ONLY if reduce_only_of(v, state) else _PLAIN_FLAGS
+    mode = v["selfTradePreventionMode"] or stp
+    if tif in _AT_ONCE_OR_MAKER:
+        mode = "NONE"
+    return Ask(
+        _PLACE,
+        call.account,
+        call.origin(),
+        symbol.index,
+        (0, price_ticks, lots),
+        side,
+        kind,
+        tif,
+        flags,
+        _STPS[mode],
+        leg,
+        v["newClientOrderId"] or new_client_id(),
+        (expire_ns, 0, 0),
+    )
+
+
+def _terms_of(v: Values) -> tuple[Type, Side, Tif]:
+    """Type, side and time in force, when what they ask for beside them is there."""
     kind, side = _TYPES[v["type"]], _SIDES[v["side"]]
     tif = tif_of(v, kind)
     if v["closePosition"]:
         raise ApiError(-4136)
     if v["quantity"] is None:
         raise ApiError(-1102, "quantity")
-    price_ticks = 0
-    if kind == Type.MARKET:
+    if kind == _MARKET:
         if v["price"] is not None:
             raise ApiError(-1106, "price")
         if v["priceMatch"] is not None:
@@ -131,32 +208,18 @@ async def order_ask(call: Call, state: AccountState, symbol: Symbol, stp: str) -
     elif v["priceMatch"] is not None:
         if v["price"] is not None:
             raise ApiError(-1106, "price")
-        price_ticks = await matched_price(call, symbol, side, v["priceMatch"])
-    else:
-        if v["price"] is None:
-            raise ApiError(-1102, "price")
-        price_ticks = symbol.price_ticks(v["price"])
-    expire_ns = expire_of(call, v, tif)
-    lots = symbol.qty_lots(v["quantity"])
-    leg = leg_of(v, state)
-    flags = Flag.REDUCE_ONLY if reduce_only_of(v, state) else Flag.NONE
-    mode = v["selfTradePreventionMode"] or stp
-    if tif in (Tif.FOK, Tif.GTX):
-        mode = "NONE"
-    return Ask(
-        *(Kind.PLACE, call.account, call.origin(), symbol.index, (0, price_ticks, lots)),
-        *(side, kind, tif, flags, _STPS[mode], leg),
-        *(v["newClientOrderId"] or new_client_id(), (expire_ns, 0, 0)),
-    )
+    elif v["price"] is None:
+        raise ApiError(-1102, "price")
+    return kind, side, tif
 
 
 def tif_of(v: Values, kind: Type) -> Tif:
     """Time in force: a LIMIT order names one, a MARKET order has none."""
     word = v["timeInForce"]
-    if kind == Type.MARKET:
+    if kind == _MARKET:
         if word is not None and word not in ("GTC", "IOC"):
             raise ApiError(-1114)
-        return Tif.IOC
+        return _IOC
     if word is None:
         raise ApiError(-1102, "timeInForce")
     return _TIFS[word]

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from gateways.http import trade
 from gateways.http.auth import (
     NOBODY,
     SIGNED,
@@ -65,11 +66,84 @@ METHODS: Final[dict[str, Route]] = {
         "userDataStream.stop": ("DELETE", "/fapi/v1/listenKey"),
     }.items()
 }
+_encode: Final = msgspec.json.Encoder().encode
+_PLACE: Final = "order.place"
 SESSION: Final = ("session.logon", "session.status", "session.logout")
 
 
+class _Reply:
+    """Where the outcome of one request goes: what `Desk.ask` takes in the place of a future."""
+
+    __slots__ = ("id", "key", "method", "session", "told", "trace")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.id: Any = None
+        self.method: Any = None
+        self.trace: Trace | None = None
+        self.told = session.told
+        self.key: Key | None = None  # whose it is
+
+    def read(self, text: str) -> dict[str, Raw]:
+        """Take in a message; returns its parameters, or raises ApiError."""
+        request = read_json("request", text)
+        if not isinstance(request, dict):
+            raise ApiError(-1013)
+        self.trace = message_trace(request)
+        request_id = request.get("id")
+        if isinstance(request_id, list | dict) or len(str(request_id)) > 64:
+            raise ApiError(-1130, "id")
+        self.id = request_id
+        params = request.get("params")
+        params = {} if params is None else params
+        if not isinstance(params, dict):
+            raise ApiError(-1130, "params")
+        if str(params.get("returnRateLimits", "true")).lower() == "false":
+            self.told = False
+        self.method = request.get("method")
+        return params
+
+    def done(self) -> bool:
+        """Never before it was told."""
+        return False
+
+    def set_result(self, result: Any) -> None:
+        """It was done."""
+        self._send({"id": self.id, "status": 200, "result": result})
+
+    def set_exception(self, error: BaseException) -> None:
+        """It wasn't, or by a bug of ours."""
+        session = self.session
+        if self.trace is None:
+            self.trace = new_trace()
+        where = f"{WS} {str(self.method)[:WHERE_MAX]}"
+        if isinstance(error, ApiError):
+            refused = error
+            account = session.key.account if session.key is not None else None
+            if error.account is None and self.key is not None:
+                error.account = self.key.account
+            refusals = session.gate.refusals
+            refusals.note(error, self.trace, where, session.socket.address, account)
+        else:
+            try:
+                raise error
+            except Exception:
+                session.gate.refusals.bug(self.trace, where)
+            refused = ApiError(-1000)
+        self._send({"id": self.id, "status": refused.status, "error": refused.body})
+
+    def _send(self, reply: dict[str, Any]) -> None:
+        session = self.session
+        assert self.trace is not None
+        reply["traceId"] = trace_text(self.trace)
+        if self.told:
+            reply["rateLimits"] = session.rate_limits(self.key)
+        session.socket.send_soon(_encode(reply))
+        session.end_one()
+
+
 class Session:
-    """One connection: who has logged on, and what is on its way."""
+    """One connection: who has logged on, and how much is on its way."""
 
     def __init__(self, gate: Gate, socket: Socket, address: Address | None, told: bool) -> None:
         self.gate = gate
@@ -78,64 +152,47 @@ class Session:
         self.told = told  # replies carry rateLimits unless asked not to
         self.key: Key | None = None
         self.since_ms = 0
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.waiting = 0  # requests that have no reply yet
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._room: asyncio.Future[None] | None = None
+
+    async def room(self) -> None:
+        """Until another request may be taken."""
+        while self.waiting >= IN_FLIGHT_MAX:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def end_one(self) -> None:
+        """A request has got its reply."""
+        self.waiting -= 1
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
 
     # ------------------------------------------------------------ one request
 
-    async def answer(self, text: str) -> None:
-        """Do what a message asks, and reply."""
-        request_id: Any = None
-        trace: Trace | None = None
-        trace, method = new_trace(), None
-        told = self.told
-        key: Key | None = None
+    def take(self, text: str) -> None:
+        """Do what a message asks. An order goes to the desk at once; the rest may take a task."""
+        self.waiting += 1
+        reply = _Reply(self)
         try:
-            request = read_json("request", text)
-            if not isinstance(request, dict):
-                raise ApiError(-1013)
-            trace = message_trace(request)
-            request_id = request.get("id")
-            if isinstance(request_id, list | dict) or len(str(request_id)) > 64:
-                request_id = None
-                raise ApiError(-1130, "id")
-            params = request.get("params")
-            params = {} if params is None else params
-            if not isinstance(params, dict):
-                raise ApiError(-1130, "params")
-            if str(params.get("returnRateLimits", "true")).lower() == "false":
-                told = False
-            method = request.get("method")
-            result, key = await self._do(method, params, trace)
-            reply: dict[str, Any] = {"id": request_id, "status": 200, "result": result}
-        except ApiError as error:
-            reply = self._refused(error, request_id, trace, method)
-        except Exception:
-            self.gate.refusals.bug(trace, f"{WS} {method}")
-            reply = self._refused(ApiError(-1000), request_id, trace, method)
-        reply["traceId"] = trace_text(trace)
-        if told:
-            reply["rateLimits"] = self._rate_limits(key)
-        self.socket.send(msgspec.json.encode(reply))
+            params = reply.read(text)
+            self._do(reply, params)
+        except Exception as error:  # a refusal, or a bug of ours for the one who asked
+            reply.set_exception(error)
 
-    def _refused(
-        self, error: ApiError, request_id: Any, trace: Trace, method: Any
-    ) -> dict[str, Any]:
-        where = f"{WS} {str(method)[:WHERE_MAX]}"
-        account = self.key.account if self.key is not None else None
-        self.gate.refusals.note(error, trace, where, self.socket.address, account)
-        return {"id": request_id, "status": error.status, "error": error.body}
-
-    async def _do(
-        self, method: Any, params: dict[str, Raw], trace: Trace
-    ) -> tuple[Any, Key | None]:
+    def _do(self, reply: _Reply, params: dict[str, Raw]) -> None:
         recv_ns = clock_ns()
         now_ms = recv_ns // 1_000_000
+        method, limits = reply.method, self.gate.limits
         if method in SESSION:
-            self.gate.limits.weigh(self.socket.address, 2, now_ms)
-            return self._session(str(method), params, now_ms), self.key
+            limits.weigh(self.socket.address, 2, now_ms)
+            result = self._session(str(method), params, now_ms)
+            reply.key = self.key
+            reply.set_result(result)
+            return
         route = METHODS.get(method) if isinstance(method, str) else None
         if route is None:
-            self.gate.limits.weigh(self.socket.address, 1, now_ms)
+            limits.weigh(self.socket.address, 1, now_ms)
             raise ApiError(-1020, message="Invalid request: unknown method")
         weighed = False
         try:
@@ -143,21 +200,31 @@ class Session:
             check_once(route, caller, self.gate.once, now_ms)
             values = parse(route.params, params)
             weighed = True
-            self.gate.limits.weigh(self.socket.address, weight_of(route, values), now_ms)
+            limits.weigh(self.socket.address, weight_of(route, values), now_ms)
         except ApiError:
             if not weighed:
-                self.gate.limits.weigh(self.socket.address, 1, now_ms)
+                limits.weigh(self.socket.address, 1, now_ms)
             raise
+        reply.key = caller.key
         if route.orders:
             assert caller.key is not None
-            self.gate.limits.order(caller.key.account, route.orders, 1, now_ms)
-        call = Call(self.gate, values, caller.key, recv_ns, caller.signed, trace)
+            limits.order(caller.key.account, route.orders, 1, now_ms)
+        assert reply.trace is not None
+        call = Call(self.gate, values, caller.key, recv_ns, caller.signed, reply.trace)
+        if method == _PLACE and trade.place_at_once(call, reply):
+            return
+        task = asyncio.create_task(self._finish(route, call, reply))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @staticmethod
+    async def _finish(route: Route, call: Call, reply: _Reply) -> None:
         try:
             result = await route.handler(call)
-        except ApiError as error:
-            error.account = caller.key.account if caller.key is not None else None
-            raise
-        return (msgspec.Raw(result) if isinstance(result, bytes) else result), caller.key
+        except Exception as error:
+            reply.set_exception(error)
+        else:
+            reply.set_result(msgspec.Raw(result) if isinstance(result, bytes) else result)
 
     def _caller(self, route: Route, params: dict[str, Raw], now_ms: int) -> Caller:
         api_key = params.get("apiKey")
@@ -215,7 +282,7 @@ class Session:
         check_time(params, now_ms)
         self.key, self.since_ms = key, now_ms
 
-    def _rate_limits(self, key: Key | None) -> list[dict[str, Any]]:
+    def rate_limits(self, key: Key | None) -> list[dict[str, Any]]:
         limits, now_ms = self.gate.limits, clock_ns() // 1_000_000
         weight, minute, ten = limits.rate_limits()
         found = [{**weight, "count": limits.used(self.socket.address, now_ms)}]
@@ -245,13 +312,12 @@ async def serve(
     try:
         while (text := await receive(socket)) is not None:
             if not bucket.take(loop.time()):
-                socket.drop(POLICY, b"too many requests in a second")
+                socket.refuse(POLICY, b"too many requests in a second")
+                await socket.linger()
                 return
-            task = asyncio.create_task(session.answer(text))
-            session.tasks.add(task)
-            task.add_done_callback(session.tasks.discard)
-            if len(session.tasks) >= IN_FLIGHT_MAX:
-                await asyncio.wait(session.tasks, return_when=asyncio.FIRST_COMPLETED)
+            session.take(text)
+            if session.waiting >= IN_FLIGHT_MAX:
+                await session.room()
     finally:
         sessions.discard(session)
         pinging.cancel()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
+from gateways.users.keyed import keyed
 from gateways.users.store import Key, Scope, Store, now_ms
 
 POLL_S: Final = 0.25
@@ -68,6 +69,9 @@ class KeyRing:
             for key in self._store.every_key()
             if not key.revoked_ms and not 0 < key.expires_ms <= now
         ]
+        for key in good:
+            if key.kind == "hmac":
+                keyed(key.secret)
         self.by_text = {key.api_key: key for key in good}
         self.by_id = {key.id: key for key in good}
         self.listen_keys = self._store.listen_keys()

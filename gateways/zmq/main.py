@@ -12,6 +12,7 @@ import signal
 from contextlib import suppress
 from typing import Final
 
+from gateways import heap
 from gateways.doorcounts import DoorCounts
 from gateways.http.main import bring_up_to_date, checked_producer, loop_factory, open_store
 from gateways.users.keyring import KeyRing
@@ -33,6 +34,7 @@ async def serve(config: Config, producer: str, stop: asyncio.Event) -> None:
     public, _ = curve_key(config)
     say(LOG, logging.INFO, "serving", url=" ".join(config.zmq_endpoints), public=public.decode())
     counts = DoorCounts(config.instance, producer)
+    heap.settle()
     notify("READY=1")
     try:
         while not stop.is_set():

@@ -38,6 +38,7 @@ from gateways.http.signing import (
     sorted_payload,
     unsigned,
 )
+from gateways.users.keyed import hmac_hex
 from shm.codes import Kind, Reason
 
 DECIMALS = """
@@ -337,6 +338,12 @@ def test_every_bit_counts() -> None:
         bent = bytearray(message)
         bent[k // 8] ^= 1 << k % 8
         assert not hmac_matches(b"s", bytes(bent), signature)
+
+
+@given(st.binary(min_size=1, max_size=200), st.binary(max_size=400))
+def test_hmac_is_the_library_s(secret: bytes, message: bytes) -> None:
+    for _ in range(2):  # as made, and as remembered
+        assert hmac_hex(secret, message) == hmac.digest(secret, message, "sha256").hex()
 
 
 def test_ed25519() -> None:
