@@ -46,6 +46,10 @@ BATCH: Final = 8192  # reports in one read
 _COMMAND_REPORTS_MAX: Final = 1 << 24  # of one command: more is not an engine's
 _SLEEP_LEAST_S: Final = 0.0002
 _SLEEP_MOST_S: Final = 0.005
+# After a turn that had some news, the next one waits for three times as long as it took, within
+# limits: whoever keeps up leaves the core to the engine's other neighbours, and takes more at once.
+_GATHER: Final = 3.0
+_GATHER_MOST_S: Final = 0.001
 _ATTACH_EVERY_S: Final = 0.1
 _REGISTER_EVERY_S: Final = 1.0
 _BEAT_EVERY_S: Final = 1.0
@@ -335,8 +339,14 @@ class Follower:
         pause = _SLEEP_LEAST_S
         try:
             while not stop:
-                if self.turn():
+                begun = time.monotonic()
+                did = self.turn()
+                if did >= BATCH // 2:
+                    pause = _SLEEP_LEAST_S  # behind: on with it
+                elif did:
                     pause = _SLEEP_LEAST_S
+                    took = time.monotonic() - begun
+                    time.sleep(min(max(_GATHER * took, _SLEEP_LEAST_S), _GATHER_MOST_S))
                 else:
                     time.sleep(pause)
                     pause = min(pause * 1.5, _SLEEP_MOST_S)
