@@ -3,10 +3,11 @@
     python -m bench.gateways_http [--smoke] [--json] [--out DIR] [--seconds S]
 
 A whole exchange of processes: engine with its disk, account view, admin socket, one gateway. The
-client is this process: raw sockets, so that it costs less than what it measures. Every order is
-signed, answered after its sync, and its answer looked at. Latency is open loop, from when the order
-was due. `cpu_us` is what the serving process spent on one (its own clock, whatever else runs), and
-`on one core` what a core of its own would sustain.
+client is this process: raw sockets, and where answers are asked for as fast as they come its
+requests are signed before the clock starts, so that it costs less than what it measures. Every
+order is signed, answered after its sync, and its answer looked at. Latency is open loop, from when
+the order was due. `cpu_us` is what the serving process spent on one (its own clock, whatever else
+runs), and `on one core` what a core of its own would sustain.
 
 Fan-out: this process publishes book tickers in the place of the market-data process, in batches as
 that one sends them, and reads 100 WebSockets; all bytes are counted and the last message checked.
@@ -29,30 +30,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import numpy as np
 import psutil
 import uvloop
 import zmq
 from aiohttp import WSMsgType, web
 
-from bench.harness import ROOT, Report, die_with_parent, histogram_of, latency_row, parser
+from bench.gateways_http_load import CONNECTIONS, IN_FLIGHT, SOCKETS, Make, closed_loop, open_loop
+from bench.harness import ROOT, Report, awake, die_with_parent, histogram_of, latency_row, parser
 from gateways.http.frames import frame
 from gateways.marketdata.client import END, HEAD
 from shm.config import Config
 
 NAME: Final = "gateways_http"
-CONNECTIONS: Final = 64
-SOCKETS: Final = 16  # of the WebSocket API
-IN_FLIGHT: Final = 16  # requests of one of them
 FANOUT_CLIENTS: Final = 100
 WINDOW: Final = 2000  # messages published and not yet read by everybody
 TRADERS: Final = 8
 BATCH: Final = 5
+SIGNED_PER_S: Final = 25_000  # orders, before a case begins; more as they are sent
 UNLIMITED: Final = 1_000_000_000
 START_S: Final = 240.0
-LATE_S: Final = 30.0  # for the last answers
 SETTINGS: Final[dict[str, Any]] = {
     "wal.segment_bytes": 64 << 20,
     "limits.accounts": 2048,
@@ -261,8 +259,6 @@ class Key:
 
 # ---------------------------------------------------------------- requests
 
-Make = Callable[[int], bytes]  # number of the request -> its bytes
-
 
 def echo_request(_number: int) -> bytes:
     body = (
@@ -329,160 +325,14 @@ def api_order(keys: list[Key], numbers: Iterator[int]) -> Make:
     return make
 
 
-# ---------------------------------------------------------------- the client
-
-
-class Connection(asyncio.Protocol):
-    """One connection: asks, hears, and tells `done` of every answer."""
-
-    def __init__(self, done: Callable[[Connection, bytes], None], *, sockets: bool = False) -> None:
-        self._done = done
-        self._sockets = sockets
-        self._buffer = b""
-        self.opened = not sockets
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.due_ns: list[int] = []
-        self.transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's own is none by class
-        if self._sockets:
-            self.transport.write(
-                b"GET /ws-fapi/v1?returnRateLimits=false HTTP/1.1\r\nHost: x\r\n"
-                b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
-                b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            )
-        else:
-            self.ready.set_result(None)
-
-    def ask(self, request: bytes, due_ns: int) -> None:
-        self.due_ns.append(due_ns)
-        self.transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while (end := self._message_end()) > 0:
-            message, self._buffer = self._buffer[:end], self._buffer[end:]
-            if not self.opened:
-                assert message.startswith(b"HTTP/1.1 101"), message
-                self.opened = True
-                self.ready.set_result(None)
-                continue
-            self._done(self, message)
-
-    def _message_end(self) -> int:
-        """Bytes of the first whole message; 0: none is."""
-        buffer = self._buffer
-        if self._sockets and self.opened:
-            if len(buffer) < 4:
-                return 0
-            size = buffer[1] if buffer[1] < 126 else int.from_bytes(buffer[2:4], "big") + 2
-            return size + 2 if len(buffer) >= size + 2 else 0
-        head = buffer.find(b"\r\n\r\n")
-        if head < 0:
-            return 0
-        at = buffer.find(b"Content-Length: ", 0, head)
-        size = int(buffer[at + 16 : buffer.find(b"\r\n", at)]) if at >= 0 else 0
-        end = head + 4 + size
-        return end if len(buffer) >= end else 0
-
-
-async def connected(port: int, count: int, done: Any, *, sockets: bool = False) -> list[Connection]:
-    loop = asyncio.get_running_loop()
-    made = []
-    for _ in range(count):
-        _, connection = await loop.create_connection(
-            lambda: Connection(done, sockets=sockets), "127.0.0.1", port
-        )
-        await connection.ready
-        made.append(connection)
-    return made
-
-
-async def closed_loop(
-    port: int, make: Make, seconds: float, good: bytes, *, sockets: bool = False
-) -> tuple[int, float]:
-    """As fast as answers come: (answers, seconds). `good` is in every answer that is one."""
-    over = asyncio.get_running_loop().create_future()
-    answers = waiting = 0
-    until = 0.0
-
-    def done(connection: Connection, message: bytes) -> None:
-        nonlocal answers, waiting
-        connection.due_ns.clear()
-        if good not in message:
-            if not over.done():
-                over.set_exception(AssertionError(message[-300:]))
-            return
-        answers += 1
-        if time.monotonic() < until:
-            connection.ask(make(answers), 0)
-        else:
-            waiting -= 1
-            if not waiting and not over.done():
-                over.set_result(None)
-
-    count = SOCKETS if sockets else CONNECTIONS
-    everyone = await connected(port, count, done, sockets=sockets)
-    begun = time.monotonic()
-    until = begun + seconds
-    for k, connection in enumerate(everyone):
-        for _ in range(IN_FLIGHT if sockets else 1):
-            waiting += 1
-            connection.ask(make(k), 0)
-    await asyncio.wait_for(over, seconds + LATE_S)
-    took = time.monotonic() - begun
-    for connection in everyone:
-        connection.transport.close()
-    return answers, took
-
-
-async def open_loop(
-    port: int, make: Make, rate: int, seconds: float, good: bytes
-) -> tuple[Any, int]:
-    """So many a second, whatever becomes of them: (latencies from when each was due, count)."""
-    count = int(rate * seconds)
-    latencies = np.zeros(count, np.int64)
-    over = asyncio.get_running_loop().create_future()
-    free: list[Connection] = []
-    answers = 0
-
-    def done(connection: Connection, message: bytes) -> None:
-        nonlocal answers
-        due_ns = connection.due_ns.pop(0)
-        if good not in message and not over.done():
-            over.set_exception(AssertionError(message[-300:]))
-        latencies[answers] = time.monotonic_ns() - due_ns
-        answers += 1
-        free.append(connection)
-        if answers == count and not over.done():
-            over.set_result(None)
-
-    everyone = await connected(port, CONNECTIONS, done)
-    free += everyone
-    begun = time.monotonic_ns() + 50_000_000
-    for k in range(count):
-        due_ns = begun + k * 1_000_000_000 // rate
-        request = make(k)
-        ahead_s = (due_ns - time.monotonic_ns()) / 1e9
-        if ahead_s > 0:
-            await asyncio.sleep(ahead_s)
-        while not free:
-            await asyncio.sleep(0.0002)
-        free.pop().ask(request, due_ns)
-    await asyncio.wait_for(over, LATE_S)
-    for connection in everyone:
-        connection.transport.close()
-    return latencies, count
-
-
 def run_orders(report: Report, echo: Echo, exchange: Exchange, seconds: float, rate: int) -> None:
     numbers = iter(range(1, UNLIMITED))
     keys = exchange.keys
 
     def row(case: str, of: Serving, make: Make, good: bytes, each: int = 1, **how: Any) -> None:
         before = of.cpu_s()
-        answers, took = uvloop.run(closed_loop(of.port, make, seconds, good, **how))
+        ahead = int(seconds * SIGNED_PER_S / each)
+        answers, took = uvloop.run(closed_loop(of.port, make, seconds, good, ahead, **how))
         cpu_us = (of.cpu_s() - before) / (answers * each) * 1e6
         report.table(
             "as fast as answers come",
@@ -500,7 +350,7 @@ def run_orders(report: Report, echo: Echo, exchange: Exchange, seconds: float, r
             exchange.cancel_all()
 
     def latency(case: str, of: Serving, make: Make, good: bytes) -> None:
-        found, count = uvloop.run(open_loop(of.port, make, rate, seconds, good))
+        found, count = open_loop(of.port, make, rate, seconds, good)
         cells = histogram_of(found[count // 10 :])
         report.table(f"open loop, {rate} a second", [latency_row(case, cells)])
         report.latency(case, cells)
@@ -509,6 +359,10 @@ def run_orders(report: Report, echo: Echo, exchange: Exchange, seconds: float, r
 
     latency("aiohttp echo", echo, echo_request, b"BTCUSDT")
     latency("order, after its sync", exchange, orders(keys, numbers), b'"orderId"')
+    with awake() as polls:
+        if polls:
+            case = "order, after its sync, idle cores poll"
+            latency(case, exchange, orders(keys, numbers), b'"orderId"')
     row("aiohttp echo", echo, echo_request, b"BTCUSDT")
     row("orders, HTTP", exchange, orders(keys, numbers), b'"orderId"')
     row(f"orders, HTTP, {BATCH} a batch", exchange, batches(keys, numbers), b'"orderId"', BATCH)
@@ -688,7 +542,8 @@ def main() -> None:
     report.note(
         f"{CONNECTIONS} connections; WebSocket API: {SOCKETS} with {IN_FLIGHT} requests on their "
         f"way each; {TRADERS} accounts. Limits set for the run: order counts and weight unlimited, "
-        f"requests of one WebSocket unlimited, {SYMBOL['orders_max']} orders an account."
+        f"requests of one WebSocket unlimited, {SYMBOL['orders_max']} orders an account. "
+        "Requests signed before the clock starts, but where latency is measured."
     )
     report.finish()
 
