@@ -21,7 +21,8 @@ import numpy as np
 
 from bench import harness
 from engine import wal, walreader
-from engine.journal import B_SYNCED, Journal
+from engine.journal import Journal
+from engine.journalrounds import B_SYNCED
 from shm.atomics import CLOCK_REALTIME, clock_ns, load_acquire, store_release
 from shm.config import Wal
 from shm.counters import Timing

@@ -11,7 +11,8 @@ import pytest
 
 from engine import files, wal, walblocks, walreader
 from engine.files import DataError, WalDamage
-from engine.journal import J_OFFSET, Journal
+from engine.journal import Journal
+from engine.journalrounds import J_OFFSET
 from engine.reportlog import ReportLogReader
 from shm.config import Wal
 from shm.counters import COUNTER_CELLS, Counter
