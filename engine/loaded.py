@@ -16,7 +16,9 @@ import engine.clock  # noqa: E402
 import engine.journal  # noqa: E402
 import engine.publisher  # noqa: E402, F401
 from engine import compiling  # noqa: E402
+from engine.worker import name_process  # noqa: E402
 
+name_process("pc-forks")
 if compiling.is_compiled():
     compiling.compile_all(None)
 gc.collect()

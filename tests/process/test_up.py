@@ -7,10 +7,12 @@ import random
 import signal
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgpack
 import numpy as np
+import psutil
 import pytest
 import zmq
 
@@ -183,6 +185,24 @@ def test_a_worker_that_hangs_is_taken_for_dead(venues: Venues) -> None:
     os.kill(venue.worker("engine"), signal.SIGSTOP)
     venue.until_running(epoch=2)
     assert "no heartbeat for" in venue.said()
+    assert venue.stop() == 0
+    venue.check_nothing_left()
+
+
+def test_the_server_they_were_forked_from_dies(venues: Venues) -> None:
+    """Whoever it forked dies with it, at once; the next start has another one."""
+    venue = venues("--traffic", "500")
+    venue.start()
+    venue.until_running()
+    workers = [venue.worker(name) for name in ("engine", "journal", "publisher")]
+    (server,) = {psutil.Process(pid).ppid() for pid in workers}
+    assert server != venue.pid and psutil.Process(server).ppid() == venue.pid
+    os.kill(server, signal.SIGKILL)
+    venue.until_running(epoch=2)
+    for pid in workers:
+        with suppress(psutil.NoSuchProcess):
+            assert psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert "killed together with the server" in venue.said()
     assert venue.stop() == 0
     venue.check_nothing_left()
 
