@@ -22,6 +22,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerProcess
@@ -30,6 +31,8 @@ from typing import Any, Final
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOADED: Final = "engine.loaded"  # the module that the server imports
 
+_TRIES: Final = 10
+_DYING_SECONDS: Final = 0.1
 _PR_SET_PDEATHSIG: Final = 1
 _EX_PARENT_GONE: Final = 69
 
@@ -42,11 +45,20 @@ def start_server() -> None:
 def start_process(
     target: Callable[..., None], args: tuple[Any, ...], name: str
 ) -> ForkServerProcess:
-    """Start a child; SIGNALS are blocked in it until it unblocks them itself."""
+    """Start a child; SIGNALS are blocked in it until it unblocks them itself.
+
+    raises      RuntimeError when the server dies again and again
+    """
     context = multiprocessing.get_context("forkserver")
-    process = context.Process(target=target, args=args, name=name, daemon=True)
-    _blocked(process.start)
-    return process
+    for _ in range(_TRIES):
+        process = context.Process(target=target, args=args, name=name, daemon=True)
+        try:
+            _blocked(process.start)
+            return process
+        except (ConnectionError, EOFError):
+            # It was killed, and isn't gone yet: the next one is started when it is.
+            time.sleep(_DYING_SECONDS)
+    raise RuntimeError(f"the server that {name} is to be forked from dies: see its traceback")
 
 
 def _blocked(act: Callable[[], None]) -> None:
