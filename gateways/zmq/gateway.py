@@ -497,7 +497,8 @@ class Gateway:
         if (owners == owners[0]).all():  # as in a burst
             sessions = self._by_account.get(int(owners[0]))
             if sessions:
-                self._tell(sessions, picked(rows, at), at + first)
+                own = rows if len(at) == len(rows) else picked(rows, at)
+                self._tell(sessions, own, at + first)
         else:
             at = at[np.argsort(owners, kind="stable")]
             owners = accounts[at]

@@ -68,17 +68,14 @@ class Looking:
 
     def told(self, rows: Rows, heard_ns: int) -> None:
         """Reports of a batch went out to whom they are for; `heard_ns`: when the batch came."""
-        requests = rows.view(_WORDS)["w"][:, _REQUEST]
-        wanted = np.fromiter(self._waiting, np.int64, len(self._waiting))
-        found = np.flatnonzero(_ANSWERS[rows["kind"]] & np.isin(requests, wanted))
-        answered_ns = time.time_ns()
-        for at in found.tolist():
-            request = int(requests[at])
-            known = self._waiting.pop(request, None)
-            if known is not None:
-                trace, received_ns, handed_ns = known
+        answers = np.flatnonzero(_ANSWERS[rows["kind"]])
+        requests = rows.view(_WORDS)["w"][answers, _REQUEST].tolist()
+        waiting, answered_ns = self._waiting, time.time_ns()
+        for at, request in enumerate(requests):
+            if request in waiting:
+                trace, received_ns, handed_ns = waiting.pop(request)
                 self._marks.keep(
-                    *(request, int(rows[at]["seq"]), trace),
+                    *(request, int(rows[answers[at]]["seq"]), trace),
                     *(received_ns, handed_ns, heard_ns, answered_ns),
                 )
 
