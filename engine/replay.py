@@ -12,7 +12,7 @@ replay derives stops it with `Diverged`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -38,6 +38,8 @@ from shm.pointers import Cells, table
 
 Sink = Callable[[int, np.ndarray[Any, Any]], None]  # (index of the first, REPORT rows)
 
+EVERYTHING: Final = (1 << 63) - 1  # as `last` of replay_rows: settle everything
+
 _WORDS = 32
 _MATCHED = matched(0)
 _SHARD_CELLS = matched(1) - matched(0)
@@ -49,12 +51,12 @@ class Diverged(Exception):
 
 
 @kernel
-def replay_rows(e: Engine, shards: int, source: Cells, first: int, count: int, end: bool) -> int:
+def replay_rows(e: Engine, shards: int, source: Cells, first: int, count: int, last: int) -> int:
     """Feed rows of `source` and work on until all are decided, or reports must be taken away.
 
     source    COMMAND rows as cells
     first     row to begin with; `count` rows in all
-    end       nothing follows: settle everything
+    last      settlement goes so far where no command follows that says how far
     returns   the row to go on with; call again while it is below `count` or there are reports
     """
     v = e.risk.venue[0]
@@ -81,7 +83,7 @@ def replay_rows(e: Engine, shards: int, source: Cells, first: int, count: int, e
         elif row < count:
             upto = source[row * _WORDS + _SETTLED]
         else:
-            upto = seq if end else v["settled_seq"]
+            upto = last
         did = replay_turn(e, shards, upto)
         if did == 0 or v["diverged_seq"] != 0:
             return row
@@ -124,10 +126,11 @@ class Replayer:
     def feed(self, rows: np.ndarray[Any, Any], end: bool = False) -> None:
         """Replay COMMAND rows that follow the last one; `end`: nothing comes after them."""
         source = table(np.ascontiguousarray(rows).view(np.int64) if len(rows) else _NO_WORDS)
+        last = EVERYTHING if end else 0
         row = 0
         while True:
             before = (row, self._progress())
-            row = replay_rows(self.engine, self.shards, source, row, len(rows), end)
+            row = replay_rows(self.engine, self.shards, source, row, len(rows), last)
             taken = self._drain()
             if self.venue["diverged_seq"]:
                 seq = int(self.venue["diverged_seq"])

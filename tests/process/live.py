@@ -5,6 +5,10 @@ processes behind the same few methods, with a clock that the test sets: what is 
 `arrays` show between two commands are the same, so the two must come to the same bytes. `Live` can
 be told to have a process of it killed at some command; it waits for the recovery then, hears what
 was answered, and sends again what was not.
+
+In the chain of commands that one sent command causes, settlement is as far as it happens to be: two
+runs without any kill may differ there. What is to come to the bytes of a `Live` venue is therefore
+a `RecordedLockstep`, which has that one's lag, and nothing else, from its WAL.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from shm.door import Door
 from shm.records import COMMAND
 from shm.units import PRODUCER_SHIFT, REQUEST_NUMBER_MAX
 from tests import venue
+from tests.model.recorded import Recorded
 from tests.process.helpers import SMALL, Witness, wait_until
 from tests.process.helpers import Venue as Exchange
 from tests.venue import DESK, EPOCH_NS, PRODUCERS
@@ -60,6 +65,10 @@ class Lockstep(venue.Venue):
                 self.outbox[DESK].append(rows[k : k + 1])
                 super().work()
         super().work()
+
+
+class RecordedLockstep(Lockstep, Recorded):
+    """One command at a time, with the lag of another venue's WAL (tests/model/recorded.py)."""
 
 
 class Kill(NamedTuple):
@@ -222,19 +231,20 @@ class Live(venue.Venue):
         """Whether all that was sent, and all that came of it, is settled.
 
         Every command is one that was taken from the ring, one that was proposed, or a CHECKPOINT:
-        none is between its queue and the ring of commands when they add up.
+        none is between its queue and the ring of commands when they add up. Each count is read
+        once: the sequencer says what it took from a queue before it says that it was sequenced.
         """
         c, queue = self.cursors, self.arrays["proposals"]
         ring = self.arrays[ingress.segment_name(PRODUCER)]
         seq = int(c[SEQUENCED])
         checkpoints = seq // self.every - self.first // self.every
-        taken = int(ring[ingress.HEAD]) + int(queue[proposals.TAKEN]) + checkpoints
+        sent, proposed = int(ring[ingress.HEAD]), int(queue[proposals.TAKEN])
         return bool(
-            seq == self.first + taken
-            and ring[ingress.TAIL] == ring[ingress.HEAD]
+            seq == self.first + sent + proposed + checkpoints
+            and sent == ring[ingress.TAIL]
             and seq == c[SETTLED]
             and all(seq == c[matched(k)] for k in range(self.shards))
-            and queue[proposals.TAKEN] == queue[proposals.PUT]
+            and proposed == queue[proposals.PUT]  # after SETTLED: what that proposed is there
             and seq == c[SEQUENCED]
         )
 

@@ -3,9 +3,11 @@
 A scripted market (tests/model/crash_script.py) goes to an exchange of real processes, one command
 at a time, with a clock the script sets. Again and again one of its processes is killed while a
 command is dealt with; what nobody answered is sent again after the recovery. In the end
-    every command in the WAL and every report are, to the byte, those of a venue in this process
-    that had the same script and no kill, and the state says the same
-    an independent replay of the WAL derives every report and, to the byte, the state
+    every command in the WAL, every report and the state are, to the byte, those of a venue in this
+    process that had the same script and no kill. Like the time, how far settlement had got when a
+    command was decided is given to it (tests/model/recorded.py); all else it comes to by
+    itself: what was sent again, what the engine proposed and in which order
+    an independent replay of the WAL derives every report and the state
 
 Where a kill landed is what a replay of the commands that came back shows: a round of funding that
 has begun and not everybody was paid in, a scope that waits for its next step, and so on.
@@ -33,9 +35,11 @@ from shm.cursors import SEQUENCED
 from shm.records import COMMAND
 from tests.model.crash_script import Script, looked
 from tests.model.plain_state import differences, plain_state
-from tests.process.live import Live, Lockstep, kills_within, some_kills
-from tests.venue import check_laws
+from tests.process.live import Live, Lockstep, RecordedLockstep, kills_within, some_kills
+from tests.venue import DESK, check_laws
 from tools.inprocess import wal_rows
+
+SEEDS = (4048401556,)  # in this one a trigger is decided while another of its account is in flight
 
 
 @pytest.fixture
@@ -67,13 +71,6 @@ def commands_of(data: Path, last_seq: int) -> Any:
     return np.concatenate(list(read_commands(data, 0, last_seq)))
 
 
-def without_progress(rows: Any) -> Any:
-    """How far settlement had got when a command was decided is the one thing that may differ."""
-    rows = rows.copy()
-    rows["settled_seq"] = 0
-    return rows
-
-
 def same(got: Any, wanted: Any, what: str) -> None:
     assert len(got) == len(wanted), f"{what}: {len(got)}, without kills {len(wanted)}"
     bad = np.flatnonzero(got != wanted)
@@ -82,24 +79,30 @@ def same(got: Any, wanted: Any, what: str) -> None:
 
 def run(script: Script, topology: str, live: Any, dice: random.Random, kills: int) -> Counter[str]:
     """One market with kills against one without; what was to be done next at each kill."""
-    whole = Lockstep(script.limits, checkpoint_every=512)
-    play(whole, script)
-    check_laws(whole)
+    like = Lockstep(script.limits, checkpoint_every=512)  # as it will be, but for some lag
+    play(like, script)
     broken = live(script, topology)
-    broken.kills = some_kills(dice, topology, whole.log, kills)
+    broken.kills = some_kills(dice, topology, like.log, kills)
     for kind in (Kind.FUNDING, Kind.TAKEOVER):
-        broken.kills |= kills_within(dice, topology, whole.log, kind)
+        broken.kills |= kills_within(dice, topology, like.log, kind)
     play(broken, script)
-    assert not broken.kills
+    assert all(number > broken.numbers[DESK] for number in broken.kills)  # a look found less
     reports = broken.all_reports()
     seq = int(broken.cursors[SEQUENCED])
     rows = commands_of(broken.exchange.data, seq)
-    same(without_progress(rows), without_progress(wal_rows(whole.log)), "command")
-    same(reports, whole.all_reports(), "report")
     check_laws(broken)
+    digest = state_digest(broken.arrays, script.limits)
+    check_replay(script, rows, reports, digest)
+    whole = RecordedLockstep(script.limits, rows["settled_seq"], checkpoint_every=512)
+    try:
+        play(whole, script)
+    finally:  # where nothing moves any more, the first other command says more than that
+        same(rows[: len(whole.log)], wal_rows(whole.log), "command")
+    assert len(rows) == len(whole.log)
+    same(reports, whole.all_reports(), "report")
     wanted = plain_state(whole.arrays, script.limits)
     assert differences(plain_state(broken.arrays, script.limits), wanted) == []
-    check_replay(script, rows, reports, state_digest(broken.arrays, script.limits))
+    assert digest == state_digest(whole.arrays, script.limits)
     broken.stop()
     landed: Counter[str] = Counter()
     for at in broken.recovered:
@@ -141,8 +144,8 @@ def check_replay(script: Script, rows: Any, reports: Any, digest: int) -> None:
 @pytest.mark.parametrize("topology", ["fused", "split"])
 def test_the_same_with_kills_as_without(topology: str, live: Any, long_run: bool) -> None:
     landed: Counter[str] = Counter()
-    for _ in range(15 if long_run else 1):
-        seed = random.SystemRandom().randrange(1 << 32)
+    seeds = [random.SystemRandom().randrange(1 << 32) for _ in range(14 if long_run else 1)]
+    for seed in (*SEEDS, *seeds) if long_run else seeds:
         print(f"seed {seed}")
         script = Script(seed, traders=300 if long_run else 80, rounds=2 if long_run else 1)
         found = run(script, topology, live, random.Random(seed), 8 if long_run else 2)
