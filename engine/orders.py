@@ -257,7 +257,9 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         return Reason.CAPACITY
     if position == NIL and v["positions_used"] == setup[POSITIONS]:
         return Reason.CAPACITY
-    if not mode_fits(r, account, leg) or (asked_reduce and leg != PositionSide.BOTH):
+    # In hedge mode the leg says what closes; of CLOSE_POSITION it was the venue that said so.
+    said_reduce = asked_reduce and not closes_all
+    if not mode_fits(r, account, leg) or (said_reduce and leg != PositionSide.BOTH):
         return Reason.POSITION_MODE
     if is_locked(r, position if position != NIL else sibling, wallet):
         return Reason.LIQUIDATING
