@@ -1,7 +1,8 @@
 """Auto-deleveraging: whom a bankrupt position is closed against when the fund may not take it.
 
 Reads   positions of the symbol, their accounts and brackets.
-Writes  ADL_QUEUE rows: the best candidates found so far, part of the state.
+Writes  ADL_QUEUE rows: the best candidates found so far, part of the state; ADL_RANK rows: the
+        score and the place of who was taken off one last.
 Never   moves money: engine/liquidation.py closes the positions.
 
 Candidates are the positions on the other side, by score (shm/ranking.py), ties by the smaller
@@ -108,8 +109,10 @@ def _may_be_victim(r: Risk, setup: Cells, row: int, long: bool, account: int) ->
 
 
 @kernel
-def _search(r: Risk, setup: Cells, q: Rows, position: int, long: bool, one: int) -> None:
-    """One slice more of the search for victims of `position`."""
+def _search(
+    r: Risk, setup: Cells, q: Rows, rank: Rows, position: int, long: bool, one: int, ranks: int
+) -> None:
+    """One slice more of the search for victims of `position`; `ranks` 1: it counts them."""
     account = r.positions[position]["account"]
     row = q["next_row"]
     for _ in range(SLICE):
@@ -120,6 +123,7 @@ def _search(r: Risk, setup: Cells, q: Rows, position: int, long: bool, one: int)
                 r.accounts, r.wallets, r.symbols, r.positions, r.brackets, row, one
             )
             _add(r, q, score, row)
+            rank["ranked"] += ranks
         row = wide(r.positions[row]["next_in_symbol"])
     q["next_row"] = row
     q["slices"] += 1
@@ -157,11 +161,23 @@ def bearable_lots(r: Risk, row: int, price: int, lots: int) -> int:
     return min(lots, equity // worse // s["tick_lot_quanta"])
 
 
+@inlined
+def queue_of(symbol: int, long: bool) -> int:
+    """The queue whose positions are closed against a `long` one or a short one.
+
+    Queues are by the side of the victims: BUY holds the long ones.
+    """
+    return symbol * 2 + (Side.SELL if long else Side.BUY)
+
+
 @kernel
-def find_victim(r: Risk, setup: Cells, position: int, price: int, now_ns: int) -> int:
+def find_victim(r: Risk, setup: Cells, position: int, price: int, now_ns: int, ranks: int) -> int:
     """The position to close a bankrupt one against at `price`; SEARCHING or NOBODY.
 
     It is taken off the queue: the next one is another, or the same after a new search.
+
+    ranks    1: the queue's ADL_RANK says how it stood; 0: that row is left alone, as logs that
+             were written before there was one want it
     """
     p = r.positions[position]
     symbol = wide(p["symbol"])
@@ -169,8 +185,8 @@ def find_victim(r: Risk, setup: Cells, position: int, price: int, now_ns: int) -
     one = 1
     for _ in range(r.assets[r.symbols[symbol]["asset"]]["scale"]):
         one *= 10
-    # Queues are by the side of the victims: BUY holds the long ones.
-    q = r.adl_queues[symbol * 2 + (Side.SELL if long else Side.BUY)]
+    q = r.adl_queues[queue_of(symbol, long)]
+    rank = r.adl_ranks[queue_of(symbol, long)]
     # What one slice found is searched again for every victim: it costs no more than one slice.
     if q["state"] == _ENDED and (q["slices"] == 1 or q["scanned_ns"] + FRESH_NS < now_ns):
         _forget(q)
@@ -179,15 +195,22 @@ def find_victim(r: Risk, setup: Cells, position: int, price: int, now_ns: int) -
         q["next_row"] = r.symbols[symbol]["first_position"]
         q["scanned_ns"] = now_ns
         q["state"] = _GOES_ON
+        if ranks != 0:
+            rank["ranked"] = 0
+            rank["place"] = 0
+            rank["score_ppb"] = 0
         started = True
     if q["state"] == _GOES_ON:
-        _search(r, setup, q, position, long, one)
+        _search(r, setup, q, rank, position, long, one, ranks)
         if q["state"] == _GOES_ON:
             return SEARCHING
         started = True
     found = NIL
     while found == NIL and q["count"] > 0:
         row = wide(q["rows"][0])
+        if ranks != 0:
+            rank["place"] += 1
+            rank["score_ppb"] = q["scores"][0]
         _drop_first(q)
         if _may_be_victim(r, setup, row, long, p["account"]) and (
             bearable_lots(r, row, price, 1) > 0

@@ -30,6 +30,7 @@ class Commands(NamedTuple):
     brackets: Rows  # BRACKET
     sources: Rows  # SOURCE, SOURCE_PRICE
     settles: Rows  # SETTLE_SYMBOL and what the engine proposes about positions
+    takeovers: Rows  # TAKEOVER
     words: Cells  # int64, WORDS a slot
 
 
@@ -59,6 +60,7 @@ _RECORDS = (
     "BRACKET",
     "SOURCE",
     "SETTLE",
+    "TAKEOVER",
 )
 
 

@@ -151,6 +151,7 @@ def turn(e: Engine, stages: int, shards: int) -> int:
             e.setup,
             e.commands.base,
             e.commands.settles,
+            e.commands.takeovers,
             e.commands.words,
             e.sequencer,
             e.rings,

@@ -120,6 +120,7 @@ def _used(arrays: Arrays, limits: Limits) -> dict[str, int]:
     """Rows of each kept table up to the last one ever used; all of those that are small."""
     v = arrays["venue"][0]
     accounts, claims = int(v["accounts_used"]), int(v["claims_used"])
+    ranked = np.flatnonzero(arrays["adl_ranks"]["ranked"])
     used = {
         "accounts": accounts,
         "wallets": accounts * limits.assets,
@@ -133,6 +134,7 @@ def _used(arrays: Arrays, limits: Limits) -> dict[str, int]:
         "heap": int(v["heap_count"]),
         "countdowns": int(v["countdown_count"]),
         "nodes": claims,
+        "adl_ranks": int(ranked[-1]) + 1 if len(ranked) else 0,
     }
     kept = [s for s in (*risk_tables(limits), *shared_book_tables(limits)) if s.kept]
     return {spec.name: used.get(spec.name, spec.rows) for spec in kept}

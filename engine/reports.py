@@ -26,6 +26,7 @@ from shm.maintenance import (
     position_maintenance,
 )
 from shm.pointers import Cells, Rows
+from shm.ranking import lights_of_place
 from shm.records import NO_SYMBOL
 from shm.units import DUST_ACCOUNT
 
@@ -62,6 +63,7 @@ class Out(NamedTuple):
     requests: Rows  # REQUEST_REPORT
     parameters: Rows  # PARAMETERS_REPORT
     expiries: Rows  # EXPIRY_REPORT
+    adls: Rows  # ADL_REPORT
     words: Cells  # int64, eight a record
 
 
@@ -508,6 +510,36 @@ def liquidation(
     o["lots"] = lots
     o["fund_quanta"] = fund_quanta
     o["scope"] = scope
+    _done(r, out, at)
+
+
+@kernel
+def deleveraged(
+    r: Risk,
+    out: Out,
+    setup: Cells,
+    seq: int,
+    account: int,
+    symbol: int,
+    rank: Rows,
+    trade_id: int,
+    price_ticks: int,
+    lots: int,
+) -> None:
+    """Whose position a bankrupt one was closed against; `rank`: the ADL_RANK of its queue."""
+    at = _slot(r, setup)
+    o = out.adls[at]
+    o["seq"] = seq
+    o["account"] = account
+    o["symbol"] = symbol
+    o["kind"] = ReportKind.ADL
+    o["status"] = lights_of_place(rank["place"], rank["ranked"], rank["score_ppb"])
+    o["score_ppb"] = rank["score_ppb"]
+    o["place"] = rank["place"]
+    o["ranked"] = rank["ranked"]
+    o["trade_id"] = trade_id
+    o["price_ticks"] = price_ticks
+    o["lots"] = lots
     _done(r, out, at)
 
 

@@ -169,7 +169,7 @@ def _about_position(r: Risk, commands: Rows, at: int, row: int) -> None:
 
 @inlined
 def _about_liquidation(
-    r: Risk, commands: Rows, settles: Rows, at: int, step: int, row: int
+    r: Risk, commands: Rows, settles: Rows, takeovers: Rows, at: int, step: int, row: int
 ) -> None:
     """The step of a liquidation that is about one position; an order as it was planned."""
     _about_position(r, commands, at, row)
@@ -181,6 +181,9 @@ def _about_liquidation(
         commands[at]["side"] = Side.SELL if p["lots"] > 0 else Side.BUY
         commands[at]["tif"] = Tif.IOC
         commands[at]["flags"] = _REDUCE_ONLY
+    elif step != LiquidationStep.STARTED:
+        takeovers[at]["takeover_row"] = row
+        takeovers[at]["tells_rank"] = 1
 
 
 @kernel
@@ -190,6 +193,7 @@ def sequence_commands(
     setup: Cells,
     commands: Rows,
     settles: Rows,
+    takeovers: Rows,
     words: Cells,
     own: Cells,
     rings: Cells,
@@ -255,11 +259,12 @@ def sequence_commands(
             if step == LiquidationStep.STARTED:
                 settles[at]["settle_row"] = row
             else:
-                _about_liquidation(r, commands, settles, at, step, wallet["liquidation_row"])
+                on = wallet["liquidation_row"]
+                _about_liquidation(r, commands, settles, takeovers, at, step, on)
         elif kind == proposals.ISOLATED:
             step = wide(r.positions[row]["liquidation"])
             at = _blank(commands, words, setup, own, seq, _liquidation_kind(step), now)
-            _about_liquidation(r, commands, settles, at, step, row)
+            _about_liquidation(r, commands, settles, takeovers, at, step, row)
         else:
             # What it says may be stale by now; risk checks that the mark still stands.
             claim = r.claims[row]

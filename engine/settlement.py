@@ -513,7 +513,7 @@ def _settle_once(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None
     if kind == Kind.LIQUIDATE:
         settle_liquidate(r, out, setup, cs, at)
     elif kind == Kind.TAKEOVER:
-        settle_takeover(r, out, setup, c)
+        settle_takeover(r, out, setup, cs, at)
     elif kind == Kind.DEPOSIT or kind == Kind.WITHDRAW:
         _settle_transfer(r, out, setup, cs, at)
     elif kind == Kind.TICK:

@@ -80,6 +80,7 @@ class Risk(NamedTuple):
     algos: Rows  # ALGO[algos]
     requests: Rows  # REQUEST[requests]
     adl_queues: Rows  # ADL_QUEUE[2 * symbols]
+    adl_ranks: Rows  # ADL_RANK[2 * symbols]
     clients: Rows  # CLIENT[clients]
     client_words: Cells  # the same memory, eight words a row
     producers: Rows  # PRODUCER[PRODUCERS_MAX]
@@ -144,6 +145,7 @@ def risk_tables(limits: Limits) -> tuple[TableSpec, ...]:
         TableSpec("algos", "ALGO", limits.algos, True),
         TableSpec("requests", "REQUEST", limits.requests, True),
         TableSpec("adl_queues", "ADL_QUEUE", 2 * limits.symbols, True),
+        TableSpec("adl_ranks", "ADL_RANK", 2 * limits.symbols, True),
         TableSpec("clients", "CLIENT", limits.clients, True),
         TableSpec("producers", "PRODUCER", PRODUCERS_MAX, True),
         TableSpec("heap", "<i8", limits.orders, True),

@@ -17,7 +17,7 @@ what it owes then is counted (`deficit_count`) and reported.
 from __future__ import annotations
 
 from engine import proposals, reports
-from engine.adl import NOBODY, SEARCHING, bearable_lots, find_victim
+from engine.adl import NOBODY, SEARCHING, bearable_lots, find_victim, queue_of
 from engine.claims import robbed
 from engine.commands import Commands
 from engine.fills import settle_trade, trade_position
@@ -43,7 +43,7 @@ def decide_takeover(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     c = cs.base[at]
     if (c["request"] >> PRODUCER_SHIFT) != 0:
         return Reason.FORBIDDEN
-    row = cs.settles[at]["settle_row"]
+    row = cs.takeovers[at]["takeover_row"]
     if row < 0 or row >= r.venue[0]["positions_used"]:
         return Reason.NO_CHANGE
     p = r.positions[row]
@@ -156,8 +156,8 @@ def _transfer(
     cause: int,
     price: int,
     lots: int,
-) -> None:
-    """Close `lots` of a bankrupt position against another one, at a price."""
+) -> int:
+    """Close `lots` of a bankrupt position against another one, at a price; returns the trade."""
     s = r.symbols[command["symbol"]]
     s["outside_count"] += 1
     trade_id = -s["outside_count"]
@@ -165,6 +165,7 @@ def _transfer(
     r.positions[row]["tried"] |= TAKEN
     _trade_side(r, out, setup, command, row, side, cause, trade_id, price, lots)
     _trade_side(r, out, setup, command, other, 1 - side, cause, trade_id, price, lots)
+    return trade_id
 
 
 @kernel
@@ -176,11 +177,11 @@ def _cancel_of_victim(r: Risk, setup: Cells, row: int) -> None:
 
 
 @kernel
-def settle_takeover(r: Risk, out: Out, setup: Cells, command: Rows) -> None:
+def settle_takeover(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
     """TAKEOVER after its answer: the trade, if there is one."""
-    row = wide(command["position"])
+    row = wide(cs.base[at]["position"])
     wallet, isolated = scope_of(r, row)
-    victim = _take(r, out, setup, command, row, wallet, isolated)
+    victim = _take(r, out, setup, cs, at, row, wallet, isolated)
     if victim != NIL:
         r.venue[0]["flipping"] = 1
         r.venue[0]["slice_row"] = victim
@@ -208,9 +209,11 @@ def settle_victim(r: Risk, out: Out, cursors: Cells, setup: Cells, command: Rows
 
 @kernel
 def _take(
-    r: Risk, out: Out, setup: Cells, command: Rows, row: int, wallet: int, isolated: int
+    r: Risk, out: Out, setup: Cells, cs: Commands, at: int, row: int, wallet: int, isolated: int
 ) -> int:
     """One step: the fund takes all, or one victim a part. Returns the victim's position, or NIL."""
+    command = cs.base[at]
+    ranks = cs.takeovers[at]["tells_rank"]
     p = r.positions[row]
     account = wide(command["account"])
     symbol = wide(command["symbol"])
@@ -228,7 +231,7 @@ def _take(
         r, setup, fund, symbol, lots, price
     ):
         set_step(r, wallet, isolated, LiquidationStep.ADL, row)
-        victim = find_victim(r, setup, row, price, command["ts_ns"])
+        victim = find_victim(r, setup, row, price, command["ts_ns"], ranks)
     if victim == SEARCHING:
         propose_step(r, setup, wallet, isolated, LiquidationStep.ADL, row)
         return NIL
@@ -256,7 +259,14 @@ def _take(
         price,
         part if lots > 0 else -part,
     )
-    _transfer(r, out, setup, command, row, victim, Cause.ADL, price, part)
+    trade_id = _transfer(r, out, setup, command, row, victim, Cause.ADL, price, part)
+    if ranks != 0:
+        rank = r.adl_ranks[queue_of(symbol, lots > 0)]
+        whose = wide(r.positions[victim]["account"])
+        closed = -part if lots > 0 else part
+        reports.deleveraged(
+            r, out, setup, command["seq"], whose, symbol, rank, trade_id, price, closed
+        )
     step = LiquidationStep.STARTED if part == size else LiquidationStep.ADL
     propose_step(r, setup, wallet, isolated, step, row)
     return victim

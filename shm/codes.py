@@ -283,6 +283,7 @@ class ReportKind(IntEnum):
     REQUEST = 21  # a withdrawal or adjustment was requested, approved, rejected, settled
     PARAMETERS = 22  # the payload of an administrative command, verbatim
     EXPIRY = 23  # follows the ORDER that opened a GTD order: when it ends
+    ADL = 24  # follows the trade of a deleveraging: the victim's score and place
 
 
 class Flip(IntEnum):

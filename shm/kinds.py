@@ -44,7 +44,7 @@ COMMAND_RECORDS: Final[dict[int, Record]] = {
     Kind.LIQUIDATE: records.SETTLE_COMMAND,
     Kind.FUNDING: records.SETTLE_COMMAND,
     Kind.LIQUIDATION_ORDER: records.SETTLE_COMMAND,
-    Kind.TAKEOVER: records.SETTLE_COMMAND,
+    Kind.TAKEOVER: records.TAKEOVER_COMMAND,
     Kind.DELIST: records.SETTLE_COMMAND,
     Kind.CHECKPOINT: records.CHECKPOINT_COMMAND,
 }

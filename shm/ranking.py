@@ -71,6 +71,12 @@ def position_score(
     return adl_score(profit, wallet, needed, equity, one)
 
 
+@inlined
+def lights_of_place(place: int, ranked: int, score: int) -> int:
+    """Lights of a place in the queue: 4 in its first fifth, 0 in the last or without a score."""
+    return 4 - min((place - 1) * 5 // max(ranked, 1), 4) if score > 0 else 0
+
+
 @kernel
 def score_positions(
     accounts: Rows,

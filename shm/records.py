@@ -461,7 +461,7 @@ SOURCE_COMMAND = record(
 
 SETTLE_COMMAND = record(
     "SETTLE_COMMAND",
-    "SETTLE_SYMBOL, LIQUIDATE, FUNDING, LIQUIDATION_ORDER, TAKEOVER, DELIST",
+    "SETTLE_SYMBOL, LIQUIDATE, FUNDING, LIQUIDATION_ORDER, DELIST",
     size_bytes=256,
     fields=(
         *_HEAD,
@@ -474,6 +474,22 @@ SETTLE_COMMAND = record(
         Field("settle_row", "<i8", "row of the position or wallet meant, or 0"),
         *_TAIL,
         Field("settle_reserved", "8i8", "zero"),
+        *_ORIGIN,
+        *_RISK,
+    ),
+)
+
+TAKEOVER_COMMAND = record(
+    "TAKEOVER_COMMAND",
+    "TAKEOVER: a bankrupt position goes to the insurance fund or to the other side",
+    size_bytes=256,
+    fields=(
+        *_HEAD,
+        Field("tells_rank", "<i8", "1: a victim's place in the queue is reported; 0 in older logs"),
+        Field("takeover_reserved", "<i8", "zero"),
+        Field("takeover_row", "<i8", "row of the position"),
+        *_TAIL,
+        Field("takeover_rest", "8i8", "zero"),
         *_ORIGIN,
         *_RISK,
     ),
@@ -874,6 +890,22 @@ PARAMETERS_REPORT = record(
     ),
 )
 
+ADL_REPORT = record(
+    "ADL_REPORT",
+    "ADL: whose position a bankrupt one was closed against, and its place in the queue then; "
+    "`status`: lights, 0 to 4",
+    size_bytes=64,
+    fields=(
+        *_REPORT,
+        Field("score_ppb", "<i8", "its score when it was found (shm/ranking.py)"),
+        Field("place", "<i8", "among the positions of its side, 1 is the highest score"),
+        Field("ranked", "<i8", "how many positions those were"),
+        Field("trade_id", "<i8", "the trade, as EXEC names it"),
+        Field("price_ticks", "<i8", "bankruptcy price of the other side"),
+        Field("lots", "<i8", "closed, signed as the position was"),
+    ),
+)
+
 EXPIRY_REPORT = record(
     "EXPIRY_REPORT",
     "EXPIRY: when a GTD order just opened ends",
@@ -1225,6 +1257,18 @@ ADL_QUEUE = record(
         Field("reserved", "3i8", "zero"),
         Field("scores", "64i8", "highest first (shm/ranking.py)"),
         Field("rows", "64i4", "their positions"),
+    ),
+)
+
+ADL_RANK = record(
+    "ADL_RANK",
+    "who was taken off an ADL_QUEUE last; the same rows",
+    size_bytes=32,
+    fields=(
+        Field("ranked", "<i8", "candidates that the search for it has seen"),
+        Field("place", "<i8", "its place among them, 1 the highest score; 0: nobody was taken yet"),
+        Field("score_ppb", "<i8", "its score when it was found"),
+        Field("reserved", "<i8", "zero"),
     ),
 )
 

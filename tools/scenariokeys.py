@@ -432,6 +432,16 @@ EVENTS: Final = {
         "maintenance": Key("number", "maintenance margin then"),
         "fund": Key("number", "the insurance fund's wallet then"),
     },
+    "deleveraged": {
+        "account": Key("account", "whose position was closed"),
+        "symbol": Key("symbol", "where"),
+        "qty": Key("number", "how much, signed as the position was"),
+        "price": Key("number", "bankruptcy price of the other side"),
+        "adl": Key("number", "lights of the ADL queue it had: 0 to 4"),
+        "adl_score": Key("number", "its score, cut at 9 decimals"),
+        "place": Key("number", "its place in the queue, 1 is the highest score"),
+        "ranked": Key("number", "positions in the queue"),
+    },
     "warnings": {
         "account": Key("account", "whose"),
         "symbol": Key("symbol", "where; none for the cross wallet"),

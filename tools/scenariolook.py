@@ -430,6 +430,7 @@ class Eye:
             "ended": ("ORDER", self._ended),
             "triggered": ("ALGO", self._triggered),
             "liquidations": ("LIQUIDATION", self._liquidation),
+            "deleveraged": ("ADL", self._deleveraged),
             "warnings": ("WARNING", self._warning),
             "funding": ("FUNDING", self._funding),
             "moves": ("MOVE", self._move),
@@ -510,6 +511,19 @@ class Eye:
             "equity": self.money(asset, r["equity_quanta"]),
             "maintenance": self.money(asset, r["maintenance_quanta"]),
             "fund": self.money(asset, r["fund_quanta"]),
+        }
+
+    def _deleveraged(self, r: dict[str, Any]) -> dict[str, Any]:
+        n = r["symbol"]
+        return {
+            "account": self.account(r["account"]),
+            "symbol": self.symbol(n),
+            "qty": self.qty(n, r["lots"]),
+            "price": self.price(n, r["price_ticks"]),
+            "adl": Fraction(r["status"]),
+            "adl_score": Fraction(r["score_ppb"], PPB),
+            "place": Fraction(r["place"]),
+            "ranked": Fraction(r["ranked"]),
         }
 
     def _warning(self, r: dict[str, Any]) -> dict[str, Any]:

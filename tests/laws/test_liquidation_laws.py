@@ -17,6 +17,7 @@ import pytest
 from engine.recovery import kept_tables, state_digest
 from shm.codes import Cause, Kind, LiquidationStep, Move, ReportKind
 from shm.kinds import REPORT_RECORDS
+from shm.records import TAKEOVER_COMMAND
 from shm.units import INSURANCE_ACCOUNT
 from tests.laws.test_engine_laws import CHECKED, PLAIN, SHAPES, replayed
 from tests.model.random_flow import ACCOUNTS, SYMBOLS, Flow, open_venue
@@ -146,6 +147,17 @@ def check_outside(v: Venue) -> None:
     assert ((second["account"] == INSURANCE_ACCOUNT) == (cause == Cause.TAKEOVER)).all()
     counts = np.bincount(outside["symbol"], minlength=len(v.arrays["symbols"])) // 2
     assert (counts == v.arrays["symbols"]["outside_count"]).all()
+    check_places(told(v, ReportKind.ADL), second[cause == Cause.ADL])
+
+
+def check_places(places: Any, execs: Any) -> None:
+    """Each victim of ADL is told which place it had, by its own trade."""
+    for name in ("seq", "account", "symbol", "trade_id", "price_ticks"):
+        assert places[name].tolist() == execs[name].tolist(), name
+    sells = (execs["status"] & 2) != 0
+    assert places["lots"].tolist() == np.where(sells, execs["lots"], -execs["lots"]).tolist()
+    assert (places["place"] >= 1).all() and (places["place"] <= places["ranked"]).all()
+    assert (places["score_ppb"] >= 0).all() and (places["status"] <= 4).all()
 
 
 def check_steps(v: Venue) -> None:
@@ -192,6 +204,27 @@ def test_replay_gives_the_same_bytes(seed: int) -> None:
     for name, kept in kept_tables(v.arrays, v.limits).items():
         assert kept_tables(arrays, v.limits)[name].tobytes() == kept.tobytes(), name
     assert state_digest(arrays, v.limits) == state_digest(v.arrays, v.limits)
+
+
+def test_a_log_of_before_places_were_told() -> None:
+    """Its TAKEOVERs don't ask for them: all else is the same, and stays the same."""
+    for seed in range(600, 640):
+        v, flow = market(seed)
+        while len(v.log) < COMMANDS:
+            burst(v, flow)
+        if len(told(v, ReportKind.ADL)):
+            break
+    live = v.all_reports()
+    assert (live["kind"] == ReportKind.ADL).any()
+    rows = wal_rows(v.log)
+    rows.view(TAKEOVER_COMMAND.dtype)["tells_rank"][rows["kind"] == Kind.TAKEOVER] = 0
+    arrays, reports = replayed(rows, v.limits, 1, 1, commands=256, reports=256)
+    assert reports.tobytes() == live[live["kind"] != ReportKind.ADL].tobytes()
+    kept = kept_tables(v.arrays, v.limits)
+    for name, of_before in kept_tables(arrays, v.limits).items():
+        if name not in ("venue", "adl_ranks"):  # how many reports, and their digest
+            assert of_before.tobytes() == kept[name].tobytes(), name
+    assert not arrays["adl_ranks"].view(np.int64).any()
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 # Tables whose rows are made in the order of commands, without what points at rows of others.
 FIXED: Final = (
     *("accounts", "assets", "wallets", "symbols", "positions", "brackets", "contracts", "sources"),
-    *("adl_queues", "producers", "countdowns", "digests", "books"),
+    *("adl_queues", "adl_ranks", "producers", "countdowns", "digests", "books"),
 )
 BY_ID: Final = {"claims": "order_id", "algos": "algo_id", "requests": "request_id"}
 WHERE: Final = {

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from engine import adl
 from engine.adl import NOBODY, SEARCHING
+from shm.codes import Side
 from shm.jit import kernel
 from shm.pointers import table
-from shm.ranking import adl_score, lights_of, position_score, score_positions
+from shm.ranking import adl_score, lights_of, lights_of_place, position_score, score_positions
 from shm.units import EXPOSURE_QUANTA_MAX, NIL, PPB
 from tests.venue import ANN, LIMITS, Venue
 
@@ -95,8 +96,8 @@ def crowd(seed: int, people: int) -> Venue:
     return v
 
 
-def by_rank(v: Venue, position: int, price: int) -> list[int]:
-    """Rows of all possible victims, best first: a sort over everything there is."""
+def ranking(v: Venue, position: int) -> list[tuple[int, int]]:
+    """(row, score) of all on the other side, best first: a sort over everything there is."""
     r = v.engine.risk
     rows = v.arrays["positions"]
     found = []
@@ -107,13 +108,25 @@ def by_rank(v: Venue, position: int, price: int) -> list[int]:
         )
         if p["lots"] * rows[position]["lots"] >= 0 or locked:
             continue
-        if p["account"] == rows[position]["account"] or adl.bearable_lots(r, row, price, 1) == 0:
+        if p["account"] == rows[position]["account"]:
             continue
         score = position_score(
             r.accounts, r.wallets, r.symbols, r.positions, r.brackets, row, 10**6
         )
         found.append((-int(score), int(p["account"]), row))
-    return [row for _, _, row in sorted(found)]
+    return [(row, -score) for score, _, row in sorted(found)]
+
+
+def bearing(v: Venue, ranked: list[tuple[int, int]], price: int) -> list[int]:
+    """Rows of those who can close something at a price."""
+    return [row for row, _ in ranked if adl.bearable_lots(v.engine.risk, row, price, 1) > 0]
+
+
+def told(v: Venue, position: int) -> tuple[int, int, int]:
+    """(place, of how many, score) of who was taken off last, as a report would say it."""
+    side = Side.SELL if v.arrays["positions"][position]["lots"] > 0 else Side.BUY
+    row = v.arrays["adl_ranks"][int(side)]
+    return int(row["place"]), int(row["ranked"]), int(row["score_ppb"])
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -123,10 +136,13 @@ def test_the_highest_score_is_found(seed: int, price: int) -> None:
     r, setup = v.engine.risk, v.engine.setup
     position = next(k for k, p in enumerate(v.arrays["positions"]) if p["lots"] > 0)
     for now in range(3):
-        wanted = by_rank(v, position, price)
-        found = int(adl.find_victim(r, setup, position, price, now))
+        ranked = ranking(v, position)
+        wanted = bearing(v, ranked, price)
+        found = int(adl.find_victim(r, setup, position, price, now, 1))
         assert found == (wanted[0] if wanted else NOBODY)
         if wanted:
+            place = [row for row, _ in ranked].index(found)
+            assert told(v, position) == (place + 1, len(ranked), ranked[place][1])
             v.arrays["positions"]["lots"][found] = 0  # closed: the next one is another
 
 
@@ -136,19 +152,22 @@ def test_a_large_symbol_is_searched_in_slices(seed: int) -> None:
     v = crowd(seed, people)
     r, setup = v.engine.risk, v.engine.setup
     position = next(k for k, p in enumerate(v.arrays["positions"]) if p["lots"] > 0)
-    wanted = by_rank(v, position, 95)
+    ranked = ranking(v, position)
+    wanted = bearing(v, ranked, 95)
     found = []
     searching = 0
     for _ in range(adl.CANDIDATES // 2):
-        victim = int(adl.find_victim(r, setup, position, 95, 0))
+        victim = int(adl.find_victim(r, setup, position, 95, 0, 1))
         while victim == SEARCHING:
             searching += 1
-            victim = int(adl.find_victim(r, setup, position, 95, 0))
+            victim = int(adl.find_victim(r, setup, position, 95, 0, 1))
         found.append(victim)
+        place = [row for row, _ in ranked].index(victim)
+        assert told(v, position) == (place + 1, len(ranked), ranked[place][1])
     assert searching == 3, "one command a slice, and one search serves many victims"
     assert found == wanted[: len(found)]
     # After a while the rest is not believed any more.
-    assert int(adl.find_victim(r, setup, position, 95, adl.FRESH_NS + 1)) == SEARCHING
+    assert int(adl.find_victim(r, setup, position, 95, adl.FRESH_NS + 1, 1)) == SEARCHING
 
 
 def test_nobody_is_left() -> None:
@@ -156,8 +175,37 @@ def test_nobody_is_left() -> None:
     v.arrays["positions"]["lots"][1:] = 0
     v.arrays["positions"]["lots"][0] = 5
     v.arrays["positions"]["account"][0] = ANN
-    assert int(adl.find_victim(v.engine.risk, v.engine.setup, 0, 100, 0)) == NOBODY
+    assert int(adl.find_victim(v.engine.risk, v.engine.setup, 0, 100, 0, 1)) == NOBODY
     assert not any(v.arrays["adl_queues"]["count"])
+
+
+def test_logs_of_before_leave_the_ranks_alone() -> None:
+    v = crowd(3, 40)
+    position = next(k for k, p in enumerate(v.arrays["positions"]) if p["lots"] > 0)
+    victim = adl.find_victim(v.engine.risk, v.engine.setup, position, 100, 0, 0)
+    assert victim == bearing(v, ranking(v, position), 100)[0]
+    assert told(v, position) == (0, 0, 0)
+
+
+PLACES = """
+  place of ranked | lights
+  1 of 1          | 4
+  1 of 5          | 4
+  2 of 5          | 3
+  5 of 5          | 0
+  2 of 6          | 4
+  3 of 6          | 3
+  64 of 1000      | 4
+  201 of 1000     | 3
+"""
+
+
+@pytest.mark.parametrize("line", PLACES.strip().splitlines()[1:])
+def test_lights_of_a_place(line: str) -> None:
+    said, lights = line.split("|")
+    place, _, ranked = said.split()
+    assert lights_of_place(int(place), int(ranked), 7) == int(lights)
+    assert lights_of_place(int(place), int(ranked), 0) == 0
 
 
 LIGHTS = """
