@@ -4,14 +4,16 @@
 
 One thread runs sequence, risk, match and settle over private memory; nothing is written to disk, so
 what is measured is the engine's own work. N positions of one symbol are funded: slices alone, for
-the rate; then with orders coming in all the time, for how long one of them takes. A mark update
-with 100,000 positions in the symbol is timed the same way.
+the rate; then with orders coming in all the time, for how long one of them takes, and the same
+while another thread sweeps the tables for unsafe accounts again and again, as the clock process
+does once after a new mark. A mark update with all positions in the symbol is timed the same way.
 
 Checked: everybody was paid once, and the money sums up with the dust.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any, Final
 
@@ -19,6 +21,7 @@ import numpy as np
 
 from bench.harness import Report, parser
 from engine import pipeline
+from engine.liquidation_scan import sweep
 from engine.pipeline import Engine, Stage, turn
 from engine.recovery import fresh_arrays
 from engine.sequencer import LAST_TS_NS
@@ -173,6 +176,25 @@ class Rig:
         count = self.turns(0, len(self.times))
         return (time.thread_time_ns() - begun) / self.positions, count
 
+    def beside_sweeps(self, most: int, order: np.ndarray[Any, Any]) -> list[float]:
+        """`most` turns with an order each while a thread sweeps; ms of that thread a sweep."""
+        end = threading.Event()
+        spent_ms: list[float] = []
+
+        def look() -> None:
+            while not end.is_set():
+                begun = time.thread_time_ns()
+                at, found = sweep(self.arrays, 0, self.positions + SYSTEM_ACCOUNTS)
+                assert found == [] and at == self.positions + SYSTEM_ACCOUNTS
+                spent_ms.append((time.thread_time_ns() - begun) / 1e6)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        self.turns(1, most, order)
+        end.set()
+        thread.join()
+        return spent_ms
+
     def check(self, times: int) -> None:
         """Everybody was paid in every round, and nothing is lost."""
         a = self.arrays
@@ -225,9 +247,19 @@ def main(argv: list[str] | None = None) -> None:
     beside = rig.times[: rig.turns(1, most, order)].copy()
     while rig.arrays["contracts"][0]["funding_open"] == 1:
         rig.turns(0, 1)
+    sweeps_ms = rig.beside_sweeps(most, order)
+    swept = rig.times[:most].copy()
     report.table(
         "an order's way through the stages, one at a time",
-        [{"case": "alone", **_spread(alone)}, {"case": "while funding is paid", **_spread(beside)}],
+        [
+            {"case": "alone", **_spread(alone)},
+            {"case": "while funding is paid", **_spread(beside)},
+            {"case": "while sweeps go on", **_spread(swept)},
+        ],
+    )
+    report.table(
+        f"sweeps over {positions:,} accounts meanwhile, the thread's own time",
+        [{"sweeps": len(sweeps_ms), "median ms": float(np.median(sweeps_ms))}],
     )
     rig.check(len(runs) + 1)
     marks = []
