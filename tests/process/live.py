@@ -145,17 +145,18 @@ class Live(venue.Venue):
         self.witness.detach()
         self.memory.close()
 
-    def die(self, role: str) -> None:
+    def pid_of(self, role: str) -> int:
+        return self.exchange.pid if role == "supervisor" else self.exchange.worker(role)
+
+    def die(self, role: str, pid: int) -> None:
         """kill -9 of one process; then the recovery, and whatever was not answered once more."""
+        os.kill(pid, signal.SIGKILL)
         if role == "supervisor":
-            os.kill(self.exchange.pid, signal.SIGKILL)
             self.exchange.until_ended()
             wait_until(
                 lambda: not self.exchange.processes(), 10, "workers outlive their supervisor"
             )
             self.exchange.start()
-        else:
-            os.kill(self.exchange.worker(role), signal.SIGKILL)
         epoch = self.epoch
         self._detach()
         self._attach(epoch + 1)
@@ -207,13 +208,15 @@ class Live(venue.Venue):
                 number = int(row["request"][0])
                 self.unanswered[number] = row
                 before = int(self.cursors[SEQUENCED])
-                self._send(row)
                 kill = self.kills.pop(number, None)
                 if kill is None:
+                    self._send(row)
                     self.until_quiet()
                 else:
+                    pid = self.pid_of(kill.role)  # to look it up lasts longer than a chain
+                    self._send(row)
                     self._until(kill.cursor, before + kill.ahead)
-                    self.die(kill.role)
+                    self.die(kill.role, pid)
         self.hear()
 
     def _until(self, cursor: int, seq: int) -> None:
