@@ -75,16 +75,19 @@ class Limits:
         base = self._row(subject, now_ms)
         if base < 0:
             return self._count_here(subject, limit, amount, window)
+        return self._add(base, limit, amount, window)
+
+    def _add(self, base: int, limit: int, amount: int, window: int) -> int:
         cells = self._cells
         mine = base + _HEAD + (self._instance * 3 + limit) * 2
         if cells[mine] != window:
             cells[mine + 1] = 0
             cells[mine] = window
-        cells[mine + 1] += amount
+        cells[mine + 1] = own = cells[mine + 1] + amount
         at, end = base + _HEAD + limit * 2, base + _HEAD + INSTANCES * 6
         windows = cells[at:end:6].tolist()
         if windows.count(window) == 1:  # nobody else has counted it
-            return cells[mine + 1]
+            return own
         counts = cells[at + 1 : end : 6].tolist()
         return sum(n for w, n in zip(windows, counts, strict=True) if w == window)
 
@@ -145,7 +148,9 @@ class Limits:
             banned = self._cells[base + 1]
             if banned > now_ms:
                 raise self._banned(banned, now_ms)
-        used = self.count(address, WEIGHT_1M, weight, now_ms)
+            used = self._add(base, WEIGHT_1M, weight, now_ms // WINDOW_MS[WEIGHT_1M])
+        else:
+            used = self.count(address, WEIGHT_1M, weight, now_ms)
         if used > self._most[WEIGHT_1M]:
             raise self._too_heavy(address, base, now_ms)
         return used

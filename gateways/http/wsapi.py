@@ -241,7 +241,9 @@ class Session:
     def _signed(self, params: dict[str, Raw], api_key: str) -> bytes:
         """What was signed; Python's spelling of booleans where only that fits (PB)."""
         message = sorted_payload(params)
-        if any(isinstance(value, bool) for value in params.values()):
+        values = params.values()
+        # A 1 or 0 among them looks like one, and is no different in either spelling.
+        if True in values or False in values:
             other = sorted_payload(
                 {k: str(v) if isinstance(v, bool) else v for k, v in params.items()}
             )
