@@ -42,7 +42,7 @@ from shm.codes import (
     Tif,
     Type,
 )
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, rarely
 from shm.pointers import Cells, Rows
 from shm.records import NO_SYMBOL
 from shm.units import ALGOS_MAX, CALLBACK_PPM_MAX, CALLBACK_PPM_MIN, NIL
@@ -319,6 +319,7 @@ def open_trigger(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     returns   UNKNOWN_ORDER: it has been cancelled, or triggered before; POSITION_CLOSED: there is
               nothing to close; NONE: to be decided as any PLACE. `risk_note` is its row, or NIL
     """
+    rarely()
     c = cs.base[at]
     words = cs.words
     row = triggers.find(r, setup, c["order_id"])
@@ -365,6 +366,7 @@ def _closable(r: Risk, setup: Cells, a: Rows) -> int:
 @kernel
 def close_trigger(r: Risk, setup: Cells, cs: Commands, at: int, reason: int) -> None:
     """After the order was decided: its name is the order's, or, refused, nobody's."""
+    rarely()
     row = cs.base[at]["risk_note"]
     if row == NIL:
         return
@@ -390,6 +392,7 @@ def settle_placed(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> Non
 @kernel
 def settle_trigger(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
     """TRIGGER: its answer, and what became of the conditional order. The order itself follows."""
+    rarely()
     c = cs.base[at]
     row = c["risk_note"]
     reason = c["reason"]
@@ -411,6 +414,7 @@ def settle_ended(r: Risk, out: Out, cursors: Cells, setup: Cells, c: Rows) -> bo
 
     returns   False: the reports ring is full, come again
     """
+    rarely()
     reason = c["end_reason"]
     asked = reason == Reason.USER_CANCEL or reason == Reason.CANCEL_ALL
     status = AlgoStatus.CANCELED if asked else AlgoStatus.EXPIRED

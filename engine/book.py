@@ -34,7 +34,7 @@ from engine.prices import (
 )
 from engine.state import Books, Limits
 from shm.codes import NodeState, Side
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, rarely
 from shm.pointers import Cells, Rows
 from shm.units import NIL
 
@@ -209,6 +209,7 @@ def _comes_after(mine: Rows, row: int, symbol: int, position: int) -> bool:
 @kernel
 def _first_use(mine: Rows, mine_heads: Cells, position: int, account: int, symbol: int) -> None:
     """Enter a MINE row into its account's list, kept by symbol and, for legs of one, by row."""
+    rarely()
     mine[position]["symbol"] = symbol
     row = mine_heads[account]
     if row == NIL or _comes_after(mine, row, symbol, position):

@@ -38,7 +38,7 @@ from engine.setup import ORDER_BITS, ORDERS
 from engine.state import Risk
 from shm.arithmetic import muldiv_down
 from shm.codes import Flag, Reason, Side
-from shm.jit import inlined, kernel
+from shm.jit import apart, inlined, kernel, rarely
 from shm.margin import available, order_hold, order_need, taker_fee_ppm
 from shm.pointers import Cells, Rows
 from shm.units import NIL
@@ -134,6 +134,7 @@ def change_exposure(r: Risk, slot: int, quanta: int) -> None:
 @kernel
 def link_closer(r: Risk, slot: int) -> None:
     """Append an order to the closers of its position: its claim is the newest."""
+    apart()
     c = r.claims[slot]
     p = r.positions[c["position"]]
     last = p["last_closer"]
@@ -149,6 +150,7 @@ def link_closer(r: Risk, slot: int) -> None:
 @kernel
 def unlink_closer(r: Risk, slot: int) -> None:
     """Take an order out of the closers of its position."""
+    apart()
     c = r.claims[slot]
     p = r.positions[c["position"]]
     before = c["prev_closer"]
@@ -221,6 +223,7 @@ def flip_to_open(r: Risk, setup: Cells, slot: int, lots: int) -> bool:
 
     returns   whether they have become opening lots; False: they are trimmed
     """
+    rarely()
     c = r.claims[slot]
     p = r.positions[c["position"]]
     change_close(r, slot, c["close_lots"] - lots)
@@ -299,6 +302,7 @@ def open_order(r: Risk, setup: Cells, slot: int) -> None:
 @kernel
 def end_order(r: Risk, setup: Cells, slot: int) -> None:
     """An order is over: its claims and hold return. Its row is free once no command is about it."""
+    apart()
     c = r.claims[slot]
     assert c["order_id"] != 0 and c["done"] == 0
     p = r.positions[c["position"]]

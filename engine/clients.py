@@ -11,7 +11,7 @@ from engine import hashmap
 from engine.setup import CLIENT_BITS, CLIENTS, WINDOW_NS
 from engine.state import Risk
 from shm.hashing import fold_word
-from shm.jit import inlined, kernel
+from shm.jit import apart, inlined, kernel, rarely
 from shm.pointers import Cells
 from shm.units import NIL
 
@@ -44,6 +44,7 @@ def _same(client_words: Cells, row: int, words: Cells, first: int) -> bool:
 @kernel
 def find_client(r: Risk, setup: Cells, account: int, words: Cells, first: int) -> int:
     """Row of a client id, the five cells from words[first] on, or NIL."""
+    apart()
     bits = setup[CLIENT_BITS]
     index = r.client_index
     mask = (1 << bits) - 1
@@ -111,6 +112,7 @@ def open_client(
 
     Forgets at most two rows whose window has passed, so that the work per order stays bounded.
     """
+    apart()
     v = r.venue[0]
     for _ in range(2):
         oldest = v["clients_oldest"]
@@ -141,6 +143,7 @@ def open_client(
 @kernel
 def close_client(r: Risk, setup: Cells, row: int) -> None:
     """The order that a row named has ended: the row stays for the window."""
+    rarely()
     v = r.venue[0]
     if setup[WINDOW_NS] == 0:
         _drop(r, setup, row)

@@ -19,7 +19,7 @@ from engine.commands import WORDS
 from engine.setup import DIGEST_BITS, DIGEST_WINDOW_NS, DIGESTS
 from engine.state import Risk
 from shm.hashing import fold_word
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, rarely
 from shm.kinds import HAS_ORIGIN
 from shm.pointers import Cells, Rows
 from shm.units import NIL
@@ -75,6 +75,7 @@ def _drop_oldest(r: Risk, setup: Cells) -> None:
 @kernel
 def take(r: Risk, setup: Cells, words: Cells, at: int, c: Rows) -> int:
     """Remember the digest of a signed command; 0, or the command that had it first."""
+    rarely()
     base = at * WORDS
     hi = words[base + 18]
     lo = words[base + 19]

@@ -6,7 +6,7 @@ holds exactly the live GTD orders.
 
 from __future__ import annotations
 
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, rarely
 from shm.pointers import Cells, Rows
 from shm.units import NIL
 
@@ -58,6 +58,7 @@ def _down(claims: Rows, heap: Cells, count: int, at: int) -> None:
 @kernel
 def push(venue: Rows, claims: Rows, heap: Cells, slot: int) -> None:
     """Add a live GTD order."""
+    rarely()
     count = venue[0]["heap_count"]
     heap[count] = slot
     venue[0]["heap_count"] = count + 1
@@ -67,6 +68,7 @@ def push(venue: Rows, claims: Rows, heap: Cells, slot: int) -> None:
 @kernel
 def remove(venue: Rows, claims: Rows, heap: Cells, slot: int) -> None:
     """Take an order out, wherever it stands."""
+    rarely()
     at = claims[slot]["heap"]
     assert at != NIL
     count = venue[0]["heap_count"] - 1

@@ -25,7 +25,7 @@ from engine.reports import Out
 from engine.state import Risk
 from shm.arithmetic import ceil_div, muldiv_down
 from shm.codes import Move, Side
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, rarely
 from shm.margin import available
 from shm.pointers import Cells
 
@@ -185,6 +185,7 @@ def _settle_isolated(
     hold: int,
 ) -> None:
     """The same for an isolated position; `before` lots were open on the side that closes."""
+    rarely()
     p = r.positions[position]
     w = r.wallets[p["wallet"]]
     gain = realised - fee_close

@@ -13,7 +13,7 @@ from engine import claims, reports
 from engine.reports import Out
 from engine.state import Risk
 from shm.codes import Flag
-from shm.jit import kernel
+from shm.jit import kernel, rarely
 from shm.pointers import Cells
 from shm.units import NIL
 
@@ -37,6 +37,7 @@ def flip_robbed(
     thief     row of the order that took what they had claimed; NIL: no order did
     resting   it rests; before, a reduce-only order robs others only of what it has traded
     """
+    rarely()
     p = r.positions[position]
     allowed = claims.backed(r, position)
     spared = NIL

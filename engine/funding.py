@@ -43,7 +43,7 @@ from shm.arithmetic import (
 )
 from shm.atomics import prefetch
 from shm.codes import Halt, Reason
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, rarely
 from shm.pointers import Cells, Rows
 from shm.units import (
     DUST_ACCOUNT,
@@ -168,6 +168,7 @@ def amount_of(lots: int, mark: int, unit: int, rate: int) -> int:
 @kernel
 def _pay(r: Risk, out: Out, setup: Cells, seq: int, position: int) -> None:
     """Pay one position its share of the open round, and report it."""
+    rarely()
     p = r.positions[position]
     symbol = symbol_of(p)
     c = r.contracts[symbol]

@@ -31,7 +31,7 @@ from engine.setup import SYMBOLS
 from engine.state import Risk
 from shm.arithmetic import muldiv_down, muldiv_nearest
 from shm.codes import Halt, Kind, MatchKind, State, Working
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, rarely
 from shm.pointers import Cells, Rows
 from shm.units import (
     BASIS_SAMPLES,
@@ -384,6 +384,7 @@ def settle_mark(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
 @kernel
 def settle_sample(r: Risk, out: Out, setup: Cells, command: Rows, x: Rows) -> None:
     """SAMPLE: what matching saw of the book; BOOK comes first, IMPACT last."""
+    rarely()
     symbol = symbol_of(command)
     c = r.contracts[symbol]
     second = command["ts_ns"] // SECOND_NS

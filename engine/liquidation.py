@@ -67,7 +67,7 @@ from shm.codes import (
     Tif,
     Type,
 )
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, rarely
 from shm.maintenance import bankruptcy_ticks, bracket_of, equity_share, maintenance, position_value
 from shm.margin import taker_fee_ppm
 from shm.pointers import Cells, Rows
@@ -627,6 +627,7 @@ def settle_refused_order(r: Risk, setup: Cells, command: Rows) -> None:
 @kernel
 def report_order(r: Risk, out: Out, setup: Cells, command: Rows) -> None:
     """LIQUIDATION_ORDER has become an order."""
+    rarely()
     row = wide(command["position"])
     if command["account"] == INSURANCE_ACCOUNT:
         return
@@ -657,6 +658,7 @@ def count_fill(r: Risk, symbol: int, price: int, lots: int) -> None:
 @kernel
 def settle_order_end(r: Risk, out: Out, setup: Cells, command: Rows) -> None:
     """The last record of a LIQUIDATION_ORDER is settled: clearance fee, and another look."""
+    rarely()
     row = wide(command["position"])
     v = r.venue[0]
     filled = v["slice_row"]

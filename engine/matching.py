@@ -30,7 +30,7 @@ from shm.arithmetic import product_exceeds
 from shm.atomics import load_acquire, prefetch, store_release
 from shm.codes import Flag, Kind, MatchKind, NodeState, Reason, Route, Side, Stp, Tif, Type
 from shm.cursors import RISKED
-from shm.jit import inlined, kernel
+from shm.jit import apart, inlined, kernel, rarely
 from shm.pointers import Cells, Rows
 from shm.records import NO_SYMBOL
 from shm.units import NIL, NOTIONAL_QUANTA_MAX
@@ -112,6 +112,7 @@ def _can_fill(
     stp: int,
 ) -> bool:
     """Whether an order of this size would be filled at once, down to the last lot."""
+    rarely()
     row = symbol * 2 + 1 - side
     price = best_against(books, symbol, side)
     while crosses(price, side, limit_ticks):
@@ -158,6 +159,7 @@ def _take(
 
     returns     (records written so far, _LEFT | _OVER | _PAUSED)
     """
+    apart()
     o = nodes[slot]
     symbol = np.int64(o["symbol"])
     side = np.int64(o["side"])
@@ -280,6 +282,7 @@ def _cancel_all(
 
     returns     (records written so far, whether it is finished)
     """
+    rarely()
     seq = c["seq"]
     row = np.int64(mine_heads[c["account"]])
     while row != NIL:
@@ -345,6 +348,7 @@ def _cancel_symbol(
 
     returns     (records written so far, whether it is finished)
     """
+    rarely()
     seq = c["seq"]
     symbol = np.int64(c["symbol"])
     book = books[symbol]
@@ -399,6 +403,7 @@ def _impact(
 
     returns     (ticks, divisor); (0, 0) when the side is too thin, or takes too many levels
     """
+    rarely()
     lots = 0
     left = notional
     price = best_against(books, symbol, 1 - side)

@@ -29,7 +29,7 @@ from engine.setup import ASSETS, ORDER_BITS, ORDERS, POSITIONS
 from engine.state import Risk
 from shm.arithmetic import muldiv_down, product_exceeds
 from shm.codes import Flag, Kind, PositionSide, Reason, Route, Side, State, Stp, Tif, Type
-from shm.jit import inlined, kernel
+from shm.jit import apart, inlined, kernel
 from shm.maintenance import notional_allowed
 from shm.margin import available, order_hold, order_need, taker_fee_ppm
 from shm.pointers import Cells, Rows
@@ -98,6 +98,7 @@ def _beyond_bracket(
     Counts the position and every open order of its side, at the mark; before one, at the last
     trade or at `price`, whichever is higher.
     """
+    apart()
     most = notional_allowed(r.brackets, r.symbols, symbol, leverage)
     limit = r.contracts[symbol]["position_quanta_max"]
     if limit > 0:

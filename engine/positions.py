@@ -13,7 +13,7 @@ from engine import hashmap
 from engine.setup import POSITION_BITS, POSITIONS
 from engine.state import Risk
 from shm.codes import PositionMode, PositionSide, Side
-from shm.jit import inlined, kernel
+from shm.jit import apart, inlined, kernel, rarely
 from shm.pointers import Cells
 from shm.units import NIL
 
@@ -34,6 +34,7 @@ def leg_row(r: Risk, setup: Cells, account: int, symbol: int, position_side: int
 @kernel
 def any_leg(r: Risk, setup: Cells, account: int, symbol: int) -> int:
     """Row of some leg of (account, symbol), or NIL: they share leverage and margin type."""
+    apart()
     row = leg_row(r, setup, account, symbol, PositionSide.BOTH)
     if row == NIL:
         row = leg_row(r, setup, account, symbol, PositionSide.LONG)
@@ -71,6 +72,7 @@ def new_position(
 
     sibling   another leg of (account, symbol), whose margin type it shares, or NIL
     """
+    rarely()
     v = r.venue[0]
     row = v["positions_used"]
     assert row < setup[POSITIONS]

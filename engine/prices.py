@@ -39,7 +39,7 @@ import numpy as np
 from engine.state import FINGERS, MATCHER_CELLS
 from shm.atomics import leading_zeros, trailing_zeros
 from shm.codes import Side
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, rarely
 from shm.pointers import Cells
 from shm.units import NIL, PRICE_TICKS_MAX
 
@@ -159,6 +159,7 @@ def _take_node(matcher: Cells, trie_bits: Cells, link: int) -> int:
 @kernel
 def _sweep(matcher: Cells, leaf_bits: Cells) -> None:
     """Free every leaf that is dry, and every node this leaves without children."""
+    rarely()
     leaf_links = matcher[LEAF_LINKS]
     node_links = matcher[NODE_LINKS]
     children = matcher[CHILDREN]
@@ -185,6 +186,7 @@ def _sweep(matcher: Cells, leaf_bits: Cells) -> None:
 
 @kernel
 def _forget_fingers(matcher: Cells) -> None:
+    rarely()
     for k in range(FINGERS):
         matcher[_FINGER_CELLS + 2 * k] = NIL
 
@@ -231,6 +233,7 @@ def _look_up_leaf(
     make        1: build what is missing
     returns     leaf; NIL when it is missing, or cannot be built because nodes or leaves are out
     """
+    rarely()
     node, shift = _reach(matcher, trie_children, row, part)
     if shift >= 0:
         if make == 0:
@@ -289,6 +292,7 @@ def leaf_of(
 @kernel
 def show_leaf(matcher: Cells, trie_bits: Cells, leaf: int) -> None:
     """A leaf got its first bit: set what leads to it, up to a node that led somewhere before."""
+    rarely()
     link = matcher[matcher[LEAF_LINKS] + leaf]
     links = matcher[NODE_LINKS]
     while link < ROOT:
@@ -315,6 +319,7 @@ def hide_leaf(
     returns     the best price of what is left under the lowest node that still leads somewhere,
                 NO_BID or NO_ASK if none does: the best of the side, if `price_ticks` was that
     """
+    rarely()
     link = matcher[matcher[LEAF_LINKS] + leaf]
     links = matcher[NODE_LINKS]
     part = price_ticks >> 6

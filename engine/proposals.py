@@ -12,7 +12,7 @@ from typing import Final
 from engine.setup import ACCOUNTS, ASSETS, PROPOSAL_MASK, SYMBOLS
 from engine.state import Risk
 from shm.atomics import load_acquire, store_release
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, rarely
 from shm.pointers import Cells, Rows
 
 TAKEN: Final = 0
@@ -43,6 +43,7 @@ def put(proposals: Cells, setup: Cells, code: int) -> None:
 @kernel
 def mark_order(claims: Rows, proposals: Cells, setup: Cells, slot: int, reason: int) -> None:
     """Propose that a live order ends, or shrinks to what it still claims, once."""
+    rarely()
     c = claims[slot]
     if c["pending"] == 0:
         c["pending"] = reason

@@ -18,7 +18,7 @@ from shm.atomics import fence, load_acquire, store_release
 from shm.codes import Flag, Flip, Kind, MarginType, Move, Reason, ReportKind, Status, Tif
 from shm.cursors import REPORTS_CLAIMED, REPORTS_READ, REPORTS_WRITTEN
 from shm.hashing import fold_line, fold_words
-from shm.jit import inlined, kernel
+from shm.jit import apart, inlined, kernel
 from shm.kinds import HAS_ORIGIN, PARAMETER_REPORTS, PAYLOAD_WORDS, WORDS_A_REPORT
 from shm.maintenance import (
     cross_liquidation_ticks,
@@ -234,6 +234,7 @@ def origin(
     first     word of the command slot
     named     the command opened an order with the client id it carries
     """
+    apart()
     if named and words[first + 8] != 0:
         at = _slot(r, setup)
         o = out.names[at]
@@ -347,6 +348,7 @@ def position(
 @kernel
 def margin(r: Risk, out: Out, setup: Cells, seq: int, row: int) -> None:
     """Margin of a position after it changed; its liquidation price is kept in its row."""
+    apart()
     p = r.positions[row]
     symbol = p["symbol"]
     s = r.symbols[symbol]

@@ -47,7 +47,7 @@ from shm.arithmetic import fee_of, muldiv_down, wide
 from shm.atomics import load_acquire, prefetch_line, store_release
 from shm.codes import Flag, Kind, MatchKind, Reason, Route, State, Status, Working
 from shm.cursors import SETTLED
-from shm.jit import PLAIN, inlined, kernel, spliced
+from shm.jit import PLAIN, apart, inlined, kernel, rarely, spliced
 from shm.kinds import PARAMETER_KINDS
 from shm.margin import (
     available,
@@ -95,6 +95,7 @@ def fill_side(
     lots: int,
 ) -> None:
     """Settle one side of a trade: position, PnL, fee, claim. What it robs, `_flip` settles."""
+    apart()
     c = r.claims[slot]
     position = c["position"]
     p = r.positions[position]
@@ -412,6 +413,7 @@ def settle_match(
 def settle_nowhere(r: Risk, out: Out, cursors: Cells, setup: Cells, cs: Commands, at: int) -> bool:
     """A rejected command, or one that is settled by its answer and the money it moves; False: the
     reports ring is full, come again."""
+    rarely()
     c = cs.base[at]
     kind = c["kind"]
     reason = c["reason"]

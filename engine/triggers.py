@@ -38,7 +38,7 @@ from engine.setup import ALGO_BITS
 from engine.state import ALGO_CELLS, Risk
 from shm.arithmetic import muldiv_down
 from shm.codes import AlgoType, Side, Working
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, rarely
 from shm.pointers import Cells, Rows
 from shm.units import NIL, PPM
 
@@ -277,6 +277,7 @@ def _is_calm(r: Risk, symbol: int, last: int, mark: int) -> bool:
 
 @kernel
 def _look(r: Risk, setup: Cells, symbol: int, working: int, ticks: int) -> None:
+    rarely()
     cells = r.algo_heaps
     base = np.int64(symbol) * ALGO_CELLS
     for kind in range(4):

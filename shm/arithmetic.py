@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from shm.atomics import leading_zeros, multiply_high
-from shm.jit import PLAIN, inlined, kernel
+from shm.jit import PLAIN, inlined, kernel, rarely
 from shm.units import MONEY_QUANTA_MAX, PPM
 
 _U = np.uint64
@@ -23,6 +23,7 @@ _U = np.uint64
 @kernel
 def _divide_128(high: int, low: int, divisor: int) -> int:
     """(high:low) / divisor for uint64 words with high < divisor (Knuth D in two 32-bit steps)."""
+    rarely()
     shift = _U(leading_zeros(np.int64(divisor)))
     v = divisor << shift
     v1 = v >> _U(32)

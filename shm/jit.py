@@ -147,7 +147,9 @@ def _everything() -> str:
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile `function` with our options; type checkers see its own signature."""
-    return _compiled(function)
+    # Said, because what isn't said is inherited from whoever calls it first: every kernel below an
+    # `inlined` one was copied into all its callers, however large and rare.
+    return _compiled(function, forceinline=False)
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
@@ -166,6 +168,44 @@ def spliced(function: Callable[P, R]) -> Callable[P, R]:
     with one caller that is most of the time a start without cached kernels takes.
     """
     return _compiled(function, inline="always")
+
+
+if PLAIN:
+
+    def apart() -> None:
+        return None
+
+    def rarely() -> None:
+        return None
+
+else:
+    from numba import types
+    from numba.extending import intrinsic
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def apart(typingctx: Any) -> Any:
+        """First in a kernel: its code is never copied into its callers'.
+
+        LLVM copies what is called once, or is short, and then works out what that needs ahead of
+        the loop it is called in: registers and stack that the common path pays for.
+        """
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            builder.function.attributes.add("noinline")
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def rarely(typingctx: Any) -> Any:
+        """As `apart`, and hardly ever called: what leads here is laid out of the common way."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            builder.function.attributes.add("noinline")
+            builder.function.attributes.add("cold")
+            return context.get_dummy_value()
+
+        return types.void(), codegen
 
 
 def entry_of(function: Callable[..., R], *arguments: Any) -> Callable[..., R]:

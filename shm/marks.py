@@ -11,7 +11,7 @@ from typing import Final
 
 from shm import hopcells as hops
 from shm.atomics import CLOCK_REALTIME, clock_ns, load_acquire, store_release
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, rarely
 from shm.kinds import HAS_ORIGIN
 from shm.pointers import Cells
 
@@ -31,6 +31,7 @@ def _row(number: int) -> int:
 @kernel
 def _fill(cells: Cells, words: Cells, slot: int) -> None:
     """What the command in a slot of the ring says of itself, into the newest sample."""
+    rarely()
     at = _row(cells[hops.ARMED] - 1)
     first = slot * _COMMAND_WORDS
     if words[first] != cells[at + hops.SEQ]:
@@ -50,6 +51,7 @@ def _fill(cells: Cells, words: Cells, slot: int) -> None:
 @kernel
 def _choose(cells: Cells, seq: int, shards: int) -> bool:
     """Make `seq` the next sample, if every stage that marks has left its row."""
+    rarely()
     number = cells[hops.ARMED]
     behind = min(
         cells[hops.MARKED_RISK], min(cells[hops.MARKED_SETTLE], cells[hops.MARKED_DURABLE])
