@@ -523,6 +523,7 @@ def match_commands(
         enter = False  # the order at `slot`, out of the book, goes for the other side and rests
         joined = False  # it is in its account's list
         resumed = False
+        amended = NIL  # where its AMENDED is, the newest record
         if matcher[TAKING] == seq:
             enter = True
             resumed = True
@@ -720,6 +721,7 @@ def match_commands(
                 o = nodes[slot]
                 o["price_ticks"] = c["limit_ticks"]
                 o["open_lots"] = open_lots
+                amended = written
                 _write(
                     r,
                     seq,
@@ -820,8 +822,6 @@ def match_commands(
                     open_lots,
                 ):
                     ended = np.int64(Reason.BOOK_FULL)
-                r = matches[written & matches_mask]
-                written += 1
                 if ended == Reason.NONE:
                     if not joined:
                         join_mine(
@@ -833,10 +833,27 @@ def match_commands(
                             np.int64(c["account"]),
                             symbol,
                         )
-                    _write(
-                        r, seq, symbol, slot, MatchKind.RESTED, Reason.NONE, 1, limit, 0, open_lots
-                    )
+                    if amended == written:
+                        # It has met nobody: its AMENDED, which nobody has seen yet, says it all.
+                        matches[(written - 1) & matches_mask]["last"] = 1
+                    else:
+                        r = matches[written & matches_mask]
+                        written += 1
+                        _write(
+                            r,
+                            seq,
+                            symbol,
+                            slot,
+                            MatchKind.RESTED,
+                            Reason.NONE,
+                            1,
+                            limit,
+                            0,
+                            open_lots,
+                        )
                 else:
+                    r = matches[written & matches_mask]
+                    written += 1
                     if joined:
                         leave_mine(nodes, mine, slot)
                     _write(r, seq, symbol, slot, MatchKind.ENDED, ended, 1, 0, 0, open_lots)

@@ -354,7 +354,9 @@ class MatchKind(IntEnum):
     RESTED = 1  # the subject is in the book with `open_lots`
     FILL = 2  # maker and taker met
     ENDED = 3  # the order at `slot` left the book (or never entered) with `open_lots` unfilled
-    AMENDED = 4  # the subject has a new price and `open_lots`, before any fills it causes
+    # The subject has a new price and `open_lots`, before any fills it causes; the last record:
+    # it met nobody, and rests.
+    AMENDED = 4
     REFUSED = 5  # nothing to do: the subject was not live
     DONE = 6  # a shard has nothing (more) to say about this command
     BOOK = 7  # SAMPLE: best bid and ask

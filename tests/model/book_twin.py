@@ -190,6 +190,8 @@ class Twin:
         self.queue.append(o)
         if not any(m is o for m in self.mine):
             self.mine.append(o)
+        if self.events and self.events[-1][0] == MatchKind.AMENDED:
+            return None  # it met nobody: that says it all
         self.say(MatchKind.RESTED, o.symbol, o.slot, price=o.price, open=o.open)
         return None
 

@@ -129,14 +129,14 @@ TABLES = {
         amend a 3 @100              | amend a 3 open 3         | 100 a3 b5     |
         amend a 3 @100              | amend a 3 open 3         | 100 a3 b5     |
         x: Cat sell 2 @100          | a 2@100                  | 100 a1 b5     |
-        amend a 4 @100              | amend a 4 open 2, rest a 2 | 100 b5 a2   |
-        amend b 5 @100 TO_BACK      | amend b 5 open 5, rest b 5 | 100 a2 b5   |
+        amend a 4 @100              | amend a 4 open 2           | 100 b5 a2   |
+        amend b 5 @100 TO_BACK      | amend b 5 open 5           | 100 a2 b5   |
     """,
     "amend: a new price goes to the back of its queue": """
         a: Ann buy 5 @100           | rest a 5                 | 100 a5        |
         b: Bob buy 5 @99            | rest b 5                 | 100 a5, 99 b5 |
-        amend a 4 @99               | amend a 4 open 4, rest a 4 | 99 b5 a4    |
-        amend b 5 @101              | amend b 5 open 5, rest b 5 | 101 b5, 99 a4 |
+        amend a 4 @99               | amend a 4 open 4           | 99 b5 a4    |
+        amend b 5 @101              | amend b 5 open 5           | 101 b5, 99 a4 |
     """,
     "amend: it may trade when it crosses": """
         a: Ann buy 5 @100           | rest a 5                 | 100 a5        |
@@ -154,17 +154,17 @@ TABLES = {
     "amend: what is meant by the quantity": """
         a: Ann buy 5 @100           | rest a 5                 | 100 a5        |
         x: Bob sell 3 @100          | a 3@100                  | 100 a2        |
-        amend a 9 @101 KEEP_QTY     | amend a 5 open 2, rest a 2 | 101 a2      |
-        amend a 4 @102 REMAINING    | amend a 7 open 4, rest a 4 | 102 a4      |
+        amend a 9 @101 KEEP_QTY     | amend a 5 open 2           | 101 a2      |
+        amend a 4 @102 REMAINING    | amend a 7 open 4           | 102 a4      |
         amend a 6 @102              | amend a 6 open 3         | 102 a3        |
     """,
     "amend: UPSERT brings back what is gone": """
         a: Ann buy 5 @100           | rest a 5                 | 100 a5        |
         x: Bob sell 2 @100          | a 2@100                  | 100 a3        |
         cancel a                    | end a 3 USER_CANCEL      |               |
-        amend a 4 @101 UPSERT       | amend a 6 open 4, rest a 4 | 101 a4      |
-        amend a 8 @101 UPSERT TO_BACK | amend a 8 open 6, rest a 6 | 101 a6    |
-        amend Ann new n buy 4 @99 UPSERT | amend n 4 open 4, rest n 4 | 101 a6, 99 n4 |
+        amend a 4 @101 UPSERT       | amend a 6 open 4           | 101 a4      |
+        amend a 8 @101 UPSERT TO_BACK | amend a 8 open 6           | 101 a6    |
+        amend Ann new n buy 4 @99 UPSERT | amend n 4 open 4           | 101 a6, 99 n4 |
     """,
     "amend: it meets its own": """
         a: Ann buy 5 @100           | rest a 5                 | 100 a5        |
@@ -185,7 +185,7 @@ TABLES = {
         b: Ann buy 5 @100           | rest b 5                 | 100 b5        |
         c: Bob buy 5 @100           | rest c 5                 | 100 b5 c5     |
         d: Ann sell 5 @200          | rest d 5                 | 100 b5 c5     | 200 d5
-        amend b 5 @99               | amend b 5 open 5, rest b 5 | 100 c5, 99 b5 | 200 d5
+        amend b 5 @99               | amend b 5 open 5           | 100 c5, 99 b5 | 200 d5
         cancel-all Ann              | end b 5 CANCEL_ALL, end d 5 CANCEL_ALL, end a 5 CANCEL_ALL, done | 100 c5 |
         cancel-all Ann              | done                     | 100 c5        |
         e: Ann buy 1 @100 in 2      | rest e 1                 | 100 c5        |
