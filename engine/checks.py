@@ -23,13 +23,15 @@ _WORDS: Final = 32  # of a COMMAND slot; its client id starts at word 8
 @inlined
 def has_client_id(words: Cells, at: int) -> bool:
     """Whether the slot carries a client id."""
-    return words[at * _WORDS + 8] != 0
+    return words[at * _WORDS + 7] >> 56 != 1 and words[at * _WORDS + 8] != 0
 
 
 @inlined
 def line_1_is_clean(words: Cells, at: int) -> bool:
     """The client id is 36 bytes from its first byte on, and nothing stands where zero must."""
     base = at * _WORDS
+    if words[base + 7] >> 56 == 1:
+        return True  # a command of one line: the sequencer has seen to it that the rest is zero
     if (
         words[base + 8] == 0
         and (words[base + 9] | words[base + 10] | words[base + 11] | words[base + 12]) != 0

@@ -116,25 +116,27 @@ def _take(
 ) -> None:
     """Copy one command out of a ring into the slot of `seq`, and make it safe to look at."""
     to = (seq & setup[COMMAND_MASK]) * _WORDS
+    # Read once: the producer may still scribble over its ring, and a copy is what is judged.
+    number = ring[source + 2]
+    parameter_1 = ring[source + 3]
+    parameter_2 = ring[source + 4]
+    parameter_3 = ring[source + 5]
+    about = ring[source + 6]
     codes = ring[source + 7]
     lines = ingress.lines_of(codes)
-    for k in range(3, 8):
-        words[to + k] = ring[source + k]
+    # Lines of the command that was here before; what it did not fill is zero already, and most
+    # commands are of one line: theirs are the only two of a slot that are touched.
+    before = (words[to + 7] >> 56) & 255
     if lines > 1:
-        for k in range(8, 16):
-            words[to + k] = ring[source + k]
-    else:
+        ingress.copy_line(words, to + 8, ring, source + 8)
+    elif before > 1:
         for k in range(8, 16):
             words[to + k] = 0
     if lines > 2:
-        for k in range(16, 24):
-            words[to + k] = ring[source + k]
-    else:
+        ingress.copy_line(words, to + 16, ring, source + 16)
+    elif before > 2:
         for k in range(16, 24):
             words[to + k] = 0
-    kind = codes & 255
-    # The copy in the slot is what is judged: the producer may still scribble over its ring.
-    codes = words[to + 7]
     kind = codes & 255
     if kind >= 64 or ((_KNOWN >> kind) & 1) == 0:
         kind = Kind.NONE
@@ -144,8 +146,11 @@ def _take(
         kind = Kind.REFUSED
     words[to] = seq
     words[to + 1] = now
-    words[to + 2] = (ring[_PRODUCER] << PRODUCER_SHIFT) | (ring[source + 2] & REQUEST_NUMBER_MAX)
-    words[to + 6] = words[to + 6] & _LOW_48  # settled_lag is the journal's
+    words[to + 2] = (ring[_PRODUCER] << PRODUCER_SHIFT) | (number & REQUEST_NUMBER_MAX)
+    words[to + 3] = parameter_1
+    words[to + 4] = parameter_2
+    words[to + 5] = parameter_3
+    words[to + 6] = about & _LOW_48  # settled_lag is the journal's
     words[to + 7] = (codes & 0x00FFFFFFFFFFFF00) | kind | (lines << 56)
     own[LAST_KIND] = kind
 

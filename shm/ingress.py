@@ -94,6 +94,28 @@ def lines_of(codes: int) -> int:
     return lines if 1 <= lines <= 3 else 1
 
 
+@inlined
+def copy_line(to: Cells, first: int, source: Cells, at: int) -> None:
+    """The eight words from source[at] on; all are read before the first is written."""
+    # As a loop LLVM would ask at every line whether the two overlap.
+    w0 = source[at]
+    w1 = source[at + 1]
+    w2 = source[at + 2]
+    w3 = source[at + 3]
+    w4 = source[at + 4]
+    w5 = source[at + 5]
+    w6 = source[at + 6]
+    w7 = source[at + 7]
+    to[first] = w0
+    to[first + 1] = w1
+    to[first + 2] = w2
+    to[first + 3] = w3
+    to[first + 4] = w4
+    to[first + 5] = w5
+    to[first + 6] = w6
+    to[first + 7] = w7
+
+
 @kernel
 def push_many(ring: Cells, capacity: int, source: Cells, first: int, count: int) -> int:
     """Hand commands to the sequencer, in order, until one does not fit.
@@ -104,19 +126,23 @@ def push_many(ring: Cells, capacity: int, source: Cells, first: int, count: int)
     returns     how many were taken; the one after them was refused
     """
     tail = ring[TAIL]
+    open_to_all = capacity - capacity // 10
     done = 0
     while done < count:
         at = (first + done) * COMMAND_WORDS
         codes = source[at + _CODES]
-        room = capacity if lowers_risk(codes) else capacity - capacity // 10
-        if tail - ring[HEAD_SEEN] >= room:
-            # Ask the sequencer's line only when our memory of it says full: one miss per lap.
-            ring[HEAD_SEEN] = load_acquire(ring, HEAD)
+        # What kind it is, is asked only where that matters: no branch predictor knows it ahead.
+        if tail - ring[HEAD_SEEN] >= open_to_all:
+            room = capacity if lowers_risk(codes) else open_to_all
             if tail - ring[HEAD_SEEN] >= room:
-                break
+                # Ask the sequencer's line only when our memory of it says full: one miss per lap.
+                ring[HEAD_SEEN] = load_acquire(ring, HEAD)
+                if tail - ring[HEAD_SEEN] >= room:
+                    break
         to = SLOTS + (tail & (capacity - 1)) * SLOT_WORDS
-        for k in range(8 * lines_of(codes)):
-            ring[to + k] = source[at + k]
+        copy_line(ring, to, source, at)
+        for line in range(1, lines_of(codes)):
+            copy_line(ring, to + 8 * line, source, at + 8 * line)
         tail += 1
         done += 1
         if done & 31 == 0:  # let the sequencer begin before a long batch is all in
