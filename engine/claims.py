@@ -277,6 +277,8 @@ def consume(r: Risk, slot: int, lots: int, closing: int) -> None:
 @inlined
 def change_lots(r: Risk, c: Rows, change: int) -> None:
     """Add to the open lots that a position's orders have, over both sides and of sells alone."""
+    if change == 0:
+        return  # a new price alone: two lines of the position that need not be here
     p = r.positions[c["position"]]
     p["order_lots"] += change
     if c["side"] == Side.SELL:

@@ -242,7 +242,9 @@ def _warm(r: Risk, setup: Cells, cs: Commands, first: int, last: int) -> None:
         prefetch(r.accounts, account)
         prefetch_line(r.wallets, wallet, 0)
         prefetch_line(r.wallets, wallet, 1)
-        prefetch(r.order_index, 2 * hashmap.home(c["order_id"], orders))
+        # What names no order may become one: it will be called by its sequence number.
+        order_id = c["order_id"] if c["order_id"] != 0 else seq
+        prefetch(r.order_index, 2 * hashmap.home(order_id, orders))
         key = position_key(account, symbol, c["position_side"])
         prefetch(r.position_index, 2 * hashmap.home(key, legs))
     for seq in range(first, last + 1):

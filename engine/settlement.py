@@ -44,7 +44,7 @@ from engine.setup import ASSETS, COMMAND_MASK, MATCH_MASK, SHARDS, SYMBOLS
 from engine.state import Risk
 from engine.takeover import settle_takeover, settle_victim
 from shm.arithmetic import fee_of, muldiv_down, wide
-from shm.atomics import load_acquire, prefetch_line, store_release
+from shm.atomics import load_acquire, prefetch, prefetch_line, store_release
 from shm.codes import Flag, Kind, MatchKind, Reason, Route, State, Status, Working
 from shm.cursors import SETTLED
 from shm.jit import PLAIN, apart, inlined, kernel, rarely, spliced
@@ -646,7 +646,7 @@ def _next_record(
     shards = setup[SHARDS]
     mask = setup[MATCH_MASK]
     if c["route"] == Route.SHARD:
-        shard = c["symbol"] % shards
+        shard = wide(c["symbol"]) % shards if shards != 1 else 0
         if load_acquire(cursors, _written_cell(shard)) == cursors[_read_cell(shard)]:
             return NIL
         return shard
@@ -667,11 +667,16 @@ def _next_record(
 
 
 @inlined
-def _fetch(r: Risk, c: Rows) -> None:
-    """Ask for the order and position of a command soon to be settled, wherever matching left them.
+def _fetch(r: Risk, setup: Cells, c: Rows) -> None:
+    """Ask for all that a command soon to be settled is about, wherever matching left it.
 
     Asking for row NIL, or by a slot that risk has not filled yet, does no harm.
     """
+    account = wide(c["account"])
+    symbol = wide(c["symbol"])
+    asset = r.symbols[symbol]["asset"] if symbol < setup[SYMBOLS] else 0
+    prefetch(r.accounts, account)
+    prefetch_line(r.wallets, account * setup[ASSETS] + asset, 0)
     slot = wide(c["slot"])
     prefetch_line(r.claims, slot, 0)
     prefetch_line(r.claims, slot, 1)
@@ -707,7 +712,7 @@ def settle_commands(
         if not reports.has_room(r, cursors, setup):
             break
         if not PLAIN:
-            _fetch(r, cs.base[(seq + _AHEAD) & setup[COMMAND_MASK]])
+            _fetch(r, setup, cs.base[(seq + _AHEAD) & setup[COMMAND_MASK]])
         finished = False
         if c["route"] == Route.NOWHERE:
             v["mid_command"] = 1
