@@ -185,11 +185,21 @@ def private_engine(accounts: int, slots: int) -> tuple[dict[str, Array], Array, 
 
 @kernel
 def drive(
-    e: Engine, ring: Cells, capacity: int, source: Cells, first: int, count: int, sums: Cells
+    e: Engine,
+    ring: Cells,
+    capacity: int,
+    source: Cells,
+    width: int,
+    first: int,
+    count: int,
+    sums: Cells,
+    rows: Cells,
 ) -> None:
     """Push commands and turn the pipeline until every one of them is settled.
 
+    source  the first `width` cells of COMMAND rows, packed: 8 where a line is all they have
     sums    reports, answers, trades and lots, counted from the reports as a reader would
+    rows    COMMAND[64] as cells, where the next ones are laid out to be pushed
     """
     stages = 15
     row = first
@@ -200,7 +210,11 @@ def drive(
     read = cursors[REPORTS_READ]
     while True:
         if row < end:
-            row += ingress.push_many(ring, capacity, source, row, min(64, end - row))
+            batch = min(64, end - row)
+            for k in range(batch):
+                for cell in range(0, width, 8):
+                    ingress.copy_line(rows, k * _WORDS + cell, source, (row + k) * width + cell)
+            row += ingress.push_many(ring, capacity, rows, 0, batch)
         did = turn(e, stages, 1)
         written = cursors[REPORTS_WRITTEN]
         while read < written:
@@ -232,16 +246,18 @@ def fused(report: Report, smoke: bool, runs: int) -> None:
         setup["request"] = np.arange(1, len(setup) + 1)
         sums = np.zeros(8, np.int64)
         # Deposits are settled before the first order is checked.
-        drive(engine, cells, 1024, table(setup.view(np.int64)), 0, len(setup), table(sums))
+        buffers = table(sums), table(np.zeros(64 * _WORDS, np.int64))
+        drive(engine, cells, 1024, table(setup.view(np.int64)), _WORDS, 0, len(setup), *buffers)
         first = int(arrays["venue"]["settled_seq"][0]) + 1
         commands = commands_of(stream, first)
         commands["request"] = len(setup) + 1 + np.arange(len(commands))
-        source = table(commands.view(np.int64))
+        # Packed as they would come off a wire: fetched a line after the other, not one in four.
+        source = table(commands.view(np.int64).reshape(-1, _WORDS)[:, :8].ravel())
         fill = 1000
-        drive(engine, cells, 1024, source, 0, fill, table(sums))
+        drive(engine, cells, 1024, source, 8, 0, fill, *buffers)
         answered = int(sums[1])
         wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
-        drive(engine, cells, 1024, source, fill, len(commands) - fill, table(sums))
+        drive(engine, cells, 1024, source, 8, fill, len(commands) - fill, *buffers)
         cpu, wall = time.thread_time_ns() - cpu, time.perf_counter_ns() - wall
         n = len(commands) - fill
         assert int(sums[1]) - answered == n, f"{int(sums[1]) - answered} answers, {n} commands"
