@@ -19,6 +19,7 @@ from gateways.http.rows import Ask
 from gateways.http.shapes import Json
 from gateways.scales import decimal_text
 from shm.codes import Kind, Reason, RequestStatus
+from shm.units import MONEY_QUANTA_MAX
 
 # As the dialect counts them: awaiting approval, rejected, processing, completed.
 _STATUS: Final = {
@@ -38,7 +39,7 @@ def coin_of(call: Call, name: str) -> tuple[int, Row]:
 
 
 def amount_of(text: str, asset: Row) -> int:
-    """An amount above zero, in quanta."""
+    """An amount above zero, in quanta; one that nobody can have as the least of those."""
     try:
         quanta = scaled(text, asset["scale"])
     except TooPrecise:
@@ -47,7 +48,7 @@ def amount_of(text: str, asset: Row) -> int:
         raise ApiError(-4055) from None
     if quanta <= 0:
         raise ApiError(-4055)
-    return quanta
+    return min(quanta, MONEY_QUANTA_MAX + 1)
 
 
 async def withdraw(call: Call) -> Json:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from gateways.http import books
 from gateways.http.errors import ERRORS
 from gateways.http.replies import ERROR, SHAPES
 from gateways.http.routes import ROUTES
@@ -38,6 +39,7 @@ _STATUSES: Final = {
     "500": "an error of ours",
     "503": "overloaded or not available: nothing was done",
 }
+_OF_BOOKS: Final = {"404": "the books have no such entry, account or proof"}
 
 
 def document(symbols: tuple[str, ...] = ()) -> Schema:
@@ -70,7 +72,8 @@ def _operation(route: Route, symbols: tuple[str, ...]) -> Schema:
     answers: Schema = {
         "200": {"description": "done", "content": {"application/json": {"schema": content}}}
     }
-    for status, meaning in _STATUSES.items():
+    asks_books = route.path.startswith(books.PREFIX)
+    for status, meaning in (_STATUSES | (_OF_BOOKS if asks_books else {})).items():
         answers[status] = {
             "description": meaning,
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},

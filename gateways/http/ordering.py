@@ -20,6 +20,7 @@ from shm.codes import Kind, PositionSide, Reason, Side, State, Tif
 
 GTD_AHEAD_MS: Final = 600_000
 GTD_MOST_MS: Final = 253402300799000
+_LAST_S: Final = ((1 << 63) - 1) // 1_000_000_000
 _LEGS: Final = dict(PositionSide.__members__)
 _BOTH, _GTD = PositionSide.BOTH, Tif.GTD  # named once: every order is compared with them
 CANCEL_ALL_DONE: Final = {
@@ -60,7 +61,7 @@ def leg_of(v: Values, state: AccountState) -> PositionSide:
 
 
 def expire_of(call: Call, v: Values, tif: Tif) -> int:
-    """When a GTD order ends, ns; whole seconds."""
+    """When a GTD order ends, ns; whole seconds, and no later than a command can say: in 2262."""
     at_ms = v["goodTillDate"]
     if tif != _GTD:
         if at_ms:
@@ -70,7 +71,7 @@ def expire_of(call: Call, v: Values, tif: Tif) -> int:
         raise ApiError(-1102, "goodTillDate")
     if not call.now_ms + GTD_AHEAD_MS < at_ms < GTD_MOST_MS:
         raise ApiError(-5040)
-    return int(at_ms) // 1000 * 1_000_000_000
+    return min(int(at_ms) // 1000, _LAST_S) * 1_000_000_000
 
 
 async def matched_price(call: Call, symbol: Symbol, side: Side, word: str) -> int:

@@ -120,6 +120,7 @@ def _hand_over(
     accepted_only = v["newOrderRespType"] != "RESULT"
 
     price_match, price_ticks = v["priceMatch"], ask.words[1]
+    expire_ms = ask.more[0] // 1_000_000
 
     def render(report: tuple[int, ...]) -> msgspec.Raw:
         status, reason = report[4], (report[10] >> 32) & 255
@@ -128,6 +129,8 @@ def _hand_over(
         order = state.orders.get(report[7]) or state.find(report[7], None) or _blind(report, ask)
         if price_match:
             order.price_match = price_match
+        if expire_ms:  # no report says it
+            order.expire_ms = expire_ms
         return order_text(order, symbol, accepted_only=accepted_only)
 
     return call.gate.desk.ask(ask, render, into)

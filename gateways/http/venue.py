@@ -16,7 +16,7 @@ from gateways.http.decimals import BadDecimal, TooPrecise, scaled
 from gateways.http.errors import ApiError
 from gateways.marketdata.messages import STATUS
 from gateways.scales import Scale
-from shm.units import PPM
+from shm.units import MONEY_QUANTA_MAX, PPM
 
 KNOWN_MAX: Final = 4096  # prices, and quantities, that a symbol remembers as read
 FOREVER_MS: Final = 4133404800000
@@ -107,10 +107,10 @@ class Symbol:
             raise ApiError(-1100, "decimal") from None
 
     def money_quanta(self, text: str) -> int:
-        """An amount as quanta."""
+        """An amount as quanta; one that nobody can have as the least of those."""
         if text.startswith("-"):
             raise ApiError(-4055)
-        return self._scaled(text, self.scale.money_decimals)
+        return min(self._scaled(text, self.scale.money_decimals), MONEY_QUANTA_MAX + 1)
 
     # ------------------------------------------------------------ as exchangeInfo shows it
 

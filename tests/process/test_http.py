@@ -137,6 +137,16 @@ def test_refusals(ann: Trader, row: str) -> None:
     assert (got[0], got[1]["code"]) == (int(status), int(code.split()[0])), got
 
 
+def test_numbers_that_no_command_can_say(ann: Trader) -> None:
+    cancel_all(ann)
+    last = ann.order("BUY", "0.010", "50000", timeInForce="GTD", goodTillDate=253402300798999)
+    assert (last["status"], last["goodTillDate"]) == ("NEW", 9223372036000), last
+    asked = {"symbol": "BTCUSDT", "amount": "385413240364012", "type": 1}
+    status, got, *_ = ann.call("POST", "/fapi/v1/positionMargin", **asked)
+    assert status == 400 and got["code"] < -1000, got
+    cancel_all(ann)
+
+
 def test_post_only_fok_and_duplicates(ann: Trader, bob: Trader) -> None:
     cancel_all(ann, bob)
     assert ann.order("SELL", "0.010", "60100", newClientOrderId="ask")["status"] == "NEW"

@@ -80,6 +80,8 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
     try:
         made.start("marketdata", "history")
         made.declare()
+        if LONG:  # its questions are not among the few of the default run
+            made.spawn("ledger", "ledger", "run")
         yield made
     finally:
         made.end()
