@@ -38,6 +38,7 @@ Report = tuple[int, ...]  # seq, account, symbol, kind, status, and six words
 ATTACH_S: Final = 0.05
 SWEEP_S: Final = 0.05
 TAIL_S: Final = 0.0005
+HAND_OVER: Final = 64  # commands that don't wait for the turn to end: the engine begins meanwhile
 # Kinds whose first word is the command's time.
 _TIMED: Final = np.zeros(256, bool)
 _TIMED[[ReportKind.ORDER, ReportKind.ANSWER, ReportKind.CHECKPOINT, ReportKind.SYMBOL]] = True
@@ -234,7 +235,9 @@ class Desk:
         if not self._pending and not self._listens:
             self._stream.hurry()
         self._pending[request] = pending
-        if not self._flushing:
+        if len(self._outbox) >= HAND_OVER:
+            self._flush()
+        elif not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
         return future
@@ -251,6 +254,8 @@ class Desk:
         """Hand over what has come together since the last turn of the loop."""
         self._flushing = False
         outbox, self._outbox = self._outbox, []
+        if not outbox:
+            return  # they went when there were many
         door = self._door
         if door is None or not self.open:
             for request, _, _ in outbox:
