@@ -491,7 +491,8 @@ def take(data: Path, limits: Limits, keep: int = 2) -> Taken:
     first = int(meta["seq"]) if meta else 0
     target = _last_checkpoint(data, manifest, first)
     if target is None or target - 1 <= first:
-        return Taken(None, first, 0, 0.0, "no CHECKPOINT after the newest snapshot yet")
+        why = "no CHECKPOINT after the newest snapshot yet whose reports are all in the report log"
+        return Taken(None, first, 0, 0.0, why)
     if meta:
         check_history(data, meta)
     block = block_of(data, target)
@@ -540,19 +541,25 @@ def take(data: Path, limits: Limits, keep: int = 2) -> Taken:
 
 
 def _last_checkpoint(data: Path, manifest: Manifest, after_seq: int) -> int | None:
-    """Sequence of the last CHECKPOINT that is durable.
+    """Sequence of the last CHECKPOINT that is durable, and whose reports are in the report log.
 
     No further than the watermark says: a block behind it may still be lost with the power, and a
-    snapshot of what is lost would refuse every recovery.
+    snapshot of what is lost would refuse every recovery. And no further than the report log goes:
+    recovery looks at no report before its snapshot again, so they must be there to be synced. The
+    newest are still in the ring. (A directory without a report log has none that could be lost.)
     """
     durable = read_watermark(data, manifest).durable_seq
+    reports = ReportLogReader(data, manifest)
+    logged = reports.find_end() if reports.segments else np.iinfo(np.int64).max
+    reports.close()
     reader = WalReader(data, after_seq)
     found = None
     try:
         while len(rows := reader.read(durable)):
-            seqs = rows["seq"][rows["kind"] == Kind.CHECKPOINT]
-            if len(seqs):
-                found = int(seqs[-1])
+            points = rows[rows["kind"] == Kind.CHECKPOINT].view(CHECKPOINT_COMMAND.dtype)
+            points = points[points["reports_count"] <= logged]
+            if len(points):
+                found = int(points["seq"][-1])
     finally:
         reader.close()
     return found

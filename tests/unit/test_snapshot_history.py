@@ -14,7 +14,9 @@ from engine import files, recovery, wal
 from engine.files import DataError
 from engine.memory import limits_of
 from engine.recovery import Block, block_of
+from engine.reportlog import truncate_after
 from engine.snapshotfile import list_snapshots, load_snapshot, read_meta, write_snapshot
+from shm.files import read_manifest
 from shm.records import WAL_BLOCK
 from tests.model.wal_rig import PAGE, segments_of
 from tools.inprocess import zeroed_arrays
@@ -82,6 +84,25 @@ def test_the_block_behind_the_cut_is_kept(history: History) -> None:
     assert block_of(history.data, 1 << 40) is None
     found = recover(history, history.data)
     assert found.snapshot_seq == meta["seq"] and found.replayed > 0
+
+
+def test_no_further_than_the_report_log_goes(tmp_path: Path) -> None:
+    """A snapshot answers for the reports before it: those that no file has yet can't be synced."""
+    made = begun(tmp_path / "data")
+    trade(made, 12, 1)
+    made.stop()
+    short = tmp_path / "short"
+    shutil.copytree(made.data, short)
+    taken = recovery.take(made.data, made.limits)
+    assert taken.path is not None
+    count = int(read_meta(taken.path)["reports_count"])
+    truncate_after(short, read_manifest(short), count - 1)
+    earlier = recovery.take(short, made.limits)
+    assert earlier.path is not None and earlier.seq < taken.seq
+    assert int(read_meta(earlier.path)["reports_count"]) < count
+    truncate_after(short, read_manifest(short), 1)
+    earlier.path.unlink()
+    assert "in the report log" in recovery.take(short, made.limits).why
 
 
 @pytest.mark.parametrize("name", ["block", "block_hash", "previous_hash"])
