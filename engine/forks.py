@@ -30,6 +30,7 @@ from typing import Any, Final
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOADED: Final = "engine.loaded"  # the module that the server imports
+SUPERVISOR: Final = "PERPCORE_SUPERVISOR"  # in the server's environment: its pid
 
 _TRIES: Final = 10
 _DYING_SECONDS: Final = 0.1
@@ -65,6 +66,7 @@ def _blocked(act: Callable[[], None]) -> None:
     # multiprocessing's tracker unblocks signals when it starts, so it must be there before.
     resource_tracker.ensure_running()
     multiprocessing.get_context("forkserver").set_forkserver_preload([LOADED])
+    os.environ[SUPERVISOR] = str(os.getpid())
     # The server inherits the mask, and its children do: Ctrl-C can't hit one before it has its
     # handlers.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import gc
 import os
 
-from engine.forks import die_with
+from engine.forks import SUPERVISOR, die_with
 
-die_with(os.getppid())
+die_with(int(os.environ[SUPERVISOR]))
 
 import engine.clock  # noqa: E402
 import engine.journal  # noqa: E402
