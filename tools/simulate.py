@@ -314,16 +314,24 @@ class History:
     def round_cut_short(self, chance: random.Random, power: bool) -> None:
         """A round of the journal, not to its end: nobody heard that it returned."""
         read = self.disk.read
-        before = {path: read(path) for path in self.synced()}
+        before = {path: read(path) for path in self.disk.files()}
         self.venue.journal()
         mark = self.data / "durable"
         if chance.random() < 0.5:
             # After the sync of the block, and before that of the watermark.
             self.disk.sync(*(path for path in self.synced() if path != mark))
             return
-        # Before the sync of the block: the watermark isn't written yet.
+        # Before the sync of the block: the watermark isn't written yet, nor any report that this
+        # round has let go.
         mark.write_bytes(before[mark])
-        changed = [p for p in before if p != mark and read(p) != before[p]]
+        for path in self.disk.files():
+            if path.parent.name != "reports":
+                continue
+            if path not in before:
+                path.unlink()
+            elif read(path) != before[path]:
+                path.write_bytes(before[path])
+        changed = [p for p in self.synced() if p != mark and p in before and read(p) != before[p]]
         if not power and changed and chance.random() < 0.5:
             # Killed amid the write.
             old, new = before[changed[0]], read(changed[0])
