@@ -210,6 +210,7 @@ def _settle_isolated(
             free = available(
                 r.accounts, r.wallets, r.symbols, r.positions, p["account"], p["wallet"]
             )
-            wanted = min(wanted, held + max(free, 0))
+            # What the order held for this fill is in `free` already: the claim was consumed.
+            wanted = min(wanted, max(held, free))
         if wanted > 0:
             move_isolated(r, out, setup, seq, position, wanted, trade_id)

@@ -107,6 +107,18 @@ def test_whatever_fills_has_its_margin(hedge: bool, bursts: Any, money: int) -> 
     check_laws(v)
 
 
+def test_a_better_price_takes_no_more_margin_than_there_is() -> None:
+    """A SELL of 11 at 1000 holds a tenth of that and its fee; filled at 1327 it would want more."""
+    v = market(False, True, 1_250_000)
+    v.place(BOB, Side.BUY, 1327, 11)
+    v.place(ANN, Side.SELL, 1000, 11)
+    v.work()
+    position = v.position(ANN)
+    assert position["lots"] == -11 and v.wallet(ANN)["wallet_quanta"] == 0
+    assert position["isolated_quanta"] == 1_250_000 - 14_597  # 11 * 1327 * 1000 at 0.1 %
+    check_laws(v)
+
+
 @pytest.mark.parametrize("hedge", [False, True])
 @given(bursts=BURSTS, money=st.sampled_from((100_000, 1_000_000, 4_000_000)))
 def test_isolated_positions_never_ask_the_wallet_for_more(

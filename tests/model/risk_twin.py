@@ -1307,7 +1307,7 @@ class Twin:
             self.isolate(d, p, -back, trade)
             if lots > closing:
                 wanted = up((lots - closing) * unit, p.leverage)
-                spare = held - o.hold + max(self.available(o.account, s["asset"]), 0)
+                spare = max(held - o.hold, self.available(o.account, s["asset"]))
                 self.isolate(d, p, min(wanted, spare), trade)
         self.say_margin(d, p)
 
