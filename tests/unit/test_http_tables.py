@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import hmac
 import sys
@@ -181,18 +182,23 @@ SIGNED_AS = """
 
 
 def steps(call: Any, *arguments: Any) -> list[tuple[str, str]]:
-    """Every function that is called meanwhile, in order, ours and others'."""
+    """Every function that is called meanwhile, in order, ours and others'.
+
+    The collector rests: where it happens to run, hypothesis's callback would be among the steps.
+    """
     found: list[tuple[str, str]] = []
 
     def note(_frame: Any, event: str, what: Any) -> None:
         if event in ("call", "c_call"):
             found.append((event, what.__qualname__ if event == "c_call" else _frame.f_code.co_name))
 
+    gc.disable()
     sys.setprofile(note)
     try:
         call(*arguments)
     finally:
         sys.setprofile(None)
+        gc.enable()
     return found
 
 
