@@ -4,9 +4,10 @@
 
 One thread runs sequence, risk, match and settle over private memory; nothing is written to disk, so
 what is measured is the engine's own work. N positions of one symbol are funded: slices alone, for
-the rate; then with orders coming in all the time, for how long one of them takes, and the same
-while another thread sweeps the tables for unsafe accounts again and again, as the clock process
-does once after a new mark. A mark update with all positions in the symbol is timed the same way.
+the rate; then with orders that come at a fixed rate (open loop: an order's time counts from when
+it was to be sent, so waiting for a slice is in it), and the same while another thread sweeps the
+tables for unsafe accounts again and again, as the clock process does once after a new mark. A mark
+update with all positions in the symbol is timed by the turn.
 
 Checked: everybody was paid once, and the money sums up with the dust.
 """
@@ -19,7 +20,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench.harness import Report, parser
+from bench.harness import (
+    LAST_NS,
+    Report,
+    apart,
+    parser,
+    stalls_of,
+    with_backlog,
+    witness,
+    witness_cells,
+)
 from engine import pipeline
 from engine.liquidation_scan import sweep
 from engine.pipeline import Engine, Stage, turn
@@ -30,43 +40,97 @@ from shm import ingress
 from shm.atomics import CLOCK_MONOTONIC, clock_ns, store_release
 from shm.codes import Kind, Side, State, Tif
 from shm.config import Producer
-from shm.cursors import JOURNALED, REPORTS_READ, REPORTS_WRITTEN, RISKED
-from shm.jit import kernel
+from shm.cursors import (
+    JOURNALED,
+    REPORTS_READ,
+    REPORTS_WRITTEN,
+    RISKED,
+    SEQUENCED,
+    SETTLED,
+)
+from shm.jit import inlined, kernel
 from shm.kinds import command
 from shm.pointers import Cells, array_of, table
 from shm.units import DUST_ACCOUNT, NIL, SYSTEM_ACCOUNTS
 
 POSITIONS: Final = 1_000_000
 HOUR_NS: Final = 3_600_000_000_000
-SLOTS: Final = 1024
+SLOTS: Final = (
+    65_536  # an ingress ring that takes the orders of half a second in which nothing runs
+)
+RATE: Final = 100_000  # orders a second
+ORDERS: Final = 50_000
+
+Spans = np.ndarray[Any, Any]  # int64 (n, 2): when an order was to be sent, when its report was out
+
+STALL_NS: Final = 20_000  # longer than any turn of the stages here
 ALL: Final = int(Stage.SEQUENCE | Stage.RISK | Stage.MATCH | Stage.SETTLE)
 
 
-@kernel
-def rounds(
-    e: Engine, ring: Cells, capacity: int, row: Cells, feed: int, most: int, times: Cells
-) -> int:
-    """`most` turns of all stages; without orders only until no funding is open.
+@inlined
+def _turn(e: Engine) -> None:
+    """All stages once; the journal and whoever reads reports keep up at once."""
+    turn(e, ALL, 1)
+    store_release(e.cursors, JOURNALED, e.cursors[RISKED])
+    store_release(e.cursors, REPORTS_READ, e.cursors[REPORTS_WRITTEN])
 
-    row     one command to hand over before each turn when `feed` is 1
+
+@kernel
+def rounds(e: Engine, most: int, times: Cells) -> int:
+    """`most` turns of all stages, or until no funding is open; returns how many there were.
+
     times   int64: how long each turn took, ns
-    returns how many turns there were
     """
     count = 0
     while count < most:
-        if feed == 1:
-            row[2] += 1
-            ingress.push_many(ring, capacity, row, 0, 1)
         begun = clock_ns(CLOCK_MONOTONIC)
-        turn(e, ALL, 1)
+        _turn(e)
         times[count] = clock_ns(CLOCK_MONOTONIC) - begun
         count += 1
-        # The journal and whoever reads reports keep up at once.
-        store_release(e.cursors, JOURNALED, e.cursors[RISKED])
-        store_release(e.cursors, REPORTS_READ, e.cursors[REPORTS_WRITTEN])
-        if feed == 0 and e.risk.contracts[0]["funding_open"] == 0:
+        if e.risk.contracts[0]["funding_open"] == 0:
             break
     return count
+
+
+@kernel
+def open_loop(
+    e: Engine,
+    ring: Cells,
+    capacity: int,
+    row: Cells,
+    every_ns: int,
+    most: int,
+    funded: bool,
+    times: Cells,
+    stalls: Cells,
+    stall_cells: int,
+) -> int:
+    """`most` orders, one each `every_ns`, whatever becomes of those before; returns how many.
+
+    row      the order to send
+    funded   only as long as a funding is open
+    times    int64: when each was to be sent, when its report was out, ns
+    """
+    sent = 0
+    done = 0
+    first = clock_ns(CLOCK_MONOTONIC) + every_ns
+    while done < most:
+        now = witness(stalls, stall_cells, STALL_NS)
+        while sent < most and first + sent * every_ns <= now:
+            row[2] += 1
+            assert ingress.push_many(ring, capacity, row, 0, 1) == 1
+            sent += 1
+        _turn(e)
+        # One turn takes every order that is there through all stages, whatever comes before it.
+        if ring[ingress.HEAD] == ring[ingress.TAIL] and e.cursors[SETTLED] == e.cursors[SEQUENCED]:
+            now = clock_ns(CLOCK_MONOTONIC)
+            while done < sent:
+                times[2 * done] = first + done * every_ns
+                times[2 * done + 1] = now
+                done += 1
+        if funded and e.risk.contracts[0]["funding_open"] == 0:
+            break
+    return done
 
 
 class Rig:
@@ -93,6 +157,7 @@ class Rig:
         )
         self.number = 0
         self.times = np.zeros(1 << 20, np.int64)
+        self.stalls = np.zeros(witness_cells(), np.int64)
         self.send(Kind.ASSET, asset=0, scale=6, name="USDT")
         self.send(
             Kind.SYMBOL,
@@ -148,17 +213,29 @@ class Rig:
         """One command, through."""
         made = self.row(kind, **fields)
         ingress.push_many(table(self.ring), SLOTS, table(made.view(np.int64)), 0, 1)
-        self.turns(0, 1)
+        self.turns(1)
 
-    def turns(self, feed: int, most: int, made: np.ndarray[Any, Any] | None = None) -> int:
-        made = command(Kind.TICK) if made is None else made
-        made["request"] = self.number
-        cells = table(made.view(np.int64))
-        count = int(
-            rounds(self.engine, table(self.ring), SLOTS, cells, feed, most, table(self.times))
+    def turns(self, most: int) -> int:
+        return int(rounds(self.engine, most, table(self.times)))
+
+    def orders(self, most: int, funded: bool = False) -> Spans:
+        """Orders that find nobody to trade with, RATE a second."""
+        order = command(
+            Kind.PLACE,
+            account=SYSTEM_ACCOUNTS,
+            symbol=0,
+            side=Side.BUY,
+            price_ticks=1,
+            qty_lots=1,
+            tif=Tif.IOC,
+            request=self.number,
         )
-        self.number = int(made["request"][0])
-        return count
+        where = (table(self.ring), SLOTS, table(order.view(np.int64)), 10**9 // RATE)
+        self.stalls[LAST_NS] = 0  # Python between two runs is no stall
+        seen = (table(self.stalls), len(self.stalls))
+        done = open_loop(self.engine, *where, most, funded, table(self.times), *seen)
+        self.number = int(order["request"][0])
+        return self.times[: 2 * done].reshape(-1, 2).copy()
 
     def due(self) -> None:
         """The next command is sequenced at the next funding time."""
@@ -169,15 +246,23 @@ class Rig:
     def fund(self) -> tuple[float, int]:
         """One round, alone: ns of this thread a position, and how many turns it took."""
         self.due()
-        made = self.row(Kind.TICK)
-        ingress.push_many(table(self.ring), SLOTS, table(made.view(np.int64)), 0, 1)
-        self.turns(0, 1)  # the TICK
+        self.send(Kind.TICK)
         begun = time.thread_time_ns()
-        count = self.turns(0, len(self.times))
+        count = self.turns(len(self.times))
         return (time.thread_time_ns() - begun) / self.positions, count
 
-    def beside_sweeps(self, most: int, order: np.ndarray[Any, Any]) -> list[float]:
-        """`most` turns with an order each while a thread sweeps; ms of that thread a sweep."""
+    def beside_funding(self, rounds: int) -> Spans:
+        """Orders while so many rounds are paid."""
+        found = []
+        for _ in range(rounds):
+            self.due()
+            self.send(Kind.TICK)
+            found.append(self.orders(len(self.times) // 2, funded=True))
+            self.turns(len(self.times))  # what was sent and not taken when the last was paid
+        return np.concatenate(found)
+
+    def beside_sweeps(self, most: int) -> tuple[Spans, list[float]]:
+        """Orders while a thread sweeps, and ms of that thread a sweep."""
         end = threading.Event()
         spent_ms: list[float] = []
 
@@ -190,10 +275,10 @@ class Rig:
 
         thread = threading.Thread(target=look)
         thread.start()
-        self.turns(1, most, order)
+        times = self.orders(most)
         end.set()
         thread.join()
-        return spent_ms
+        return times, spent_ms
 
     def check(self, times: int) -> None:
         """Everybody was paid in every round, and nothing is lost."""
@@ -202,6 +287,21 @@ class Rig:
         assert a["wallets"]["funding_quanta"].sum() == 0
         assert 0 <= a["wallets"]["wallet_quanta"][DUST_ACCOUNT] < times * self.positions
         assert a["contracts"][0]["funding_round"] == times
+
+
+def _waits(case: str, spans: Spans, stalls: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """How long orders took, and the same without those that met a stall of this thread."""
+    took = spans[:, 1] - spans[:, 0]
+    due, out = spans[:, 0].copy(), spans[:, 1].copy()
+    calm = took[~with_backlog(apart(due, out, stalls_of(stalls)), due, out)]
+    return {
+        "case": case,
+        "orders": len(took),
+        **_spread(took),
+        "calm": len(calm),
+        "calm p99 us": np.percentile(calm, 99) / 1e3,
+        "calm p99.9 us": np.percentile(calm, 99.9) / 1e3,
+    }
 
 
 def _spread(times: np.ndarray[Any, Any]) -> dict[str, float]:
@@ -227,41 +327,29 @@ def main(argv: list[str] | None = None) -> None:
         f"funding of {positions:,} positions, one thread, nothing else to do",
         [{"ns a position": per, "M positions/s": 1e3 / per, "slices": runs[-1][1]}],
     )
-    # An order that finds nobody to trade with: what a turn with one command takes.
-    order = command(
-        Kind.PLACE,
-        account=SYSTEM_ACCOUNTS,
-        symbol=0,
-        side=Side.BUY,
-        price_ticks=1,
-        qty_lots=1,
-        tif=Tif.IOC,
-    )
-    most = min(len(rig.times), max(runs[-1][1], 2_000))
-    rig.turns(1, most, order)
-    rig.turns(1, most, order)
-    alone = rig.times[:most].copy()
-    rig.due()
-    tick = rig.row(Kind.TICK)
-    ingress.push_many(table(rig.ring), SLOTS, table(tick.view(np.int64)), 0, 1)
-    beside = rig.times[: rig.turns(1, most, order)].copy()
-    while rig.arrays["contracts"][0]["funding_open"] == 1:
-        rig.turns(0, 1)
-    sweeps_ms = rig.beside_sweeps(most, order)
-    swept = rig.times[:most].copy()
+    times = 2 if chosen.smoke else 5
+    most = 2_000 if chosen.smoke else ORDERS
+    rig.orders(most)
+    alone = rig.orders(most)
+    beside = rig.beside_funding(times)
+    swept, sweeps_ms = rig.beside_sweeps(most)
     report.table(
-        "an order's way through the stages, one at a time",
+        f"an order's way through the stages, {RATE:,} orders/s, open loop",
         [
-            {"case": "alone", **_spread(alone)},
-            {"case": "while funding is paid", **_spread(beside)},
-            {"case": "while sweeps go on", **_spread(swept)},
+            _waits("alone", alone, rig.stalls),
+            _waits("while funding is paid", beside, rig.stalls),
+            _waits("while sweeps go on", swept, rig.stalls),
         ],
+    )
+    report.note(
+        "calm: without the orders that met a stall (something else had the core for over"
+        f" {STALL_NS // 1000} us) or queued behind it"
     )
     report.table(
         f"sweeps over {positions:,} accounts meanwhile, the thread's own time",
         [{"sweeps": len(sweeps_ms), "median ms": float(np.median(sweeps_ms))}],
     )
-    rig.check(len(runs) + 1)
+    rig.check(len(runs) + times)
     marks = []
     for k in range(200 if chosen.smoke else 5_000):
         rig.send(Kind.MARK, symbol=0, mark_ticks=600_000 + k % 2)

@@ -6,7 +6,7 @@ Writes  the premium sums and the round in CONTRACT; wallets and isolated wallets
 Never   looks at a clock: what is due is due at the time of a TICK.
 
     TICK at or after the funding time     rate and mark are fixed, FUNDING_ROUND 0, slice proposed
-    FUNDING (proposed by settlement)      pays SLICE rows of the symbol's list, proposes the next
+    FUNDING (proposed by settlement)      pays some rows of the symbol's list, proposes the next
     a fill in between                     pays the position it is about to change first
     last slice                            dust to DUST_ACCOUNT: MOVE, then FUNDING_ROUND 1
 
@@ -54,7 +54,11 @@ from shm.units import (
     RATE_PPB_MAX,
 )
 
-SLICE: Final = 128  # rows of one FUNDING command: some 3 us, so that trading goes on in between
+# Rows of one FUNDING command: trading goes on between two. Where the stages share a worker an order
+# waits for one slice at most; where they don't, the next slice is some hops away.
+SLICE: Final = 8  # some 0.3 us
+SLICE_APART: Final = 256
+_SLICE_ONCE: Final = 128  # where a command doesn't say: in logs of before it did
 EIGHT_HOURS_NS: Final = 28_800_000_000_000
 _WALLET_MAX: Final = 2 * EXPOSURE_QUANTA_MAX - 1  # no payment takes a wallet beyond +- this
 
@@ -272,7 +276,7 @@ def decide_funding(r: Risk, cs: Commands, at: int) -> int:
 
 @kernel
 def settle_slice(r: Risk, out: Out, cursors: Cells, setup: Cells, cs: Commands, at: int) -> bool:
-    """FUNDING: pay SLICE rows of the symbol's list; False: no room to report, come again.
+    """FUNDING: pay as many rows of the symbol's list as it says; False: no room, come again.
 
     VENUE.slice_sum counts the rows this command has done.
     """
@@ -283,7 +287,10 @@ def settle_slice(r: Risk, out: Out, cursors: Cells, setup: Cells, cs: Commands, 
     c = r.contracts[symbol]
     assert c["funding_open"] == 1
     row = c["funding_row"]
-    while row != NIL and v["slice_sum"] < SLICE:
+    rows = cs.settles[at]["settle_lots"]
+    if rows == 0:
+        rows = _SLICE_ONCE
+    while row != NIL and v["slice_sum"] < rows:
         if not reports.has_room(r, cursors, setup):
             c["funding_row"] = row
             return False

@@ -19,6 +19,7 @@ import numpy as np
 
 from engine import book, proposals
 from engine.commands import Commands, commands_of
+from engine.funding import SLICE, SLICE_APART
 from engine.matching import match_commands
 from engine.reports import Out
 from engine.risk import risk_commands
@@ -156,6 +157,7 @@ def turn(e: Engine, stages: int, shards: int) -> int:
             e.sequencer,
             e.rings,
             len_of(e),
+            SLICE if stages & _RISK else SLICE_APART,
             stages & _CLOSE != 0,
         )
         if took > 0:

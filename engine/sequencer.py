@@ -203,11 +203,13 @@ def sequence_commands(
     own: Cells,
     rings: Cells,
     ring_count: int,
+    slice_rows: int,
     closing: bool,
 ) -> int:
     """One round over all sources; returns how many commands were sequenced.
 
     rings       pairs of (address, cells) of the ingress rings, the clock's first
+    slice_rows  how many positions a FUNDING pays
     closing     take nothing more from the rings; end with a CHECKPOINT
     """
     first = cursors[SEQUENCED] + 1
@@ -256,6 +258,7 @@ def sequence_commands(
         elif kind == proposals.FUNDING:
             at = _blank(commands, words, setup, own, seq, Kind.FUNDING, now)
             commands[at]["symbol"] = row
+            settles[at]["settle_lots"] = slice_rows
         elif kind == proposals.WALLET:
             wallet = r.wallets[row]
             step = wallet["liquidation"]

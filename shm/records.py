@@ -470,7 +470,11 @@ SETTLE_COMMAND = record(
             "<i8",
             "SETTLE_SYMBOL: at this price; LIQUIDATION_ORDER: the worst price",
         ),
-        Field("settle_lots", "<i8", "LIQUIDATION_ORDER: how much; else 0"),
+        Field(
+            "settle_lots",
+            "<i8",
+            "LIQUIDATION_ORDER: how much; FUNDING: rows to pay, 0 in older logs: 128; else 0",
+        ),
         Field("settle_row", "<i8", "row of the position or wallet meant, or 0"),
         *_TAIL,
         Field("settle_reserved", "8i8", "zero"),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import funding
+from engine import pipeline
 from engine.recovery import kept_tables, state_digest
 from engine.sequencer import LAST_TS_NS
 from shm.codes import Kind, Side
@@ -139,7 +139,7 @@ class Run:
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """As Python a slice can be two rows long; compiled it is what it is."""
     if PLAIN:
-        monkeypatch.setattr(funding, "SLICE", 2)
+        monkeypatch.setattr(pipeline, "SLICE_APART", 2)
 
 
 def check_rounds(reports: list[dict[str, Any]]) -> int:

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import funding
-from engine.funding import SLICE, amount_of, rate_of, side_premium
+from engine.funding import SLICE_APART, amount_of, rate_of, side_premium
 from shm.arithmetic import muldiv_down, muldiv_up
 from shm.codes import Kind, Side
+from shm.records import SETTLE_COMMAND
 from shm.units import DUST_ACCOUNT, PPB, RATE_PPB_MAX, SYSTEM_ACCOUNTS
 from tests.model.prices_twin import impact_twin, payment_twin, premium_twin, rate_twin
 from tests.unit.test_index import CONTRACT, HOUR, market, price, said, weigh
@@ -277,9 +278,8 @@ def test_without_a_mark_or_an_interval_nothing_is_due() -> None:
     assert tick(v, 7200) == []
 
 
-def test_who_trades_before_his_slice_is_paid_first() -> None:
-    """More rows than a slice: a position behind them trades while the round is under way."""
-    count = SLICE + 30
+def held_by(count: int) -> Venue:
+    """A venue in which so many accounts have a position, when funding is due."""
     limits = LIMITS._replace(accounts=count + 32, positions=count + 8, clients=8)
     v = Venue(limits, commands=64, matches=64, reports=4096).open_market()
     v.send(Kind.CONTRACT, **{**CONTRACT, "funding_interval_ns": HOUR})
@@ -291,8 +291,16 @@ def test_who_trades_before_his_slice_is_paid_first() -> None:
         v.place(one, Side.BUY, 1000, 100)
         v.place(other, Side.SELL, 1000, 100)
     v.drain()
-    last, before = accounts[-1], accounts[-2]
     v.wait(HOUR)
+    return v
+
+
+def test_who_trades_before_his_slice_is_paid_first() -> None:
+    """More rows than a slice: a position behind them trades while the round is under way."""
+    count = SLICE_APART + 30
+    v = held_by(count)
+    accounts = range(SYSTEM_ACCOUNTS, SYSTEM_ACCOUNTS + count)
+    last, before = accounts[-1], accounts[-2]
     v.send(Kind.TICK, ring=CLOCK)
     v.feed()
     for _ in range(2):  # the TICK, and its first slice
@@ -310,6 +318,29 @@ def test_who_trades_before_his_slice_is_paid_first() -> None:
     kinds = [(x["kind"], x["account"]) for x in reports if x["account"] in (last, before)]
     assert kinds.index(("FUNDING", last)) < kinds.index(("POSITION", last))
     assert v.position(last)["lots"] == 0 and v.position(ANN)["lots"] == 150
+    check_laws(v)
+    check_reports(v)
+
+
+@pytest.mark.parametrize("says, pays", [(None, SLICE_APART), (5, 5), (0, 128)])
+def test_a_slice_is_as_long_as_its_command_says(says: int | None, pays: int) -> None:
+    """0 stands in logs of before FUNDING said so: it was 128 rows then."""
+    v = held_by(300)
+    v.send(Kind.TICK, ring=CLOCK)
+    v.feed()
+    v.sequence()
+    v.risk()
+    v.sequence()
+    seq = v.where()["sequenced"]
+    slot = v.arrays["commands"].view(SETTLE_COMMAND.dtype)[seq & 63]
+    assert slot["kind"] == Kind.FUNDING
+    if says is not None:
+        slot["settle_lots"] = says
+    reports = v.drain()
+    paid = [x["seq"] for x in reports if x["kind"] == "FUNDING"]
+    assert len(paid) == 300
+    assert paid.count(seq) == pays
+    assert paid.count(seq + 1) == min(SLICE_APART, 300 - pays)
     check_laws(v)
     check_reports(v)
 
