@@ -1,8 +1,9 @@
 """Notional, holds, margins, maintenance, fees and ids against Python's integers, at every limit.
 
-Some thousand cases of each, a million with --long; half of the arguments are limits themselves or
-next to one, where a sum or product that wraps would show. Prices, rates and payments are in
-tests/laws/test_price_arithmetic.py, liquidation prices in tests/unit/test_maintenance.py.
+Cases that hypothesis draws, then some thousand of a seed, a million with --long; half of the
+arguments are limits themselves or next to one, where a sum or product that wraps would show. Prices,
+rates and payments are in tests/laws/test_price_arithmetic.py, liquidation prices in
+tests/unit/test_maintenance.py.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from shm.units import (
     QTY_LOTS_MAX,
     REQUEST_NUMBER_MAX,
 )
-from tests.laws.test_price_arithmetic import cases, numbers
+from tests.laws.test_price_arithmetic import law, numbers
 from tests.model import maintenance_twin as twin
 from tests.model.maintenance_twin import Bracket
 
@@ -83,14 +84,18 @@ def _needs(
 
 def test_notional_is_bounded_before_it_is_reckoned(long_run: bool) -> None:
     """What risk asks before it multiplies: price * lots * unit above a limit, exactly."""
-    for r in cases(11, long_run):
+
+    @law(11, long_run)
+    def _(r: random.Random) -> None:
         a, b = numbers(r, 0, INT64 - 1), numbers(r, 0, INT64 - 1)
         limit = numbers(r, 0, INT64 - 1)
         assert product_exceeds(a, b, limit) == (a * b > limit), (a, b, limit)
 
 
 def test_fees_and_margins(long_run: bool) -> None:
-    for r in cases(12, long_run):
+
+    @law(12, long_run)
+    def _(r: random.Random) -> None:
         notional = numbers(r, 0, EXPOSURE_QUANTA_MAX)
         ppm, leverage = numbers(r, -PPM, PPM), numbers(r, 1, LEVERAGE_MAX)
         assert fee_of(notional, ppm) == ceil(Fraction(notional * ppm, PPM)), (notional, ppm)
@@ -111,7 +116,9 @@ def hold_twin(
 def test_what_an_order_holds(long_run: bool) -> None:
     symbols = np.zeros(1, records.SYMBOL.dtype)
     hold = entry_of(_hold, table(symbols), 0, 0, 0, 0, 0)
-    for r in cases(13, long_run):
+
+    @law(13, long_run)
+    def _(r: random.Random) -> None:
         unit, lots = unit_and_lots(r)
         symbols["tick_lot_quanta"] = unit
         mark = r.choice((0, numbers(r, 1, PRICE_TICKS_MAX)))
@@ -165,7 +172,9 @@ def test_the_margin_of_a_position(long_run: bool) -> None:
     symbols = np.zeros(1, records.SYMBOL.dtype)
     positions = np.zeros(1, records.POSITION.dtype)
     margin = entry_of(_margin, table(symbols), table(positions))
-    for r in cases(14, long_run):
+
+    @law(14, long_run)
+    def _(r: random.Random) -> None:
         unit, most = unit_and_lots(r)
         mark = r.choice((0, numbers(r, 1, PRICE_TICKS_MAX)))
         symbols["tick_lot_quanta"], symbols["mark_ticks"] = unit, mark
@@ -212,7 +221,9 @@ def test_what_one_more_order_needs(long_run: bool) -> None:
     symbols = np.zeros(1, records.SYMBOL.dtype)
     positions = np.zeros(1, records.POSITION.dtype)
     needs = entry_of(_needs, table(symbols), table(positions), 0, 0, 0, 0, 0)
-    for r in cases(15, long_run):
+
+    @law(15, long_run)
+    def _(r: random.Random) -> None:
         unit, most = unit_and_lots(r)
         mark = numbers(r, 1, PRICE_TICKS_MAX)
         symbols["tick_lot_quanta"], symbols["mark_ticks"] = unit, mark
@@ -288,7 +299,9 @@ class Account:
 def test_what_is_available(long_run: bool) -> None:
     a = Account()
     find = entry_of(available, *a.tables, 0, 0)
-    for r in cases(16, long_run):
+
+    @law(16, long_run)
+    def _(r: random.Random) -> None:
         a.draw(r)
         total = a.free()
         for p, mark, unit in a.rows():
@@ -305,7 +318,9 @@ def test_equity_and_maintenance_of_an_account(long_run: bool) -> None:
     brackets = table(a.brackets)
     find = entry_of(cross_health, *a.tables, brackets, 0, 0, NO_SYMBOL)
     amounts = twin.exact_amounts(a.plain)
-    for r in cases(17, long_run):
+
+    @law(17, long_run)
+    def _(r: random.Random) -> None:
         a.draw(r)
         equity, needed, count = a.free(), 0, 0
         for p, mark, unit in a.rows():
@@ -326,7 +341,9 @@ def test_shares_and_bankruptcy_prices(long_run: bool) -> None:
     symbols = np.zeros(1, records.SYMBOL.dtype)
     symbols["price_ticks_max"] = PRICE_TICKS_MAX
     find = entry_of(bankruptcy_ticks, table(symbols), 0, 0, 0, 0, 0)
-    for r in cases(18, long_run):
+
+    @law(18, long_run)
+    def _(r: random.Random) -> None:
         equity = numbers(r, -EXPOSURE_QUANTA_MAX, EXPOSURE_QUANTA_MAX)
         whole = numbers(r, 1, EXPOSURE_QUANTA_MAX)
         part = numbers(r, 0, whole)
@@ -340,7 +357,7 @@ def test_shares_and_bankruptcy_prices(long_run: bool) -> None:
         left = limited(value - kept if long else value + kept)
         exact = Fraction(left * PPM, PPM - fee if long else PPM + fee)
         if abs(exact) >= INT64 - 2:
-            continue
+            return
         # In whole quanta first, then in whole ticks: both for the account.
         size = lots * unit
         ticks = ceil(Fraction(ceil(exact), size)) if long else floor(Fraction(floor(exact), size))
@@ -358,7 +375,9 @@ def _share(equity: int, part: int, whole: int, count: int) -> int:
 
 def test_ids_are_told_apart_whatever_they_are_packed_into(long_run: bool) -> None:
     """Keys and codes that hold several numbers: neighbours of any number give another one."""
-    for r in cases(19, long_run):
+
+    @law(19, long_run)
+    def _(r: random.Random) -> None:
         account, symbol = numbers(r, 0, (1 << 31) - 1), numbers(r, 0, 65_533)
         leg = r.choice(list(PositionSide))
         key = int(position_key(account, symbol, int(leg)))

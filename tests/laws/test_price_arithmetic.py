@@ -1,16 +1,20 @@
 """Prices, rates and payments against Python's integers, at the limits of every argument.
 
-Twenty thousand cases of each, a million with --long; half of the arguments are limits themselves or
-next to one, where a product that wraps would show.
+Cases that hypothesis draws (and shrinks, where one fails), then twenty thousand of a seed, a million
+with --long; half of the arguments are limits themselves or next to one, where a product that wraps
+would show.
 """
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from math import ceil, floor
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.funding import amount_of, next_time, rate_of, side_premium
 from engine.index import median_mark
@@ -42,17 +46,25 @@ def numbers(r: random.Random, least: int, most: int) -> int:
     return r.randint(least, most)
 
 
-def cases(seed: int, long_run: bool) -> Iterator[random.Random]:
-    r = random.Random(seed)
-    for _ in range(LONG if long_run else CASES):
-        yield r
+def law(seed: int, long_run: bool) -> Callable[[Callable[[random.Random], None]], None]:
+    """Run a law at once: on what hypothesis draws and shrinks, then on the many of a seed."""
+
+    def run(one: Callable[[random.Random], None]) -> None:
+        given(st.randoms(use_true_random=False))(one)()
+        r = random.Random(seed)
+        for _ in range(LONG if long_run else CASES):
+            one(r)
+
+    return run
 
 
 INT64 = (1 << 63) - 1
 
 
 def test_products_through_128_bits(long_run: bool) -> None:
-    for r in cases(1, long_run):
+
+    @law(1, long_run)
+    def _(r: random.Random) -> None:
         a, b = numbers(r, -INT64, INT64), numbers(r, -INT64, INT64)
         c = numbers(r, 1, INT64)
         exact = Fraction(a * b, c)
@@ -64,7 +76,9 @@ def test_products_through_128_bits(long_run: bool) -> None:
 
 def test_payments(long_run: bool) -> None:
     """Whatever the position: clamped at the largest exposure, rounded against who gets or pays."""
-    for r in cases(2, long_run):
+
+    @law(2, long_run)
+    def _(r: random.Random) -> None:
         unit = numbers(r, 1, NOTIONAL_QUANTA_MAX)
         lots = numbers(r, -(NOTIONAL_QUANTA_MAX // unit), NOTIONAL_QUANTA_MAX // unit)
         mark, rate = numbers(r, 1, PRICE_TICKS_MAX), numbers(r, -RATE_PPB_MAX, RATE_PPB_MAX)
@@ -79,7 +93,9 @@ def test_payments(long_run: bool) -> None:
 
 
 def test_rates(long_run: bool) -> None:
-    for r in cases(3, long_run):
+
+    @law(3, long_run)
+    def _(r: random.Random) -> None:
         premium, interest, one, other = (numbers(r, -RATE_PPB_MAX, RATE_PPB_MAX) for _ in range(4))
         clamp = numbers(r, 0, RATE_PPB_MAX)
         interval = numbers(r, FUNDING_NS_MIN, FUNDING_NS_MAX)
@@ -88,7 +104,9 @@ def test_rates(long_run: bool) -> None:
 
 
 def test_marks(long_run: bool) -> None:
-    for r in cases(4, long_run):
+
+    @law(4, long_run)
+    def _(r: random.Random) -> None:
         count = r.randint(0, 30)
         index = numbers(r, 1, PRICE_TICKS_MAX)
         most = 2 * PRICE_TICKS_MAX * count
@@ -107,7 +125,9 @@ def test_marks(long_run: bool) -> None:
 
 def test_premiums(long_run: bool) -> None:
     """Impact prices as matching makes them: lots * p + left, with S >= lots * p for bids."""
-    for r in cases(5, long_run):
+
+    @law(5, long_run)
+    def _(r: random.Random) -> None:
         price, index = numbers(r, 1, PRICE_TICKS_MAX), numbers(r, 1, PRICE_TICKS_MAX)
         left = numbers(r, 1, NOTIONAL_QUANTA_MAX)
         lots = numbers(r, 0, min(QTY_LOTS_MAX, NOTIONAL_QUANTA_MAX // price))
@@ -118,7 +138,7 @@ def test_premiums(long_run: bool) -> None:
         divisor = lots * price + left
         impact = Fraction(notional * price, divisor)
         if not 1 <= impact <= PRICE_TICKS_MAX:
-            continue
+            return
         for bid in (True, False):
             away = max(Fraction(0), impact - index if bid else index - impact)
             want = min(floor(away * PPB / index), PPB)
@@ -127,7 +147,9 @@ def test_premiums(long_run: bool) -> None:
 
 
 def test_funding_times(long_run: bool) -> None:
-    for r in cases(6, long_run):
+
+    @law(6, long_run)
+    def _(r: random.Random) -> None:
         first, now = numbers(r, 0, 1 << 62), numbers(r, 0, 1 << 62)
         interval = numbers(r, FUNDING_NS_MIN, FUNDING_NS_MAX)
         at = next_time(first, interval, now)
