@@ -17,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple
@@ -77,23 +78,28 @@ WATERMARK_MAGIC: Final = magic_word("PERPMRK1")
 # ---------------------------------------------------------------- names
 
 
+@lru_cache(1024)
 def segment_path(data: Path, number: int) -> Path:
     return wal_folder(data) / f"wal.{number:010d}.seg"
 
 
 def segment_numbers(data: Path) -> list[int]:
     """Numbers of the segments that are there, ascending."""
-    names = (name.split(".") for name in os.listdir(wal_folder(data)))
-    return sorted(int(n[1]) for n in names if len(n) == 3 and n[0] == "wal" and n[2] == "seg")
+    names = os.listdir(wal_folder(data))
+    found = [n for n in names if n.endswith(".seg") and n.startswith("wal.") and n.count(".") == 2]
+    return sorted(int(name[4:-4]) for name in found)
 
 
 # ---------------------------------------------------------------- durable names
 
 
-def sync_files(folder: Path) -> None:
-    """fsync every file of a directory and the directory, so that what is read next is durable."""
+def sync_files(folder: Path, but: str = "\0") -> None:
+    """fsync every file of a directory and the directory, so that what is read next is durable.
+
+    but     leave out files whose names end so
+    """
     with os.scandir(folder) as entries:
-        paths = sorted(entry.path for entry in entries if entry.is_file())
+        paths = sorted(e.path for e in entries if e.is_file() and not e.name.endswith(but))
     for path in paths:
         sync_file(path)
     sync_folder(folder)
@@ -194,6 +200,7 @@ class Watermark(NamedTuple):
     writes: int  # the slot's `count`
 
 
+@lru_cache(64)
 def watermark_path(data: Path) -> Path:
     return data / "durable"
 

@@ -159,6 +159,7 @@ class Journal:
         histograms: np.ndarray[Any, Any] | None = None,
         hops: np.ndarray[Any, Any] | None = None,
         threads: bool = not PLAIN,
+        ahead: bool = True,
         segment_records: int = reportlog.SEGMENT_RECORDS,
         failed: Callable[[JournalFailed], None] = end_process,
     ) -> None:
@@ -167,6 +168,8 @@ class Journal:
         bells, wake         doorbells of all workers, and the set that waits for the journal
         counters, histograms cells of the counters segment; private ones without
         threads             False does everything within `step`: for tests and plain Python
+        ahead               False, without threads: the caller makes segments (`make_ahead`) when
+                            `wanted`, as a thread would at any time
         """
         self.data = data
         self.config = config
@@ -218,8 +221,11 @@ class Journal:
         self._ahead_lock = threading.Lock()
         self._stop = False
         self.threads: list[threading.Thread] = []
-        if not threads:
+        self._within = ahead and not threads  # `step` makes segments itself
+        if self._within:
             self.make_ahead()
+        elif not threads:
+            self._news.set()
         else:
             for name, body in (("beside", self._run_beside), ("ahead", self._run_ahead)):
                 thread = threading.Thread(
@@ -270,7 +276,7 @@ class Journal:
             self._close_segment()
             self.cells[J_SEGMENT] += 1
             self.cells[J_OFFSET] = 0
-            if not self.threads:
+            if self._within:
                 self.make_ahead()
             self._ready()
             self._news.set()
@@ -294,6 +300,11 @@ class Journal:
             self.log.sync()
         self.log.close()
         self._release()
+
+    def abandon(self) -> None:
+        """Leave the files as the death of a process does: nothing more is written."""
+        self._release()
+        self.log.close()
 
     # ------------------------------------------------------------ starting
 
@@ -377,6 +388,12 @@ class Journal:
                 *(*self._memory, *self._mark, *self._tail),
             )
 
+    def wanted(self) -> bool:
+        """Whether it is time to make segments ahead; asked once."""
+        wanted = self._news.is_set()
+        self._news.clear()
+        return wanted
+
     def segments_ahead(self) -> int:
         """Segments made and not yet begun."""
         current = int(self.cells[J_SEGMENT])
@@ -415,16 +432,19 @@ class Journal:
     def _prune(self) -> None:
         """Remove what is old: at half the limit what nobody needs, at the limit all the same."""
         try:
-            snapshots = list_snapshots(self.data)
-            keep = int(read_meta(snapshots[0])["reports_count"]) if snapshots else 0
             limit = self.config.report_log_bytes_max
             for path in reportlog.prune_reports(
                 *(self.data, self.manifest),
-                bytes_max=limit // 2, keep_index=keep, bytes_limit=limit,
+                bytes_max=limit // 2, keep_index=self._covered, bytes_limit=limit,
             ):  # fmt: skip
                 log.info("%s: removed, the report log was larger than it may be", path)
         except (OSError, DataError):
             log.exception("cannot prune the report log")
+
+    def _covered(self) -> int:
+        """How many reports the newest snapshot has behind it."""
+        snapshots = list_snapshots(self.data)
+        return int(read_meta(snapshots[0])["reports_count"]) if snapshots else 0
 
     # ------------------------------------------------------------ threads
 

@@ -278,9 +278,7 @@ def engine_of(
         checkpoint_every=checkpoint_every,
     )
     sequencer = np.zeros(SEQUENCER_CELLS, np.int64)
-    sequencer[SEQUENCER_CELLS - 1] = len(rings)
-    sequencer[LAST_TS_NS] = arrays["venue"]["ts_ns"][0]
-    sequencer[CUT_SEEN] = arrays["venue"]["disk_state"][0] != State.TRADING
+    begin_sequencing(sequencer, arrays, len(rings))
     where = np.zeros(max(2 * len(rings), 2), np.int64)
     for k, ring in enumerate(rings):
         where[2 * k] = ring.ctypes.data
@@ -300,6 +298,14 @@ def engine_of(
     )
 
 
+def begin_sequencing(sequencer: np.ndarray[Any, Any], arrays: Arrays, rings: int) -> None:
+    """The sequencer's own cells as a start has them: it goes on from what was recovered."""
+    sequencer[:] = 0
+    sequencer[SEQUENCER_CELLS - 1] = rings
+    sequencer[LAST_TS_NS] = arrays["venue"]["ts_ns"][0]
+    sequencer[CUT_SEEN] = arrays["venue"]["disk_state"][0] != State.TRADING
+
+
 def policy_cells(policy: Policy) -> tuple[int, int, int]:
     """A waiting policy as `run` takes it."""
     return policy.spins, policy.yields, policy.sleep_ns
@@ -308,9 +314,10 @@ def policy_cells(policy: Policy) -> tuple[int, int, int]:
 def shard_arrays(arrays: Arrays, limits: Limits, shard: int, shards: int) -> Arrays:
     """The arrays with the per-shard tables cut down to one shard's rows."""
     cut = dict(arrays)
-    for spec in shard_tables(limits):
+    specs = shard_tables(limits)
+    for spec in specs:
         cut[spec.name] = arrays[spec.name][shard * spec.rows : (shard + 1) * spec.rows]
-    assert all(len(cut[s.name]) == s.rows for s in shard_tables(limits)), shards
+    assert all(len(cut[s.name]) == s.rows for s in specs), shards
     return cut
 
 

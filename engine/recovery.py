@@ -22,8 +22,10 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack, closing
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -39,7 +41,7 @@ from engine.files import (
     segment_numbers,
 )
 from engine.memory import limits_of
-from engine.pipeline import Arrays, allocate_rings, initialise, shard_arrays
+from engine.pipeline import Arrays, Engine, allocate_rings, engine_of, initialise, shard_arrays
 from engine.positions import position_key
 from engine.releases import Releases
 from engine.replay import Diverged, Replayer
@@ -71,8 +73,8 @@ from engine.state import (
     shard_tables,
     shared_book_tables,
 )
-from engine.wal import begin_epoch, open_wal, recover_wal, scan_wal
-from engine.walreader import WalReader, first_header, read_commands
+from engine.wal import begin_epoch, open_wal, recover_blocks, scan_wal
+from engine.walreader import WalReader, commands_upto, first_header, read_commands
 from shm.codes import Kind
 from shm.config import Config
 from shm.cursors import (
@@ -136,8 +138,14 @@ def _used(arrays: Arrays, limits: Limits) -> dict[str, int]:
         "nodes": claims,
         "adl_ranks": int(ranked[-1]) + 1 if len(ranked) else 0,
     }
-    kept = [s for s in (*risk_tables(limits), *shared_book_tables(limits)) if s.kept]
-    return {spec.name: used.get(spec.name, spec.rows) for spec in kept}
+    return {name: used.get(name, rows) for name, rows in _kept(limits)}
+
+
+@lru_cache(16)
+def _kept(limits: Limits) -> tuple[tuple[str, int], ...]:
+    """(name, rows) of the tables that a snapshot keeps."""
+    specs = (*risk_tables(limits), *shared_book_tables(limits))
+    return tuple((spec.name, spec.rows) for spec in specs if spec.kept)
 
 
 def kept_tables(arrays: Arrays, limits: Limits) -> dict[str, np.ndarray[Any, Any]]:
@@ -156,9 +164,16 @@ def state_digest(arrays: Arrays, limits: Limits) -> int:
 
 
 def restore(
-    arrays: Arrays, limits: Limits, sections: dict[str, np.ndarray[Any, Any]], shards: int
+    arrays: Arrays,
+    limits: Limits,
+    sections: dict[str, np.ndarray[Any, Any]],
+    shards: int,
+    risk: Risk | None = None,
 ) -> None:
-    """Lay the sections of a snapshot into initialised arrays and make again what they leave out."""
+    """Lay the sections of a snapshot into initialised arrays and make again what they leave out.
+
+    risk    `risk_of` the arrays, by who has made it already
+    """
     for name, rows in sections.items():
         if name == "wallets" and len(sections["accounts"]):
             kept = len(rows) // len(sections["accounts"])
@@ -172,10 +187,11 @@ def restore(
                 f"limits: table {name} has {len(arrays[name])} rows, the snapshot needs "
                 f"{len(rows)}. Limits may grow but not shrink below what is in use"
             )
-        arrays[name][: len(rows)] = rows
+        # As bytes: numpy copies rows of a record field by field.
+        arrays[name][: len(rows)].view(np.uint8)[:] = rows.view(np.uint8)
     _straighten(arrays)
     setup = setup_cells(limits, commands=1, matches=1, reports=1)
-    _reindex(risk_of(arrays), table(setup))
+    _reindex(risk or risk_of(arrays), table(setup))
     shared = books_of(shard_arrays(arrays, limits, 0, shards))
     book.rebuild_shared(shared, limits)
     for shard in range(shards):
@@ -242,11 +258,12 @@ def untaken(arrays: Arrays, taken: int) -> np.ndarray[Any, Any]:
     return queue[proposals.FIRST + at % size].copy()
 
 
-def propose_again(arrays: Arrays, setup: Cells, taken: int) -> None:
+def propose_again(arrays: Arrays, setup: Cells, taken: int, risk: Risk | None = None) -> None:
     """After a replay that began with an empty queue, or with the one of its snapshot: queue all
     that is marked pending, in the order in which it was proposed.
 
     taken     proposals that the replayed commands were made of
+    risk      `risk_of` the arrays, by who has made it already
 
     The marks in state say what is pending. What has ended since it was proposed, an order or a
     conditional one, stays in the queue as well: its command comes, and is refused. A queue that is
@@ -254,10 +271,12 @@ def propose_again(arrays: Arrays, setup: Cells, taken: int) -> None:
     """
     queue = arrays["proposals"]
     kept = untaken(arrays, taken)
-    refill(risk_of(arrays), setup)
+    refill(risk or risk_of(arrays), setup)
     if len(kept) == queue[proposals.PUT] == 0:
         return
     marks = queue[proposals.FIRST : proposals.FIRST + int(queue[proposals.PUT])]
+    if np.array_equal(marks, kept):
+        return
     once = ~np.isin(kept & proposals.KIND_MASK, (proposals.ORDER, proposals.ALGO))
     if (
         np.isin(marks, kept).all()
@@ -317,15 +336,18 @@ def block_of(data: Path, seq: int) -> Block | None:
     """The block that holds command `seq`; None when the log ends before it."""
     reader = WalReader(data, seq - 1, batch=1)
     try:
-        if len(reader.read(seq)) == 0:
-            return None
-        head = reader.head
-        last = int(head["first_seq"]) + int(head["record_count"]) - 1
-        return Block(
-            *(int(head["block"]), last, int(head["header_hash"]), int(head["previous_hash"]))
-        )
+        return _block(reader)
     finally:
         reader.close()
+
+
+def _block(reader: WalReader) -> Block | None:
+    """The block that holds the reader's next command; None when the log ends before it."""
+    head = reader.peek()
+    if head is None:
+        return None
+    last = int(head["first_seq"]) + int(head["record_count"]) - 1
+    return Block(*(int(head["block"]), last, int(head["header_hash"]), int(head["previous_hash"])))
 
 
 def check_history(data: Path, meta: dict[str, Any]) -> None:
@@ -335,10 +357,15 @@ def check_history(data: Path, meta: dict[str, Any]) -> None:
     same one. Nothing is compared where the log ends at the cut or was pruned behind it, or the
     snapshot says no block: it is older than this rule.
     """
-    if "block" not in meta or log_start(data, read_manifest(data)) > int(meta["seq"]):
+    if log_start(data, read_manifest(data)) <= int(meta["seq"]):
+        _check_block(data, meta, block_of(data, int(meta["seq"]) + 1))
+
+
+def _check_block(data: Path, meta: dict[str, Any], found: Block | None) -> None:
+    """Raise DataError when the block after the cut is of another history than the snapshot."""
+    if "block" not in meta:
         return
     wanted = Block(*(int(meta[name]) for name in Block._fields))
-    found = block_of(data, int(meta["seq"]) + 1)
     if found is None or found == wanted:
         return
     shortened = found.block_last_seq < wanted.block_last_seq
@@ -372,6 +399,11 @@ class _Overlap:
         self.log: ReportLog | None = None
         self.count = first
 
+    def close(self) -> None:
+        self.reader.close()
+        if self.log is not None:
+            self.log.close()
+
     def __call__(self, index: int, reports: np.ndarray[Any, Any]) -> None:
         self.count = index + len(reports)
         known = min(self.count, self.end)
@@ -401,49 +433,56 @@ class _Overlap:
 
     def finish(self) -> None:
         """Cut what the engine never made, and make the rest durable."""
-        self.reader.close()
         if self.log is not None:
             self.log.sync()
-            self.log.close()
         elif self.end > self.count:
             truncate_after(self.data, self.manifest, self.count)
 
 
-def recover(config: Config, arrays: Arrays, segment_records: int = SEGMENT_RECORDS) -> Recovered:
+def recover(
+    config: Config,
+    arrays: Arrays,
+    segment_records: int = SEGMENT_RECORDS,
+    engine: Engine | None = None,
+) -> Recovered:
     """Bring the arrays of an instance to the end of its WAL, and begin the next epoch.
 
     arrays           zeroed tables, rings and cursors of a new start (engine/memory.py)
     segment_records  of a new segment of the report log
+    engine           `engine_of` these arrays, by who has made it already
     raises    DataError and WalDamage: what was acknowledged cannot be had; Diverged
     """
     data = Path(config.data_dir)
     limits = limits_of(config)
     shards = config.shards
     manifest = open_wal(data, config.wal.segment_bytes)
-    # For tools that replay this directory in a process of their own.
-    replace_file(data / LIMITS_FILE, json.dumps(limits._asdict()).encode())
+    _keep_limits(data, limits)
+    engine = engine or engine_of(arrays, limits, shards=shards)
     meta, sections, notes = _load_newest(data, manifest)
     snapshot_seq = int(meta["seq"]) if meta else 0
     initialise(arrays, limits, shards)
     if meta:
-        restore(arrays, limits, sections, shards)
-    end = recover_wal(data, snapshot_seq)
-    if meta:
-        check_history(data, meta)
-    told = int(arrays["venue"]["reports_count"][0])
-    sink = _Overlap(data, manifest, told, segment_records)
-    replayer = Replayer(arrays, limits, shards, sink)
-    taken = 0
-    if end.seq > snapshot_seq:
+        restore(arrays, limits, sections, shards, engine.risk)
+    end, blocks = recover_blocks(data, manifest, snapshot_seq)
+    with ExitStack() as opened:
+        opened.callback(blocks.close)
+        batch = max(1, min(_BATCH, end.seq - snapshot_seq))
+        reader = WalReader(data, snapshot_seq, batch, blocks)
+        if meta:
+            _check_block(data, meta, _block(reader))
+        told = int(arrays["venue"]["reports_count"][0])
+        sink = opened.enter_context(closing(_Overlap(data, manifest, told, segment_records)))
+        replayer = Replayer(arrays, limits, shards, sink, engine)
+        taken = 0
         releases = Releases(data)
-        for rows in read_commands(data, snapshot_seq, end.seq):
+        for rows in commands_upto(reader, end.seq):
             releases.check(rows)
             replayer.feed(rows)
             taken += taken_proposals(rows)
-    replayer.feed(_NOTHING, end=True)
-    sink.finish()
-    propose_again(arrays, replayer.engine.setup, taken)
-    manifest = begin_epoch(data, end)
+        replayer.feed(_NOTHING, end=True)
+        sink.finish()
+    propose_again(arrays, engine.setup, taken, engine.risk)
+    manifest = begin_epoch(data, end, manifest)
     v = arrays["venue"][0]
     cursors = arrays["cursors"]
     for cell in (JOURNALED, PUBLISHED):
@@ -463,7 +502,19 @@ def recover(config: Config, arrays: Arrays, segment_records: int = SEGMENT_RECOR
     )
 
 
+def _keep_limits(data: Path, limits: Limits) -> None:
+    """Leave them for tools that replay the directory in a process of their own."""
+    path, content = data / LIMITS_FILE, json.dumps(limits._asdict()).encode()
+    try:
+        kept = path.read_bytes()
+    except FileNotFoundError:
+        kept = b""
+    if kept != content:
+        replace_file(path, content)
+
+
 _NOTHING = np.zeros(0, CHECKPOINT_COMMAND.dtype)
+_BATCH: Final = 8192  # commands in one step of a replay
 
 
 # ---------------------------------------------------------------- snapshots

@@ -96,16 +96,22 @@ class Replayer:
 
     arrays    state tables and rings (pipeline.allocate_rings, or an instance's own)
     sink      is given every report in order; None when nobody wants them
+    engine    `engine_of` these arrays, by who has made it already
     """
 
     def __init__(
-        self, arrays: Arrays, limits: Limits, shards: int = 1, sink: Sink | None = None
+        self,
+        arrays: Arrays,
+        limits: Limits,
+        shards: int = 1,
+        sink: Sink | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.arrays = arrays
         self.limits = limits
         self.shards = shards
         self.sink = sink
-        self.engine = engine_of(arrays, limits, shards=shards)
+        self.engine = engine or engine_of(arrays, limits, shards=shards)
         self.venue = arrays["venue"][0]
         cursors = arrays["cursors"]
         seq, count = int(self.venue["settled_seq"]), int(self.venue["reports_count"])

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -313,14 +314,14 @@ class ReportLog:
             )
         self._ready: Segment | None = None
         begun = [g for g in reader.segments if g.first_index <= next_index < g.end_index]
-        for segment in reader.segments:
-            if segment.first_index > next_index:  # made ahead of time, and empty
-                segment.path.unlink()
-        if end == next_index and begun:
-            self._resume(reader, begun[0], next_index)
-        else:
-            self._begin(make_segment(data, manifest, next_index, segment_records))
-        reader.close()
+        with closing(reader):
+            for segment in reader.segments:
+                if segment.first_index > next_index:  # made ahead of time, and empty
+                    segment.path.unlink()
+            if end == next_index and begun:
+                self._resume(reader, begun[0], next_index)
+            else:
+                self._begin(make_segment(data, manifest, next_index, segment_records))
 
     @property
     def logged(self) -> int:
@@ -411,7 +412,12 @@ class ReportLog:
 
 
 def prune_reports(
-    data: Path, manifest: Manifest, *, bytes_max: int, keep_index: int, bytes_limit: int
+    data: Path,
+    manifest: Manifest,
+    *,
+    bytes_max: int,
+    keep_index: Callable[[], int],
+    bytes_limit: int,
 ) -> list[Path]:
     """Remove the oldest segments while the log is larger than it should be, and those of no use.
 
@@ -420,13 +426,17 @@ def prune_reports(
     returns      the files removed
     """
     segments = list_segments(data, manifest)
-    passed = min([keep_index, *follower_positions(data).values()])
     total = sum(segment.size_bytes for segment in segments)
-    known = {segment.path for segment in segments}
-    removed = [p for p in sorted(reports_folder(data).glob("rep.*.seg")) if p not in known]
+    known = {segment.path.name for segment in segments}
+    folder = reports_folder(data)
+    names = sorted(n for n in os.listdir(folder) if n.startswith("rep.") and n.endswith(".seg"))
+    removed = [folder / name for name in names if name not in known]
     for path in removed:  # before a gap: no reader gets there
         path.unlink()
         path.with_suffix(".idx").unlink(missing_ok=True)
+    if total <= bytes_max:
+        return removed
+    passed = min([keep_index(), *follower_positions(data).values()])
     for segment in segments[:-1]:
         if total <= bytes_max or (segment.end_index > passed and total <= bytes_limit):
             break

@@ -17,8 +17,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -228,7 +229,7 @@ def _dtype(name: str) -> tuple[np.dtype[Any] | None, int]:
         return None, 0
 
 
-def _contents(path: Path, file: BinaryIO) -> _Contents:
+def _contents(path: Path, file: BufferedReader) -> _Contents:
     """Text and section table, once they, the header and the size of the file are right."""
     row = row_from(file.read(_HEADER_BYTES), SNAPSHOT_HEADER)
     head = row[0]
@@ -255,7 +256,7 @@ def _contents(path: Path, file: BinaryIO) -> _Contents:
 
 
 def _tables(
-    path: Path, file: BinaryIO, rows: np.ndarray[Any, Any]
+    path: Path, file: BufferedReader, rows: np.ndarray[Any, Any]
 ) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
     """Each section's name and table, once its hash is right."""
     for row in rows:
@@ -267,8 +268,10 @@ def _tables(
                 f"{path}: section {name}: {kind} of another release, "
                 f"{int(row['row_bytes'])} bytes a row. Load it with the release that wrote it"
             )
-        content = np.fromfile(file, np.uint8, _padded_size(size))
-        if _hash(content[:size]) != int(row["hash"]) or content[size:].any():
+        content = np.empty(_padded_size(size), np.uint8)
+        content = content[: file.readinto(content.data)]
+        padding = content[size:]
+        if _hash(content[:size]) != int(row["hash"]) or (len(padding) and padding.any()):
             raise SnapshotDamage(
                 f"{path}: section {name}: from byte {start}: the hash differs. {_REMEDY}"
             )

@@ -58,10 +58,16 @@ from engine.walblocks import (
     SAYS,
     Verdict,
     finish_block,
-    last_nonzero,
     lines_of,
 )
-from engine.walreader import NO_STOP, BlockScanner, Buffer, chunks, first_header, missing_start
+from engine.walreader import (
+    NO_STOP,
+    Behind,
+    BlockScanner,
+    Buffer,
+    first_header,
+    missing_start,
+)
 from shm.records import WAL_BLOCK
 from shm.release import RELEASE
 
@@ -83,14 +89,18 @@ class WalEnd(NamedTuple):
     cut_bytes: int = 0  # what a recovery cut off
 
 
-def create_wal(data: Path, segment_bytes: int) -> Manifest:
-    """A new WAL, with a name of its own, in a data directory that has none."""
+def create_wal(data: Path, segment_bytes: int, name: bytes = b"") -> Manifest:
+    """A new WAL, with a name of its own, in a data directory that has none.
+
+    name        its 16 bytes; of a simulation, which is the same at every run. Else nobody's before
+    """
     make_folders(data)
     if manifest_path(data).exists() or segment_numbers(data):
         raise DataError(
             f"{data}: there is a WAL already. Start the engine on it, or name another directory"
         )
-    name = uuid.uuid4().bytes
+    name = name or uuid.uuid4().bytes
+    assert len(name) == 16
     manifest = Manifest(
         wal_hi=int.from_bytes(name[:8], "little", signed=True),
         wal_lo=int.from_bytes(name[8:], "little", signed=True),
@@ -121,37 +131,43 @@ def scan_wal(data: Path, snapshot_seq: int = 0) -> WalEnd:
     # Before the scan: beside a journal it moves on, and what it vouched for then is in the log now.
     marked = read_watermark(data, manifest).durable_seq
     blocks = BlockScanner(data, manifest, snapshot_seq)
-    scan = blocks.scan
     try:
-        verdict = blocks.advance(1, NO_STOP)
-        first = int(scan[S_FIRST])
-        if verdict == Verdict.SOUND:
-            verdict = blocks.advance(1 << 62, NO_STOP)
-        if verdict == Verdict.FORMAT:
-            raise DataError(
-                f"{blocks.path}: byte {int(scan[S_OFFSET])}: {SAYS[verdict]}; this is release "
-                f"{RELEASE}, which reads format {FORMAT}. Start the release that wrote it"
-            )
-        if scan[S_BLOCKS] > 0 and first > snapshot_seq + 1:
-            raise missing_start(blocks, snapshot_seq, first)
-        # With nothing accepted the log begins, and ends, with what the manifest says.
-        durable = max(
-            *(int(scan[S_DURABLE]), blocks.durable_behind(), marked, manifest.seq, snapshot_seq)
-        )
-        while durable > scan[S_SEQ]:
-            # A journal beside us may have written what vouches for it since we came by.
-            seen = int(scan[S_BLOCKS])
-            verdict = blocks.advance(1 << 62, NO_STOP)
-            if scan[S_BLOCKS] == seen:
-                raise WalDamage(
-                    *(blocks.path, int(scan[S_OFFSET]), int(scan[S_SEQ]) + 1, durable),
-                    *(SAYS[verdict], RESTORE),
-                )
+        return _judge(blocks, marked, snapshot_seq)[0]
     finally:
         blocks.close()
-    seq = int(scan[S_SEQ])
-    return WalEnd(
-        seq=seq,
+
+
+def _judge(blocks: BlockScanner, marked: int, snapshot_seq: int) -> tuple[WalEnd, list[Behind]]:
+    """Go over the log to its end; (the end, what stands behind it).
+
+    marked      the last command that the watermark vouches for
+    """
+    scan = blocks.scan
+    verdict = blocks.advance(1, NO_STOP)
+    first = int(scan[S_FIRST])
+    if verdict == Verdict.SOUND:
+        verdict = blocks.advance(1 << 62, NO_STOP)
+    if verdict == Verdict.FORMAT:
+        raise DataError(
+            f"{blocks.path}: byte {int(scan[S_OFFSET])}: {SAYS[verdict]}; this is release "
+            f"{RELEASE}, which reads format {FORMAT}. Start the release that wrote it"
+        )
+    if scan[S_BLOCKS] > 0 and first > snapshot_seq + 1:
+        raise missing_start(blocks, snapshot_seq, first)
+    # With nothing accepted the log begins, and ends, with what the manifest says.
+    vouched, behind = blocks.behind()
+    durable = max(int(scan[S_DURABLE]), vouched, marked, blocks.manifest.seq, snapshot_seq)
+    while durable > scan[S_SEQ]:
+        # A journal beside us may have written what vouches for it since we came by.
+        seen = int(scan[S_BLOCKS])
+        verdict = blocks.advance(1 << 62, NO_STOP)
+        if scan[S_BLOCKS] == seen:
+            raise WalDamage(
+                *(blocks.path, int(scan[S_OFFSET]), int(scan[S_SEQ]) + 1, durable),
+                *(SAYS[verdict], RESTORE),
+            )
+    end = WalEnd(
+        seq=int(scan[S_SEQ]),
         segment=int(scan[S_SEGMENT]),
         offset=int(scan[S_OFFSET]),
         block=int(scan[S_BLOCK]),
@@ -159,6 +175,7 @@ def scan_wal(data: Path, snapshot_seq: int = 0) -> WalEnd:
         durable_seq=durable,
         block_count=int(scan[S_BLOCKS]),
     )
+    return end, behind
 
 
 def recover_wal(data: Path, snapshot_seq: int = 0) -> WalEnd:
@@ -167,19 +184,33 @@ def recover_wal(data: Path, snapshot_seq: int = 0) -> WalEnd:
     Everything is synced before it is read, so that no decision rests on what may still vanish.
     A crash at any moment in here leaves a log that the next recovery takes to the same end.
     """
+    return recover_blocks(data, read_manifest(data), snapshot_seq)[0]
+
+
+def recover_blocks(
+    data: Path, manifest: Manifest, snapshot_seq: int
+) -> tuple[WalEnd, BlockScanner]:
+    """As `recover_wal`, with a scanner that stands where the commands after the snapshot begin."""
     with lock_wal(data):
-        sync_files(wal_folder(data))
+        sync_files(wal_folder(data), but=".broken")  # nobody reads those, and they were synced
         sync_files(data)
-        end = scan_wal(data, snapshot_seq)
-        manifest = read_manifest(data)
-        cut = _cut(data, manifest, end)
-        return end._replace(cut_bytes=cut)
+        marked = read_watermark(data, manifest).durable_seq
+        blocks = BlockScanner(data, manifest, snapshot_seq, still=True)
+        try:
+            end, behind = _judge(blocks, marked, snapshot_seq)
+            cut = _cut(data, manifest, end, behind)
+        finally:
+            blocks.again()
+        return end._replace(cut_bytes=cut), blocks
 
 
-def begin_epoch(data: Path, end: WalEnd) -> Manifest:
-    """Start a new epoch at the end of the log: after recovery, before the first append."""
+def begin_epoch(data: Path, end: WalEnd, before: Manifest | None = None) -> Manifest:
+    """Start a new epoch at the end of the log: after recovery, before the first append.
+
+    before      the manifest that recovery went by
+    """
     with lock_wal(data):
-        before = read_manifest(data)
+        before = before or read_manifest(data)
         manifest = before._replace(
             epoch=before.epoch + 1,
             segment=end.segment,
@@ -260,19 +291,14 @@ def _shorten(path: Path, start: int, end: int, seq: int) -> tuple[int, int]:
     return start + total * 8, int(head["header_hash"])
 
 
-def _cut(data: Path, manifest: Manifest, end: WalEnd) -> int:
+def _cut(data: Path, manifest: Manifest, end: WalEnd, behind: list[Behind]) -> int:
     """Save what stands behind the end of the log as .broken, and make it zeros."""
     cut = 0
-    for number in segment_numbers(data):
+    for number, start, dirty in behind:
         path = segment_path(data, number)
-        if number < end.segment:
-            continue
-        start = end.offset if number == end.segment else 0
-        dirty = start
-        for buffer, offset, got in chunks(path, start):
-            used = last_nonzero(buffer.words, 0, -(-got // 8)) * 8
-            dirty = offset + used if used else dirty
         size = path.stat().st_size
+        if dirty == start and size == manifest.segment_bytes:
+            continue
         if dirty > start:
             cut += dirty - start
             broken = path.with_name(f"{path.name}.{start}.e{manifest.epoch}.broken")
@@ -282,10 +308,10 @@ def _cut(data: Path, manifest: Manifest, end: WalEnd) -> int:
             )
             _copy(path, start, min(dirty, size), broken)
         if number == end.segment and start > 0:
-            _zero(path, start, max(dirty, start), manifest.segment_bytes)
-        elif dirty > start or size != manifest.segment_bytes:
+            _zero(path, start, dirty, manifest.segment_bytes)
+        else:
             path.unlink()  # nothing in it counts: the journal makes a new one
-    sync_folder(wal_folder(data))
+        sync_folder(wal_folder(data))
     return cut
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -41,6 +41,7 @@ from engine.walblocks import (
     Verdict,
     find_durable,
     header_sound,
+    last_nonzero,
     scan_words,
     unpack_commands,
 )
@@ -105,18 +106,29 @@ def segment_of(data: Path, manifest: Manifest, after_seq: int) -> int:
     return numbers[0]
 
 
+class Behind(NamedTuple):
+    """What stands in a segment behind the end of a log."""
+
+    number: int
+    start: int  # byte from which nothing belongs to the log
+    used: int  # byte after the last that isn't zero; `start` when all are
+
+
 class BlockScanner:
     """Goes over the blocks of a WAL on disk and stops at the first that is not sound.
 
     after_seq   begins with the segment that holds command after_seq + 1
+    still       nobody writes to the log meanwhile: what was read once is not read again
     """
 
-    def __init__(self, data: Path, manifest: Manifest, after_seq: int = 0) -> None:
+    def __init__(
+        self, data: Path, manifest: Manifest, after_seq: int = 0, *, still: bool = False
+    ) -> None:
         self.data = data
         self.manifest = manifest
-        self.scan = scan_start(manifest)
-        self.scan[S_SEGMENT] = segment_of(data, manifest, after_seq)
-        self.scan[S_ANY] = 1 if self.scan[S_SEGMENT] > 0 else 0
+        self.still = still
+        self.first_segment = segment_of(data, manifest, after_seq)
+        self.scan = np.zeros(SCAN_CELLS, np.int64)
         self.buffer = Buffer(min(_CHUNK_BYTES, manifest.segment_bytes))
         self.body = 0  # word after the header of the last block accepted
         self._cells = table(self.scan)
@@ -124,6 +136,7 @@ class BlockScanner:
         self._at = self._end = 0  # words of the buffer: next block, end of what was read
         self._fresh = False  # the buffer was read from the next block on, and nothing accepted
         self._read_bytes = self.buffer.size_bytes
+        self.again()
 
     @property
     def path(self) -> Path:
@@ -152,28 +165,47 @@ class BlockScanner:
             self._at = at
             if verdict == Verdict.SOUND or (verdict == Verdict.EPOCH and self._new_epoch()):
                 continue
-            if self._fresh and not (verdict == Verdict.SHORT and self._grow()):
+            fresh = self._fresh or (self.still and self._end == last)
+            if fresh and not (verdict == Verdict.SHORT and self._grow()):
                 return Verdict(verdict)
             # Perhaps it was not yet written when this stretch was read, or goes on behind it.
             self._refill()
         return Verdict.SOUND
 
-    def durable_behind(self) -> int:
-        """The highest durable_seq that anything behind the last accepted block vouches for."""
+    def behind(self) -> tuple[int, list[Behind]]:
+        """What stands behind the last accepted block: the highest durable_seq that anything there
+        vouches for, and how far each segment is used."""
         durable = 0
+        found: list[Behind] = []
         place, number = int(self.scan[S_OFFSET]), int(self.scan[S_SEGMENT])
+        wal = self.manifest.wal_hi, self.manifest.wal_lo
         for other in segment_numbers(self.data):
             if other < number:
                 continue
-            for buffer, _offset, got in chunks(
-                segment_path(self.data, other), place if other == number else 0
-            ):
-                found = find_durable(
-                    *(buffer.blocks, buffer.words, 0, got // 8),
-                    *(self.manifest.wal_hi, self.manifest.wal_lo),
-                )
-                durable = max(durable, found)
-        return durable
+            start = used = place if other == number else 0
+            for buffer, at, end, offset in self._rest(other, start):
+                durable = max(durable, find_durable(buffer.blocks, buffer.words, at, end, *wal))
+                last = last_nonzero(buffer.words, at, end)
+                used = offset + (last - at) * 8 if last > at else used
+            found.append(Behind(other, start, used))
+        return durable, found
+
+    def _rest(self, number: int, start: int) -> Iterator[tuple[Buffer, int, int, int]]:
+        """(buffer, first word, word after the last, file byte) over a segment from a page on."""
+        here = self.still and self._fd >= 0 and number == self.scan[S_SEGMENT]
+        if here and start + (self._end - self._at) * 8 == self.manifest.segment_bytes:
+            # The end was looked for in here, and all of the rest was read for it.
+            yield self.buffer, self._at, self._end, start
+            return
+        for buffer, offset, got in chunks(segment_path(self.data, number), start):
+            yield buffer, 0, -(-got // 8), offset
+
+    def again(self) -> None:
+        """Go back to where this one began."""
+        self.close()
+        self.scan[:] = scan_start(self.manifest)
+        self.scan[S_SEGMENT] = self.first_segment
+        self.scan[S_ANY] = 1 if self.first_segment > 0 else 0
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -247,12 +279,15 @@ class WalReader:
     """Commands of a WAL in order, a batch at a time; may follow one that is being written.
 
     after_seq   the first command returned is after_seq + 1
+    blocks      a scanner that begins there, of who has looked at the log already
     """
 
-    def __init__(self, data: Path, after_seq: int = 0, batch: int = 8192) -> None:
+    def __init__(
+        self, data: Path, after_seq: int = 0, batch: int = 8192, blocks: BlockScanner | None = None
+    ) -> None:
         self.after_seq = after_seq  # last command returned, or left out
         self.verdict = Verdict.BLANK  # about what stands where the log ends
-        self._blocks = BlockScanner(data, read_manifest(data), after_seq)
+        self._blocks = blocks or BlockScanner(data, read_manifest(data), after_seq)
         self._begun = (0, 0, 0)  # of the last block: next word, commands left, commands to skip
         self._rows = np.zeros(batch, COMMAND.dtype)
         self._row_words = table(self._rows.view(np.int64))
@@ -276,13 +311,9 @@ class WalReader:
         """
         row = 0
         while row < len(self._rows) and self.after_seq < until_seq:
+            if not self._more():
+                break
             at, left, skip = self._begun
-            if left == 0:
-                self.verdict = self._blocks.advance(1, NO_STOP)
-                if self.verdict != Verdict.SOUND:
-                    break
-                self._begin()
-                continue
             take = min(left, skip + min(len(self._rows) - row, until_seq - self.after_seq))
             row, at = unpack_commands(
                 self._blocks.buffer.words, at, take, skip, self._row_words, row
@@ -290,6 +321,19 @@ class WalReader:
             self._begun = (at, left - take, 0)
             self.after_seq += take - skip
         return self._rows[:row]
+
+    def peek(self) -> Any:
+        """`head` of the block that holds the next command; None when the log ends before it."""
+        return self.head if self._more() else None
+
+    def _more(self) -> bool:
+        """Whether a block is begun that has commands left."""
+        while self._begun[1] == 0:
+            self.verdict = self._blocks.advance(1, NO_STOP)
+            if self.verdict != Verdict.SOUND:
+                return False
+            self._begin()
+        return True
 
     def _begin(self) -> None:
         scan = self._blocks.scan
@@ -324,7 +368,12 @@ def read_commands(
     What risk had decided is left zero, except settled_seq. Raises WalDamage when the log ends
     before `until_seq`.
     """
-    reader = WalReader(data, after_seq, batch)
+    reader = WalReader(data, after_seq, max(1, min(batch, until_seq - after_seq)))
+    yield from commands_upto(reader, until_seq)
+
+
+def commands_upto(reader: WalReader, until_seq: int) -> Iterator[np.ndarray[Any, Any]]:
+    """As `read_commands`, from where a reader is; closes it."""
     try:
         while reader.after_seq < until_seq:
             rows = reader.read(until_seq)

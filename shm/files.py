@@ -10,6 +10,7 @@ A new name is durable only after: write a .tmp, fsync it, rename it, fsync the d
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -85,14 +86,18 @@ def row_from(data: bytes, layout: Record) -> np.ndarray[Any, Any]:
 # ---------------------------------------------------------------- names
 
 
+# Asked for at every look at a file, of one directory in a process's life, or a few.
+@lru_cache(64)
 def wal_folder(data: Path) -> Path:
     return data / "wal"
 
 
+@lru_cache(64)
 def reports_folder(data: Path) -> Path:
     return data / "reports"
 
 
+@lru_cache(64)
 def snapshots_folder(data: Path) -> Path:
     return data / "snapshots"
 
@@ -152,6 +157,7 @@ class Manifest(NamedTuple):
     release: int = RELEASE
 
 
+@lru_cache(64)
 def manifest_path(data: Path) -> Path:
     return data / "manifest"
 

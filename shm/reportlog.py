@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -97,6 +98,7 @@ class ReportDamage(DataError):
     """A report in the log is not what was written."""
 
 
+@lru_cache(1024)
 def segment_path(data: Path, first_index: int) -> Path:
     return reports_folder(data) / f"rep.{first_index:016d}.seg"
 
@@ -105,11 +107,17 @@ def list_segments(data: Path, manifest: Manifest) -> list[Segment]:
     """The newest unbroken run of segments, oldest first; what is before a gap does not count."""
     found: list[Segment] = []
     folder = reports_folder(data)
-    names = os.listdir(folder) if folder.is_dir() else []
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        names = []
     for name in sorted(n for n in names if n.startswith("rep.") and n.endswith(".seg")):
-        path = folder / name
-        with open(path, "rb", buffering=0) as file:
-            row = row_from(file.read(REPORT_SEGMENT.dtype.itemsize), REPORT_SEGMENT)
+        path = f"{folder}/{name}"
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            row = row_from(os.read(fd, REPORT_SEGMENT.dtype.itemsize), REPORT_SEGMENT)
+        finally:
+            os.close(fd)
         head = row[0]
         if not stamped(row, MAGIC):
             raise ReportDamage(f"{path}: byte 0: the hash of the file header differs. {REMAKE}")
@@ -117,8 +125,9 @@ def list_segments(data: Path, manifest: Manifest) -> list[Segment]:
             raise ReportDamage(f"{path}: byte 0: belongs to another WAL. {REMAKE}")
         if int(head["layout"]) != LAYOUT:
             raise ReportDamage(f"{path}: byte 0: reports of another release. {REMAKE}")
-        segment = Segment(path, int(head["first_index"]), int(head["record_count"]))
-        if segment.path != segment_path(data, segment.first_index):
+        first_index = int(head["first_index"])
+        segment = Segment(segment_path(data, first_index), first_index, int(head["record_count"]))
+        if segment.path.name != name:
             raise ReportDamage(f"{path}: byte 0: was written as {segment.first_index}. {REMAKE}")
         if found and found[-1].end_index != segment.first_index:
             found.clear()
@@ -156,12 +165,13 @@ class ReportLogReader:
         """How many reports there ever were, as far as the files tell: one past the last."""
         if not self.segments:
             return 0
-        used = [s for s in self.segments if self._seq_at(s.first_index) != 0]
-        segment = used[-1] if used else self.segments[0]
+        used = (s for s in reversed(self.segments) if self._seq_at(s.first_index) != 0)
+        segment = next(used, self.segments[0])
         low, high = segment.first_index, segment.end_index
+        fd, first = self._descriptor(segment), segment.first_index
         while low < high:
             middle = (low + high) // 2
-            if self._seq_at(middle) != 0:
+            if any(os.pread(fd, 8, PAGE_BYTES + (middle - first) * RECORD_BYTES)):
                 low = middle + 1
             else:
                 high = middle

@@ -116,7 +116,7 @@ def test_a_log_that_fell_short_begins_anew(tmp_path: Path, manifest: Manifest) -
     reader = ReportLogReader(tmp_path, manifest)
     assert (reader.first_index, reader.find_end()) == (100, 105)
     removed = prune_reports(
-        tmp_path, manifest, bytes_max=1 << 30, keep_index=0, bytes_limit=1 << 30
+        tmp_path, manifest, bytes_max=1 << 30, keep_index=lambda: 0, bytes_limit=1 << 30
     )
     assert [p.name for p in removed] == [reportlog.segment_path(tmp_path, 0).name]
 
@@ -157,8 +157,11 @@ def test_pruning_waits_for_followers_up_to_a_limit(tmp_path: Path, manifest: Man
     def pruned(bytes_max: int, limit: int, keep: int = 10 * GROUP) -> int:
         return len(
             prune_reports(
-                tmp_path, manifest, bytes_max=bytes_max, keep_index=keep, bytes_limit=limit
-            )
+                *(tmp_path, manifest),
+                bytes_max=bytes_max,
+                keep_index=lambda: keep,
+                bytes_limit=limit,
+            )  # fmt: skip
         )
 
     assert follower_positions(tmp_path) == {"history": 0, "ledger": 2 * GROUP + GROUP // 2}

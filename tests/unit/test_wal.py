@@ -251,7 +251,7 @@ def test_pruning_keeps_what_follows(tmp_path: Path) -> None:
     assert wal.scan_wal(tmp_path, 270).seq == 273
 
 
-@pytest.mark.parametrize("look", ["durable_behind", "read_watermark"])
+@pytest.mark.parametrize("look", ["behind", "read_watermark"])
 def test_a_scan_beside_a_journal_sees_no_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: str
 ) -> None:
@@ -259,7 +259,7 @@ def test_a_scan_beside_a_journal_sees_no_damage(
     rig = WalRig(tmp_path)
     rig.start()
     rig.write(5)
-    place = walreader.BlockScanner if look == "durable_behind" else wal
+    place = walreader.BlockScanner if look == "behind" else wal
     real = getattr(place, look)
 
     def later(*arguments: object) -> object:
