@@ -13,6 +13,7 @@ few seconds, read once more. Blocks that were closed before must come out with t
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
 import time
@@ -103,6 +104,7 @@ class Ledger:
         self.orders = np.zeros(2 * _ROOM, LEDGER_ORDER.dtype)
         self.symbols = np.zeros(t.SYMBOLS, LEDGER_SYMBOL.dtype)
         self.assets: dict[int, dict[str, Any]] = {}
+        self._declared: set[int] = set()  # symbols: their table has room for all there can be
         self.traces = np.zeros(_SIDE_ROWS, LEDGER_TRACE.dtype)
         self.breaks = np.zeros(_SIDE_ROWS, LEDGER_BREAK.dtype)
         self.batch = np.zeros(BATCH, REPORT.dtype)
@@ -245,6 +247,7 @@ class Ledger:
             s = self.symbols[int(row["symbol"])]
             s["name"] = said["name"]
             s["declared"] = 1
+            self._declared.add(int(row["symbol"]))
             s["asset"] = said["asset"]
             s["tick_lot_quanta"] = said["tick_lot_quanta"]
             s["tick_quanta"] = said["tick_quanta"]
@@ -436,10 +439,9 @@ class Ledger:
                 # A full disk is an error here, and not a SIGBUS in a kernel.
                 os.ftruncate(fd, self._used(name) * dtype.itemsize)
                 os.posix_fallocate(fd, 0, size)
+                self.columns[name] = np.frombuffer(mmap.mmap(fd, size), dtype)
             finally:
                 os.close(fd)
-            mapped = np.memmap(path / name, dtype, "r+", shape=(int(room),))
-            self.columns[name] = np.asarray(mapped)
 
     # ------------------------------------------------------------ committing
 
@@ -485,7 +487,6 @@ class Ledger:
 
     def _names(self) -> dict[str, Any]:
         """Symbols and assets as JSON."""
-        declared = np.flatnonzero(self.symbols["declared"])
         return {
             "assets": {str(k): v for k, v in sorted(self.assets.items())},
             "symbols": {
@@ -495,7 +496,7 @@ class Ledger:
                     "tick_lot_quanta": int(self.symbols[k]["tick_lot_quanta"]),
                     "tick_quanta": int(self.symbols[k]["tick_quanta"]),
                 }
-                for k in declared.tolist()
+                for k in sorted(self._declared)
             },
         }
 
@@ -663,6 +664,7 @@ class Ledger:
             s = self.symbols[int(k)]
             s["name"] = np.frombuffer(v["name"].encode("latin1").ljust(16, b"\0"), np.int64)
             s["declared"], s["asset"] = 1, v["asset"]
+            self._declared.add(int(k))
             s["tick_lot_quanta"], s["tick_quanta"] = v["tick_lot_quanta"], v["tick_quanta"]
 
     def _file_bytes(self, name: str) -> int:
