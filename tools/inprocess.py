@@ -145,9 +145,9 @@ class Venue:
             self._replay(log)
         self.slots = ingress_slots
         cells = ingress.SLOTS + ingress_slots * ingress.SLOT_WORDS
+        self.producers = producers
         self.rings = tuple(np.zeros(cells, np.int64) for _ in producers)
-        for ring, producer in zip(self.rings, producers, strict=True):
-            ingress.format_ring(ring, producer, ingress_slots)
+        self._doors = tuple(table(ring) for ring in self.rings)
         self.engine = pipeline.engine_of(
             self.arrays,
             limits,
@@ -158,11 +158,21 @@ class Venue:
         for tables in (self.engine, self.engine.books):
             typed_once(tables)
         self.sequencer = array_of(self.engine.sequencer)
-        self.sequencer[LAST_TS_NS] = max(start_ns, int(self.arrays["venue"]["ts_ns"][0]))
         self.cursors = self.arrays["cursors"]
         self.venue = self.arrays["venue"][0]
         self.numbers = [0 for _ in producers]
-        self.outbox: list[list[np.ndarray[Any, Any]]] = [[] for _ in producers]
+        self.outbox: list[list[np.ndarray[Any, Any]]]
+        self.begin(start_ns)
+
+    def begin(self, start_ns: int = EPOCH_NS) -> None:
+        """Be ready for commands, as after every start: empty rings, nobody waits to send, and the
+        time goes on from what is in the arrays."""
+        for ring, producer in zip(self.rings, self.producers, strict=True):
+            ring[:] = 0
+            ingress.format_ring(ring, producer, self.slots)
+        self.outbox = [[] for _ in self.producers]
+        pipeline.begin_sequencing(self.sequencer, self.arrays, len(self.rings))
+        self.sequencer[LAST_TS_NS] = max(start_ns, int(self.arrays["venue"]["ts_ns"][0]))
 
     def _replay(self, log: Sequence[np.ndarray[Any, Any]]) -> None:
         """Derive the state from a log, as recovery does, and propose again what is pending."""
@@ -232,14 +242,12 @@ class Venue:
     def feed(self, most: int = 1 << 30) -> int:
         """Hand queued commands to the rings as far as they fit, at most `most` from each."""
         total = 0
-        for ring, queue in zip(self.rings, self.outbox, strict=True):
+        for ring, queue in zip(self._doors, self.outbox, strict=True):
             left = most
             while queue and left > 0:
                 rows = queue[0]
                 count = min(len(rows), left)
-                taken = ingress.push_many(
-                    table(ring), self.slots, table(rows.view(np.int64)), 0, count
-                )
+                taken = ingress.push_many(ring, self.slots, table(rows.view(np.int64)), 0, count)
                 total += taken
                 left -= taken
                 if taken == len(rows):

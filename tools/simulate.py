@@ -27,6 +27,7 @@ A failure prints the one line that repeats it, cut down to the steps it needs.
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import logging
 import random
@@ -43,24 +44,25 @@ import numpy as np
 
 from engine import recovery
 from engine.files import DataError
-from engine.journal import Journal, JournalFailed
+from engine.journal import JournalFailed
 from engine.memory import limits_of
 from engine.pipeline import Stage
-from engine.recovery import kept_tables, recover
+from engine.recovery import kept_tables
 from engine.replay import Diverged, Replayer
 from engine.reportlog import ReportDamage
 from engine.snapshotfile import list_snapshots, snapshot_path
+from engine.wal import create_wal
 from ledger.files import LedgerError
 from shm import config as configs
 from shm.codes import Kind, Reason, ReportKind, Status
-from shm.cursors import JOURNALED, REPORTS_JOURNALED, REPORTS_READ, RISKED, SEQUENCED
-from shm.feed import Feed
+from shm.cursors import JOURNALED, REPORTS_JOURNALED, RISKED, SEQUENCED
 from shm.kinds import command
 from shm.records import ANSWER_REPORT, REPORT
 from shm.units import PRODUCER_SHIFT
-from tools.inprocess import EPOCH_NS, Venue, fresh_arrays, wal_rows, zeroed_arrays
+from tools.inprocess import EPOCH_NS, fresh_arrays, wal_rows
 from tools.laws import check_laws
-from tools.simulatedisk import Disk
+from tools.simulatedisk import Died, Disk, dying
+from tools.simulateengine import Engine
 from tools.simulateflow import PRODUCERS, SECOND, Traffic, market
 from tools.simulatefollow import Followers
 
@@ -68,7 +70,6 @@ PAGE: Final = 4096
 STEPS: Final = 400
 TRIES_MAX: Final = 60  # histories played to shrink one
 BOOKS_EVERY: Final = 4  # one history in so many keeps the ledger too
-LOG_RECORDS: Final = 4096  # of a report-log segment
 # Rings: (shards, commands, matches, reports, ingress).
 SHAPES: Final = (
     (1, 256, 256, 1024, 256),
@@ -87,8 +88,8 @@ LIMITS: Final = configs.Limits(
     requests=64,
     client_window_ns=60 * SECOND,
     digests=128,
-    leaves=200,
-    trie=200,
+    leaves=64,
+    trie=64,
 )
 
 
@@ -112,48 +113,21 @@ class Outcome:
     detected: int = 0  # lying disks found out
     snapshots: int = 0
     rotten: int = 0  # of them, how many got a turned bit
+    digest: int = 0  # of every report, and of every file
+    died_recovering: int = 0  # recoveries that were cut short themselves, before another one
 
     @property
     def recoveries(self) -> int:
         return sum(self.crashes.values())
 
 
-class _Journaled(Venue):
-    """A venue whose journal is the real one, and whose reports leave the ring when it logs them."""
-
-    journal_: Journal
-
-    def journal(self, most: int = 1 << 30) -> int:
-        before = int(self.cursors[JOURNALED]), int(self.cursors[REPORTS_READ])
-        self.keep()
-        self.journal_.step()
-        after = int(self.cursors[JOURNALED]), int(self.cursors[REPORTS_READ])
-        return after[0] - before[0] + after[1] - before[1]
-
-    def keep(self) -> None:
-        """Note what risk has decided, before its slots are free."""
-        ring = self.arrays["commands"]
-        at = np.arange(len(self.log) + 1, int(self.cursors[RISKED]) + 1)
-        if len(at):
-            self.log.extend(ring[at % len(ring)])  # rows of a copy
-
-    def read(self, most: int = 1 << 30) -> int:
-        return 0  # the report log does
-
-    def quiet(self) -> bool:
-        c = self.cursors
-        logged = c[REPORTS_JOURNALED] == self.venue["reports_count"]
-        hidden, c[REPORTS_READ] = int(c[REPORTS_READ]), self.venue["reports_count"]
-        try:
-            return super().quiet() and bool(logged)
-        finally:
-            c[REPORTS_READ] = hidden
-
-
 class History:
     """One seed."""
 
-    def __init__(self, seed: int, data: Path, *, lying: bool = False) -> None:
+    def __init__(
+        self, seed: int, data: Path, *, lying: bool = False, checkpoint_every: int = 0
+    ) -> None:
+        """checkpoint_every: commands between two CHECKPOINTs; 0: as the seed says"""
         self.seed = seed
         self.data = data
         self.lying = lying
@@ -180,21 +154,20 @@ class History:
         self.done: dict[int, int] = {}  # request -> command that carried it out
         self.heard = 0  # reports a follower has read
         self.seen: list[np.ndarray[Any, Any]] = []  # and what they were
-        self.log: list[np.ndarray[Any, Any]] = []  # every command that was decided, by seq
         self.fed = 0  # of them, how many the replica has
         self.replica_reports: list[np.ndarray[Any, Any]] = []
         shards = self.shape[0] % 3 + 1
         arrays = fresh_arrays(self.limits, shards, commands=1024, matches=256, reports=2048)
         keep = lambda _at, rows: self.replica_reports.append(rows.copy())  # noqa: E731
         self.replica = Replayer(arrays, self.limits, shards, keep)
-        commands, matches, reports = self.shape[1:4]
-        self.arrays = zeroed_arrays(
-            self.limits, self.shape[0], commands=commands, matches=matches, reports=reports
-        )
         self.disk = Disk(data, mapped=self.config.wal.io == "mmap")
         self.followers: Followers | None = None
-        self.every = chance.choice((24, 96, 1 << 40))  # commands between two CHECKPOINTs
+        every = checkpoint_every or chance.choice((24, 96, 1 << 40))
+        self.venue = Engine(self.config, self.limits, self.shape, every)
+        self.log = self.venue.log  # every command that was decided, by seq
         self.derive_anew = False  # something in the report log was garbled
+        # A name from the seed: it is in every block, and what is torn depends on what was there.
+        create_wal(data, self.config.wal.segment_bytes, chance.randbytes(16))
         self.start()
         self.followers = Followers(data, self.limits, books=seed % BOOKS_EVERY == 0)
         for ring, kind, fields in market(EPOCH_NS):
@@ -205,45 +178,24 @@ class History:
 
     def start(self) -> None:
         """Recover from what is on disk, and be ready for traffic."""
-        shards, *_, slots = self.shape
-        arrays = self.arrays  # shared memory of a dead engine is never read, but made anew
-        for array in arrays.values():
-            array.view(np.uint8)[:] = 0
-        self.recovered = recover(self.config, arrays, LOG_RECORDS)
-        self.venue = v = _Journaled(
-            self.limits,
-            shards=shards,
-            ingress_slots=slots,
-            seed=0,
-            arrays=arrays,
-            producers=PRODUCERS,
-            checkpoint_every=self.every,
-        )
-        v.log = self.log
-        v.journal_ = Journal(
-            *(self.data, v.cursors, arrays["commands"], arrays["reports"], self.config.wal),
-            threads=False,
-            segment_records=LOG_RECORDS,
-            failed=_give_up,
-        )
+        self.venue.start()
         self.disk.durable.clear()
         self.disk.sync()
-        self.feed = Feed(self.data, v.cursors, arrays["reports"], 512)
 
     def stop(self) -> None:
         """The process is gone; its files stay as they are."""
-        journal = self.venue.journal_
-        journal._release()
-        journal.log.close()
-        self.feed.close()
+        self.venue.stop()
 
     def acknowledged(self) -> tuple[int, int]:
         """(commands, reports) that anybody outside may know of."""
         c = self.venue.cursors
         return int(c[JOURNALED]), int(c[REPORTS_JOURNALED])
 
-    def crash(self, chance: random.Random) -> None:
-        """Die somewhere, and come back."""
+    def crash(self, chance: random.Random, die_after: int | None = None) -> None:
+        """Die somewhere, and come back.
+
+        die_after   calls of recovery, then die in it as well
+        """
         v = self.venue
         power = chance.random() < 0.6
         within = chance.random() < 0.6
@@ -261,10 +213,15 @@ class History:
         self.outcome.crashes[how] += 1
         self.derive_anew = any(path.parent.name == "reports" for path in garbled)
         self.rot(chance)
-        self.come_back(known, int(v.cursors[RISKED]))
-        if chance.random() < 0.1:
+        decided = int(v.cursors[RISKED])
+        if die_after is None and chance.random() < 0.1:
+            die_after = chance.randrange(25)
+        if die_after is not None:
+            self.die_recovering(die_after, chance, power)
+        self.come_back(known, decided)
+        while chance.random() < 0.2:
             # Dead again before it has done anything: recovery of a recovery.
-            known, decided = self.acknowledged(), int(self.venue.cursors[RISKED])
+            known, decided = self.acknowledged(), int(v.cursors[RISKED])
             self.stop()
             if power:
                 self.disk.cut(chance)
@@ -273,15 +230,31 @@ class History:
         assert self.followers is not None
         self.followers.crash(chance, power, self.read_again)
 
+    def die_recovering(self, calls: int, chance: random.Random, power: bool) -> None:
+        """Die again before recovery has come to its end: the next one has what this one left."""
+        disk = self.disk
+        disk.durable.clear()
+        disk.sync()  # what the cut has left is what there is
+        try:
+            with dying(calls, disk.sync_one):
+                self.venue.recover()
+        except Died:
+            self.outcome.died_recovering += 1
+        except (Diverged, ReportDamage):
+            if not self.derive_anew:
+                raise
+        if power:
+            self.derive_anew |= any(path.parent.name == "reports" for path in disk.cut(chance))
+
     def read_again(self, index: int, count: int) -> np.ndarray[Any, Any]:
         """Reports from the log; from a replay of the WAL where the log was made anew behind a
         snapshot, and doesn't reach back so far."""
         try:
-            return self.feed.read(index, count)
+            return self.venue.feed_.read(index, count)
         except ReportDamage as damage:
             if "is not in the log" not in str(damage):
                 raise
-            self.advance(self.recovered.seq)
+            self.advance(self.venue.recovered.seq)
             self.replica.feed(wal_rows(()), end=True)
             told = np.concatenate([*self.replica_reports, np.zeros(0, REPORT.dtype)])
             return told[index : index + count]
@@ -298,7 +271,7 @@ class History:
     def snapshot(self, chance: random.Random) -> None:
         """Take one beside the engine, or die in the middle of it and leave half a file."""
         if chance.random() < 0.2:
-            half = snapshot_path(self.data, 1 + self.recovered.seq).with_suffix(".tmp")
+            half = snapshot_path(self.data, 1 + self.venue.recovered.seq).with_suffix(".tmp")
             half.parent.mkdir(exist_ok=True)
             half.write_bytes(chance.randbytes(chance.randrange(PAGE)))
             return
@@ -335,8 +308,8 @@ class History:
         if not power and changed and chance.random() < 0.5:
             # Killed amid the write.
             old, new = before[changed[0]], read(changed[0])
-            first = next(k for k in range(0, len(new), 8) if old[k : k + 8] != new[k : k + 8])
-            upto = first + 8 * chance.randint(0, 1024)
+            words = np.frombuffer(old, np.int64) != np.frombuffer(new, np.int64)
+            upto = 8 * (int(words.argmax()) + chance.randint(0, 1024))
             changed[0].write_bytes(new[:upto] + old[upto:])
 
     def lie(self, chance: random.Random) -> None:
@@ -381,25 +354,25 @@ class History:
                 path.unlink()
             self.start()
         self.derive_anew = False
-        seq = self.recovered.seq
+        seq = self.venue.recovered.seq
         if seq < known[0]:
             raise Broken(f"commands up to {known[0]} were acknowledged, {seq} came back")
         if seq > decided:
             raise Broken(f"command {seq} came back, and {decided} was the last one")
-        told, came_back = max(self.heard, known[1]), self.recovered.reports
+        told, came_back = max(self.heard, known[1]), self.venue.recovered.reports
         if came_back < told:
             raise Broken(f"report {came_back} of {told} that could be read is nowhere")
         del self.log[seq:]
         self.compare()
         # Every other time gateways are quicker than the news: they send what was done already.
-        if self.recovered.epoch % 2:
+        if self.venue.recovered.epoch % 2:
             self.follow(1 << 30)
         for ring, waiting in enumerate(self.unanswered):
             self.venue.outbox[ring] = [waiting[number] for number in sorted(waiting)]
 
     def compare(self) -> None:
         """The replica, fed with what was decided before the crash, has the same state."""
-        self.advance(self.recovered.seq)
+        self.advance(self.venue.recovered.seq)
         self.replica.feed(wal_rows(()), end=True)
         mine = kept_tables(self.venue.arrays, self.limits)
         other = kept_tables(self.replica.arrays, self.limits)
@@ -469,33 +442,33 @@ class History:
         v = self.venue
         v.random = chance
         what = chance.random()
-        if what < 0.3:
+        if what < 0.28:
             for _ in range(chance.choice((1, 2, 5, 12))):
                 self.send(*self.traffic.next(chance, v.now))
             v.feed(chance.choice((1, 3, 64)))
-        elif what < 0.42:
+        elif what < 0.39:
             v.sequence()
-        elif what < 0.54:
+        elif what < 0.50:
             v.risk()
-        elif what < 0.64:
+        elif what < 0.59:
             v.match(chance.randrange(v.shards))
-        elif what < 0.76:
+        elif what < 0.70:
             v.journal()
-        elif what < 0.83:
+        elif what < 0.76:
             self.follow(chance.choice((1, 16, 512)))
-        elif what < 0.86:
+        elif what < 0.785:
             v.wait(chance.choice((1, SECOND // 3, SECOND, 7 * SECOND)))
-        elif what < 0.90:
+        elif what < 0.82:
             v.feed()
             v.turn(Stage.SEQUENCE | Stage.RISK | Stage.SETTLE | Stage.MATCH, (1 << v.shards) - 1)
             v.journal()
-        elif what < 0.912:
+        elif what < 0.832:
             self.settle_down()
-        elif what < 0.915:
+        elif what < 0.835:
             self.advance(self.acknowledged()[0])
-        elif what < 0.924:
+        elif what < 0.844:
             self.snapshot(chance)
-        elif what < 0.934:
+        elif what < 0.854:
             self.followers.checkpoint(chance)
         else:
             self.crash(chance)
@@ -529,6 +502,13 @@ class History:
         if len(v.log) != v.cursors[SEQUENCED]:
             raise Broken("not every command was decided")
 
+    def digest(self) -> int:
+        """What two runs of one seed have in common: every report, and every byte of the logs."""
+        found = hashlib.blake2b(b"".join(rows.tobytes() for rows in self.seen), digest_size=8)
+        for path in self.disk.files():
+            found.update(path.name.encode() + path.read_bytes())
+        return int.from_bytes(found.digest())
+
     def run(self, steps: int, without: frozenset[int] = frozenset()) -> Outcome:
         """Play so many steps, but those left out; `broken` says what was wrong."""
         outcome = self.outcome
@@ -540,6 +520,7 @@ class History:
                     self.step(number)
             outcome.at = steps + 1
             self.finish()
+            outcome.digest = self.digest()
         except _Over:
             pass
         except (
@@ -561,10 +542,6 @@ class History:
 
 class _Over(Exception):
     """A history that rightly can't go on: the disk was found out."""
-
-
-def _give_up(error: JournalFailed) -> None:
-    raise error
 
 
 # ---------------------------------------------------------------- many of them
@@ -641,6 +618,7 @@ def main(
     """Run histories; 0: all held, 1: one is broken, and how to repeat it is said."""
     left_out = numbers_of(without)
     logging.getLogger("engine").setLevel(logging.CRITICAL)  # of torn logs there are thousands
+    gc.freeze()  # what is loaded by now is no garbage of a history
     total = Outcome(seed, steps)
     began, cpu = time.monotonic(), time.process_time()
     done = 0
@@ -653,6 +631,8 @@ def main(
         total.detected += outcome.detected
         total.snapshots += outcome.snapshots
         total.rotten += outcome.rotten
+        total.died_recovering += outcome.died_recovering
+        total.digest = total.digest * 31 + outcome.digest & (1 << 64) - 1
         if outcome.broken:
             return _failed(outcome, lying, left_out, as_json)
         if for_ever and done % 100 == 0:
@@ -669,6 +649,8 @@ def main(
         "lying_disks_detected": total.detected,
         "snapshots": total.snapshots,
         "snapshots_damaged": total.rotten,
+        "recoveries_cut_short": total.died_recovering,
+        "digest": f"{total.digest:016x}",
         "recoveries_per_second": round(total.recoveries / max(seconds, 1e-9), 1),
         "recoveries_per_cpu_second": round(total.recoveries / max(busy, 1e-9), 1),
     }

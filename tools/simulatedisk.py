@@ -13,13 +13,52 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from engine.direct import PAGE_BYTES
 
 SECTOR_BYTES: Final = 512
+# What changes a file, its name or its durability: a process may be killed before any of them.
+_CALLS: Final = (*("fsync", "rename", "unlink", "ftruncate", "posix_fallocate", "pwrite"),)
 _READ_NS: Final = 1_000_000_000  # the time of a file that was read and not written since
+
+
+class Died(BaseException):
+    """The process was killed."""
+
+
+@contextmanager
+def dying(calls: int, synced: Callable[[Path], None]) -> Iterator[None]:
+    """Kill whoever changes files in here, with Died, instead of his call number `calls`.
+
+    synced      is told of every file whose sync returned
+    """
+    left = calls
+    real = {name: getattr(os, name) for name in _CALLS}
+
+    def mortal(name: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Died
+            result = real[name](*arguments, **more)
+            if name == "fsync":
+                synced(Path(os.readlink(f"/proc/self/fd/{arguments[0]}")))
+            return result
+
+        return call
+
+    for name in _CALLS:
+        setattr(os, name, mortal(name))
+    try:
+        yield
+    finally:
+        for name in _CALLS:
+            setattr(os, name, real[name])
 
 
 class Disk:
@@ -71,6 +110,11 @@ class Disk:
         for path in paths or self.files():
             self.durable[path] = self.read(path)
 
+    def sync_one(self, path: Path) -> None:
+        """The sync of this file has returned, if it is one that is written in place."""
+        if path.suffix in (".seg", ".idx") or path.name == "durable":
+            self.durable[path] = self.read(path)
+
     def unsynced(self) -> dict[Path, list[int]]:
         """Pages that differ from what is durable, by file. A new file was made durably: zeros."""
         found = {}
@@ -78,7 +122,9 @@ class Disk:
             content = self.read(path)
             known = self.durable.get(path)
             if known is None:
-                known = content[:PAGE_BYTES].ljust(len(content), b"\0")
+                known = content[:PAGE_BYTES]
+            if len(known) != len(content):  # how long a file is, its system writes first
+                known = known[: len(content)].ljust(len(content), b"\0")
             self.durable[path] = known
             if content == known:
                 continue

@@ -11,6 +11,7 @@ as the page cache had it.
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from engine.files import read_manifest
 from engine.pipeline import Arrays
 from engine.state import Limits
 from gateways.accounts import layout
+from gateways.accounts.apply import apply_reports
 from gateways.accounts.layout import Sizes, view_parts
 from gateways.accounts.main import ViewState
 from gateways.accounts.rows import batch_of
@@ -37,7 +39,7 @@ Read = Callable[[int, int], Rows]  # (index, count) -> REPORT rows of the log
 
 CLOSED: Final = 64  # rows of the view for what has ended
 BATCH: Final = 512
-SEGMENT: Final = {"segment_legs": 1 << 12, "segment_entries": 1 << 10, "balance_legs": 1 << 8}
+SEGMENT: Final = {"segment_legs": 1 << 10, "segment_entries": 1 << 8, "balance_legs": 1 << 8}
 MONEY: Final = (
     *("wallet_quanta", "held_quanta", "isolated_quanta", "realised_quanta", "fees_quanta"),
     *("pending_quanta", "deposited_quanta", "withdrawn_quanta", "adjusted_quanta"),
@@ -56,7 +58,9 @@ class View:
         )
         parts = view_parts(self.sizes)
         self.state = ViewState({p.name: np.zeros(p.rows, p.dtype) for p in parts}, self.sizes)
-        for tables in (self.state.tables, batch_of(np.zeros(1, REPORT.dtype))):
+        self.rows = np.zeros(BATCH, REPORT.dtype)  # as the kernels take them, whatever comes
+        self.batch = batch_of(self.rows)
+        for tables in (self.state.tables, self.batch):
             typed_once(tables)
         self.kept = self.state.dump()
 
@@ -65,7 +69,12 @@ class View:
         return int(self.state.arrays["head"][layout.INDEX])
 
     def feed(self, index: int, rows: Rows) -> None:
-        self.state.apply(rows[self.next - index :])
+        rows = rows[self.next - index :]
+        if len(rows) > len(self.rows):
+            self.rows = np.zeros(len(rows), REPORT.dtype)
+            self.batch = batch_of(self.rows)
+        self.rows[: len(rows)].view(np.uint8)[:] = rows.view(np.uint8)
+        apply_reports(self.state.tables, self.batch, len(rows))
 
     def checkpoint(self) -> None:
         self.kept = self.state.dump()
@@ -122,7 +131,8 @@ class Books:
         self.ledger.commit()
 
     def _files(self) -> dict[Path, bytes]:
-        return {path: path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}
+        names = (f"{at}/{name}" for at, _, files in os.walk(self.folder) for name in files)
+        return {Path(name): _content(name) for name in sorted(names)}
 
     def checkpoint(self) -> None:
         self.ledger.checkpoint()
@@ -131,7 +141,7 @@ class Books:
     def crash(self, chance: random.Random, power: bool) -> None:
         self.ledger.abandon()
         if power:
-            for path in {*self._files(), *self.durable}:
+            for path in sorted({*self._files(), *self.durable}):
                 if chance.random() < 0.5 or path.parent != self.folder:
                     continue
                 if path in self.durable:
@@ -149,6 +159,11 @@ class Books:
     def close(self) -> None:
         self.ledger.abandon()
         shutil.rmtree(self.folder)
+
+
+def _content(name: str) -> bytes:
+    with open(name, "rb", buffering=0) as file:
+        return file.read()
 
 
 class Followers:

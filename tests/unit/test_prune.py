@@ -29,13 +29,10 @@ from tools.simulate import History
 @pytest.fixture(scope="module")
 def venue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with many segments and four snapshots."""
-    history = History(1, tmp_path_factory.mktemp("prune") / "data")
-    history.stop()
-    history.every = 24
-    history.start()
+    history = History(1, tmp_path_factory.mktemp("prune") / "data", checkpoint_every=24)
     chance = random.Random(4)
     for _ in range(4):
-        for _ in range(7):
+        for _ in range(9):
             for _ in range(8):
                 history.send(*history.traffic.next(chance, history.venue.now))
             history.settle_down()

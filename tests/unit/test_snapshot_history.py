@@ -20,16 +20,13 @@ from shm.files import read_manifest
 from shm.records import WAL_BLOCK
 from tests.model.wal_rig import PAGE, segments_of
 from tools.inprocess import zeroed_arrays
-from tools.simulate import LOG_RECORDS, History
+from tools.simulate import History
+from tools.simulateengine import LOG_RECORDS
 
 
 def begun(folder: Path) -> History:
     """An exchange in this process with a CHECKPOINT every 24 commands, journaled to `folder`."""
-    history = History(1, folder)
-    history.stop()
-    history.every = 24
-    history.start()
-    return history
+    return History(1, folder, checkpoint_every=24)
 
 
 def trade(history: History, rounds: int, seed: int) -> None:
