@@ -35,6 +35,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -61,7 +62,7 @@ from shm.records import ANSWER_REPORT, REPORT
 from shm.units import PRODUCER_SHIFT
 from tools.inprocess import EPOCH_NS, fresh_arrays, wal_rows
 from tools.laws import check_laws
-from tools.simulatedisk import Died, Disk, dying
+from tools.simulatedisk import ALL, Died, Disk, dying
 from tools.simulateengine import Engine
 from tools.simulateflow import PRODUCERS, SECOND, Traffic, market
 from tools.simulatefollow import Followers
@@ -269,16 +270,17 @@ class History:
             self.outcome.rotten += 1
 
     def snapshot(self, chance: random.Random) -> None:
-        """Take one beside the engine, or die in the middle of it and leave half a file."""
+        """Take one beside the engine, or die in the middle of it, or leave half a file."""
         if chance.random() < 0.2:
             half = snapshot_path(self.data, 1 + self.venue.recovered.seq).with_suffix(".tmp")
             half.parent.mkdir(exist_ok=True)
             half.write_bytes(chance.randbytes(chance.randrange(PAGE)))
             return
-        if recovery.take(self.data, self.limits, keep=2).path is not None:
-            self.outcome.snapshots += 1
-            # It has synced the reports before it: recovery looks at none of them again.
-            self.disk.sync(*(path for path in self.disk.files() if path.parent.name == "reports"))
+        # It syncs the reports before it: recovery looks at none of them again.
+        calls = chance.randrange(12) if chance.random() < 0.25 else ALL
+        with suppress(Died), dying(calls, self.disk.sync_one):
+            if recovery.take(self.data, self.limits, keep=2).path is not None:
+                self.outcome.snapshots += 1
 
     def synced(self) -> list[Path]:
         """Files that are durable whenever a round of the journal has ended."""
@@ -469,7 +471,7 @@ class History:
         elif what < 0.844:
             self.snapshot(chance)
         elif what < 0.854:
-            self.followers.checkpoint(chance)
+            self.followers.checkpoint(chance, self.read_again)
         else:
             self.crash(chance)
 

@@ -26,6 +26,9 @@ _CALLS: Final = (*("fsync", "rename", "unlink", "ftruncate", "posix_fallocate", 
 _READ_NS: Final = 1_000_000_000  # the time of a file that was read and not written since
 
 
+ALL: Final = 1 << 30  # more calls than anybody makes
+
+
 class Died(BaseException):
     """The process was killed."""
 

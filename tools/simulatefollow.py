@@ -33,6 +33,7 @@ from ledger.store import Ledger
 from shm.records import REPORT
 from tools.inprocess import typed_once
 from tools.ledger_facts import facts_of
+from tools.simulatedisk import ALL, Died, dying
 
 Rows = np.ndarray[Any, Any]
 Read = Callable[[int, int], Rows]  # (index, count) -> REPORT rows of the log
@@ -76,8 +77,9 @@ class View:
         self.rows[: len(rows)].view(np.uint8)[:] = rows.view(np.uint8)
         apply_reports(self.state.tables, self.batch, len(rows))
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, _calls: int) -> bool:
         self.kept = self.state.dump()
+        return True
 
     def crash(self, _chance: random.Random, _power: bool) -> None:
         """Its memory is gone; the checkpoint was written durably, whatever happened."""
@@ -120,7 +122,7 @@ class Books:
         for tables in (self.ledger.book, self.ledger.reports):
             typed_once(tables)
         self.durable: dict[Path, bytes] = {}
-        self.checkpoint()
+        self.checkpoint(ALL)
 
     @property
     def next(self) -> int:
@@ -134,9 +136,16 @@ class Books:
         names = (f"{at}/{name}" for at, _, files in os.walk(self.folder) for name in files)
         return {Path(name): _content(name) for name in sorted(names)}
 
-    def checkpoint(self) -> None:
-        self.ledger.checkpoint()
-        self.durable = self._files()
+    def checkpoint(self, calls: int) -> bool:
+        """Write one; False when it was killed before so many calls that change a file."""
+        try:
+            with dying(calls, lambda _path: None):
+                self.ledger.checkpoint()
+        except Died:
+            return False
+        finally:
+            self.durable = self._files()
+        return True
 
     def crash(self, chance: random.Random, power: bool) -> None:
         self.ledger.abandon()
@@ -196,16 +205,24 @@ class Followers:
         self._held = [waiting[count:]] if count < len(waiting) else []
         self._at += count
 
-    def checkpoint(self, chance: random.Random) -> None:
-        chance.choice(self.all).checkpoint()
+    def checkpoint(self, chance: random.Random, read: Read) -> None:
+        """One of them keeps where it is, or dies in it."""
+        follower = chance.choice(self.all)
+        if not follower.checkpoint(chance.randrange(25) if chance.random() < 0.3 else ALL):
+            self._restart(follower, chance, False, read)
 
     def crash(self, chance: random.Random, power: bool, read: Read) -> None:
         """Some of them, or with the power all, start again and read on from the log."""
         for follower in self.all:
             if power or chance.random() < 0.3:
-                follower.crash(chance, power)
-                while (at := follower.next) < self._at:
-                    self._again(follower, at, read)
+                self._restart(follower, chance, power, read)
+
+    def _restart(
+        self, follower: View | Books, chance: random.Random, power: bool, read: Read
+    ) -> None:
+        follower.crash(chance, power)
+        while (at := follower.next) < self._at:
+            self._again(follower, at, read)
 
     def _again(self, follower: View | Books, at: int, read: Read) -> None:
         """Feed what it has missed, in whole commands, however many reports one has."""
