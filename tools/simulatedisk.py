@@ -94,12 +94,13 @@ class Disk:
         A file that was read gets a time of its own, which a write moves; one through a mapping
         doesn't.
         """
-        fd = os.open(path, os.O_RDONLY)
+        name = os.fspath(path)
+        stat = os.stat(name)
+        if stat.st_mtime_ns == _READ_NS and path in self._read:
+            return self._read[path]
+        fd = os.open(name, os.O_RDONLY)
         try:
-            stat = os.fstat(fd)
-            if stat.st_mtime_ns == _READ_NS and path in self._read:
-                return self._read[path]
-            if not self.mapped:
+            if not (self.mapped and path.parent.name == "wal"):
                 os.utime(fd, ns=(_READ_NS, _READ_NS))  # before the read: what comes later shows
             content = os.read(fd, stat.st_size)
         finally:
