@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import mmap
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -147,6 +147,3 @@ class Engine(Venue):
 
 def _give_up(error: JournalFailed) -> None:
     raise error
-
-
-__all__: list[Any] = ["LOG_RECORDS", "Engine", "Memory"]
