@@ -147,10 +147,6 @@ class Market:
                 book.asked_at = now
                 request = msgpack.packb({"what": book.depth, "symbol": book.symbol})
                 self._ask.send_multipart([topic, request], zmq.NOBLOCK)
-        if now - self.heard_s > SILENT_S:
-            self.heard_s = now
-            for book in self.books.values():
-                book.ready = False
         came = dict(self._poller.poll(int(timeout_s * 1000)))
         if self._ask in came:
             topic, status, body = self._ask.recv_multipart()
@@ -158,6 +154,11 @@ class Market:
                 self.books[topic].start(msgpack.unpackb(body))
         if self._sub in came:
             self._hear()
+        elif time.monotonic() - self.heard_s > SILENT_S:
+            # Only now: what came while the caller was busy elsewhere has just been looked for.
+            self.heard_s = time.monotonic()
+            for book in self.books.values():
+                book.ready = False
         return bool(came)
 
     def _hear(self) -> None:
