@@ -6,6 +6,7 @@ A real engine (fused) and a real gateway process, one client over ipc with CURVE
 machine. Latency is open loop: from when an order was due to when its durable report was in the
 client's hands. Throughput is closed: a window of messages is on its way, and a command counts once
 its durable answer has come back; half of them are limit orders that rest, half cancels of those.
+Beside latency stand, in the same minute, the disk's sync and a bare CURVE echo at the same rate.
 `gateway_cpu_per_s` is commands by second of the gateway process's CPU time, its I/O thread
 included: what it would do with a core of its own. Beside it, in the same run: bare DEALER/ROUTER
 echoes of messages of the same sizes, bare PUB/SUB of the same bytes, and the disk's sync.
@@ -49,6 +50,7 @@ from shm.units import SYSTEM_ACCOUNTS
 ACCOUNT: Final = SYSTEM_ACCOUNTS + 1
 BID: Final = 590_000
 START_S: Final = 300.0
+RATE: Final = 200  # orders a second where their latency is measured
 AWAKE_NS: Final = 100_000  # before an order is due, so that it goes out when it is
 SETTINGS: Final[dict[str, Any]] = {
     "topology": "fused",
@@ -245,6 +247,38 @@ def echo(folder: Path, body: bytes, window: int, seconds: float, *, curve: bool)
     process.wait()
     context.destroy(linger=0)
     return rate
+
+
+def echo_ns(folder: Path, rate: int, count: int) -> np.ndarray[Any, Any]:
+    """As `latency`, of a message of an order's size there and back, with CURVE and nothing else."""
+    endpoint = f"ipc://{folder}/echo-alone"
+    public, secret = zmq.curve_keypair()
+    process = subprocess.Popen(
+        [sys.executable, "-c", ECHO, endpoint, secret.decode()], preexec_fn=die_with_parent
+    )
+    context = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.setsockopt(zmq.RCVTIMEO, 30_000)
+    dealer.curve_serverkey = public
+    dealer.curve_publickey, dealer.curve_secretkey = zmq.curve_keypair()
+    dealer.connect(endpoint)
+    frames = [b"O", bytes(16), bytes(100)]
+    dealer.send_multipart(frames)
+    dealer.recv_multipart()
+    start = time.perf_counter_ns() + 10_000_000
+    taken = []
+    for k in range(count):
+        due = start + k * 1_000_000_000 // rate
+        time.sleep(max((due - AWAKE_NS - time.perf_counter_ns()) / 1e9, 0))
+        while time.perf_counter_ns() < due:
+            pass
+        dealer.send_multipart(frames)
+        assert len(dealer.recv_multipart()) == 3
+        taken.append(time.perf_counter_ns() - due)
+    process.kill()
+    process.wait()
+    context.destroy(linger=0)
+    return np.array(taken)
 
 
 # ---------------------------------------------------------------- orders
@@ -534,13 +568,15 @@ def main(argv: list[str] | None = None) -> None:
 def latency_beside_syncs(
     report: Report, rig: Rig, folder: Path, case: str, records: bool, *, smoke: bool
 ) -> dict[str, Any]:
-    """One row: an order's time, and what a sync of the disk took before and after."""
-    before = np.median(sync_ns(folder, 20 if smoke else 200))
-    cells = histogram_of(latency(rig, 200, records=records))
-    after = np.median(sync_ns(folder, 20 if smoke else 200))
-    sync = round(float(before + after) / 2)
+    """One row: an order's time, and what a sync and a bare echo took before and after."""
+    count = 20 if smoke else 200
+    before = np.median(sync_ns(folder, count)), np.median(echo_ns(folder, RATE, count))
+    cells = histogram_of(latency(rig, RATE, records=records))
+    after = np.median(sync_ns(folder, count)), np.median(echo_ns(folder, RATE, count))
+    sync, echo = (round(float(a + b) / 2) for a, b in zip(before, after, strict=True))
     report.latency(case, cells)
-    return latency_row(case, cells, sync_p50_ns=sync, wanted_ns=2 * sync + 200_000)
+    beside = {"sync_p50_ns": sync, "echo_p50_ns": echo, "wanted_ns": 2 * sync + 200_000}
+    return latency_row(case, cells, **beside)
 
 
 def orders(report: Report, folder: Path, seconds: float, *, smoke: bool) -> None:

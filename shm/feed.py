@@ -16,7 +16,7 @@ from shm.atomics import load_acquire, store_release
 from shm.cursors import REPORTS_JOURNALED, REPORTS_READ, REPORTS_WRITTEN, SETTLED
 from shm.files import read_manifest
 from shm.follower import LAPPED, REPORT_WORDS, follow
-from shm.jit import kernel
+from shm.jit import entry_of, kernel
 from shm.pointers import Cells, array_of, table
 from shm.records import REPORT
 from shm.reportlog import ReportLogReader
@@ -60,10 +60,14 @@ class Feed:
         self._most = most
         self._out = table(np.zeros(most * REPORT_WORDS, np.int64))
         self._log: ReportLogReader | None = None
+        # Asked after every sync: numba need not look at the types of what it is given each time.
+        where = (self._cursors, self._ring, self._capacity)
+        self._follow = entry_of(follow, *where, 0, self._out, most)
+        self._load = entry_of(load_cursor, self._cursors, REPORTS_JOURNALED)
 
     def end(self) -> int:
         """How many reports anybody may read by now."""
-        return int(load_cursor(self._cursors, REPORTS_JOURNALED))
+        return int(self._load(self._cursors, REPORTS_JOURNALED))
 
     def read(self, first: int, most: int) -> Array:
         """Reports from index `first` on, at most `most`; empty: no news. Valid until the next read.
@@ -71,7 +75,7 @@ class Feed:
         raises      ReportDamage when the log no longer reaches back so far
         """
         most = min(most, self._most)
-        count = follow(self._cursors, self._ring, self._capacity, first, self._out, most)
+        count = self._follow(self._cursors, self._ring, self._capacity, first, self._out, most)
         if count == 0:
             return np.zeros(0, REPORT.dtype)
         if count != LAPPED:

@@ -16,22 +16,34 @@ Invariants
        was reading are told.
     2. Who has told sleeps until the loop has read: a busy loop is told once a turn, and a loop that
        has nobody to tell isn't woken again.
-    3. A bell belongs to a live process: its WORKER_PID says whose it is, and is written under the
+    3. A loop that attends has taken its bell off: nobody rings. It hangs it out again and looks
+       once more before it goes; the thread has slept on the same cell all the while.
+    4. A bell belongs to a live process: its WORKER_PID says whose it is, and is written under the
        control segment's lock.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import threading
 from typing import Any, Final
 
 import numpy as np
 
-from shm.atomics import fence, futex_wait, futex_wake, load_acquire, store_release
+from shm.atomics import (
+    CLOCK_MONOTONIC,
+    clock_ns,
+    fence,
+    futex_wait,
+    futex_wake,
+    load_acquire,
+    store_release,
+    yield_now,
+)
 from shm.control import CONTROL, CONTROL_PARTS
 from shm.cursors import DOORBELLS_MAX, REPORTS_JOURNALED, SLEEP, WORKER_PID, doorbell
-from shm.jit import PLAIN, kernel
+from shm.jit import PLAIN, entry_of, kernel
 from shm.pointers import Cells, table
 from shm.segment import Segment, SegmentError, process_start
 
@@ -44,13 +56,21 @@ STARTED: Final = WORKER_PID + 1  # with the pid: a process, not a number that wa
 _SEEN: Final = 0
 _TOLD: Final = 16
 _STOP: Final = 32
-_OWN_CELLS: Final = 48
+_POLLED: Final = 48  # a pollfd: the descriptor, and POLLIN in the upper half
+_OWN_CELLS: Final = 64
+
+NEWS: Final = 1  # what `attend` found
+READABLE: Final = 2
 
 if PLAIN:
 
     def eventfd_write(fd: int, count: int) -> int:
         os.eventfd_write(fd, count)
         return 0
+
+    def poll_fd(cells: Cells, index: int, timeout_ns: int) -> int:
+        fd = int(cells[index]) & 0xFFFFFFFF
+        return len(select.select((fd,), (), (), timeout_ns / 1e9)[0])
 
 else:
     from llvmlite import ir
@@ -72,6 +92,33 @@ else:
 
         return types.int64(types.int64, types.int64), codegen
 
+    @intrinsic  # type: ignore[untyped-decorator]
+    def poll_fd(typingctx: Any, cells: Any, index: Any, timeout_ns: Any) -> Any:
+        """ppoll(2) of the pollfd in a cell, for less than a second; above 0: it is readable."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            i32, i64 = ir.IntType(32), ir.IntType(64)
+            spec = cgutils.alloca_once(builder, ir.ArrayType(i64, 2))
+            at = builder.bitcast(spec, i64.as_pointer())
+            builder.store(ir.Constant(i64, 0), at)
+            builder.store(args[2], builder.gep(at, [ir.Constant(i64, 1)]))
+            call = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(i32, [i64, i64, i64, i64]), "ppoll"
+            )
+            polled = builder.ptrtoint(cell_address(context, builder, sig, args), i64)
+            one, none = ir.Constant(i64, 1), ir.Constant(i64, 0)
+            found = builder.call(call, [polled, one, builder.ptrtoint(at, i64), none])
+            return builder.sext(found, i64)
+
+        return types.int64(cells, types.intp, types.int64), codegen
+
+    def cell_address(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        """Of a table's cell, whichever build it is of (shm/pointers.py)."""
+        base = args[0]
+        if isinstance(sig.args[0], types.Array):
+            base = context.make_array(sig.args[0])(context, builder, base).data
+        return builder.gep(base, [args[1]], inbounds=True)
+
 
 @kernel
 def _listen(cursors: Cells, bells: Cells, bell: int, own: Cells, fd: int, sleep_ns: int) -> None:
@@ -92,6 +139,36 @@ def _listen(cursors: Cells, bells: Cells, bell: int, own: Cells, fd: int, sleep_
         else:
             futex_wait(bells, bell + SLEEP, 1, sleep_ns)
     store_release(bells, bell + SLEEP, 0)
+
+
+@kernel
+def _attend(
+    cursors: Cells, bells: Cells, bell: int, own: Cells, seen: int, from_ns: int, until_ns: int
+) -> int:
+    """Sleep until `from_ns`, then look for reports from `seen` on until `until_ns`.
+
+    The descriptor in _POLLED ends it all the time.
+    returns     NEWS, READABLE, or 0: the time has come
+    """
+    store_release(bells, bell + SLEEP, 0)  # the thread goes on sleeping, and nobody wakes it
+    found = 0
+    rest_ns = from_ns - clock_ns(CLOCK_MONOTONIC)
+    if rest_ns > 0 and poll_fd(own, _POLLED, min(rest_ns, _SLEEP_NS)) > 0:
+        found = READABLE
+    while found == 0:
+        if load_acquire(cursors, REPORTS_JOURNALED) > seen:
+            found = NEWS
+        elif poll_fd(own, _POLLED, 0) > 0:
+            found = READABLE
+        elif clock_ns(CLOCK_MONOTONIC) >= until_ns:
+            break
+        else:
+            yield_now()  # the core belongs to whoever has something to do
+    store_release(bells, bell + SLEEP, 1)
+    fence()
+    if found == 0 and load_acquire(cursors, REPORTS_JOURNALED) > seen:
+        found = NEWS  # before anybody could see that there is a bell to ring
+    return found
 
 
 @kernel
@@ -133,8 +210,13 @@ class Listener:
             raise
         self._cells = cells
         self._bells = table(cells)
-        self._own = table(np.zeros(_OWN_CELLS, np.int64))
-        arguments = (table(cursors), self._bells, self._bell, self._own, fd, _SLEEP_NS)
+        self._own_cells = np.zeros(_OWN_CELLS, np.int64)
+        self._own = table(self._own_cells)
+        self._cursors = table(cursors)
+        arguments = (self._cursors, self._bells, self._bell, self._own, fd, _SLEEP_NS)
+        attending = (self._cursors, self._bells, self._bell, self._own)
+        self._attend = entry_of(_attend, *attending, 0, 0, 0)
+        self._see = entry_of(_seen, self._own, 0)
         # As plain Python nobody can be rung awake: then only the timer of who listens looks.
         self._thread = threading.Thread(target=_listen, args=arguments, daemon=True)
         if not PLAIN:
@@ -154,7 +236,21 @@ class Listener:
 
     def seen(self, index: int) -> None:
         """After reading: reports below `index` are no news, and what comes now is told."""
-        _seen(self._own, index)
+        self._see(self._own, index)
+
+    def attend(self, index: int, fd: int, from_ns: int, until_ns: int) -> int:
+        """Look for reports from `index` on, and whether `fd` becomes readable.
+
+        For a loop that expects an answer within a sync: it hears of it without two wake-ups, its
+        own and the thread's. While it looks it yields its core all the time.
+
+        from_ns     until then it sleeps, and only `fd` ends that; CLOCK_MONOTONIC
+        until_ns    and until then it looks
+        returns     NEWS, READABLE, or 0: neither by then
+        """
+        self._own_cells[_POLLED] = fd | select.POLLIN << 32
+        attending = (self._cursors, self._bells, self._bell, self._own)
+        return int(self._attend(*attending, index, from_ns, until_ns))
 
     def close(self) -> None:
         """End the thread, give the bell back."""
@@ -162,5 +258,5 @@ class Listener:
         if self._thread.is_alive():
             self._thread.join()
         self._cells[self._bell + WORKER_PID] = 0
-        del self._cells, self._bells
+        del self._cells, self._bells, self._cursors
         self._control.close()

@@ -20,7 +20,6 @@ import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -77,6 +76,7 @@ class Client:
         )
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
+        self._fd = -1  # of the socket, asked for once
         self._number = 0
         self._unanswered: deque[tuple[int, list[bytes]]] = deque()
         self._taken: deque[Taken] = deque()
@@ -159,6 +159,7 @@ class Client:
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         socket.connect(self._endpoint)
         self._socket = socket
+        self._fd = int(socket.getsockopt(zmq.FD))
 
     def _socket_or_no(self) -> zmq.Socket[bytes]:
         if self._socket is None:
@@ -175,12 +176,17 @@ class Client:
         ZeroMQ's own poll counts whole milliseconds.
         """
         socket = self._socket_or_no()
-        while True:
-            with suppress(zmq.Again):
-                return socket.recv_multipart(zmq.NOBLOCK)
+        while not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             left = until - time.monotonic()
-            if left <= 0 or not select.select((socket,), (), (), left)[0]:
+            if left <= 0 or not select.select((self._fd,), (), (), left)[0]:
                 return None
+        # As `recv_multipart`, which asks the socket after each frame whether it was the last.
+        frame = socket.recv(zmq.NOBLOCK, copy=False)
+        frames = [frame.bytes]
+        while frame.more:
+            frame = socket.recv(zmq.NOBLOCK, copy=False)
+            frames.append(frame.bytes)
+        return frames
 
     def poll(self, timeout_s: float = 0.0) -> bool:
         """Take one message, if one comes in time; keeps the session alive.

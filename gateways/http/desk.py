@@ -232,8 +232,10 @@ class Desk:
         deadline = self._loop.time() + self._timeout_s
         pending = Pending(future, render, deadline, self._door_epoch, ask.trail)
         self._outbox.append((request, ask.packed(request), pending))
-        if not self._pending and not self._listens:
-            self._stream.hurry()
+        if not self._pending:
+            door.rouse()
+            if not self._listens:
+                self._stream.hurry()
         self._pending[request] = pending
         if len(self._outbox) >= HAND_OVER:
             self._flush()

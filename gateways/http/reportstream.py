@@ -25,7 +25,7 @@ from shm.config import Config
 from shm.control import CURSOR_PARTS, CURSORS, View
 from shm.feed import Feed
 from shm.files import DataError
-from shm.listen import Listener, NoBell
+from shm.listen import NEWS, Listener, NoBell
 from shm.segment import Part, Segment, SegmentError
 
 Rows = np.ndarray[Any, Any]
@@ -151,6 +151,21 @@ class ReportStream:
     def hurry(self) -> None:
         """Somebody waits from now on."""
         self._turn()
+
+    def attend(self, fd: int, from_ns: int, until_ns: int) -> bool:
+        """Sleep until `from_ns`, then look for news until `until_ns` (CLOCK_MONOTONIC) or any come.
+
+        It ends when `fd` becomes readable, too. News are handed on before it returns.
+        returns     False: neither came, or they can't be had yet; the usual way goes on
+        """
+        engine = self._engine
+        if engine is None or engine.listener is None or self.failed is not None:
+            return False
+        found, first = engine.listener.attend(self.next, fd, from_ns, until_ns), self.next
+        if found == NEWS:
+            self._turn()
+            return self.next > first
+        return found != 0
 
     def _turn(self) -> None:
         """Take what has come; more than a turn's worth goes on in the next one."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from gateways.zmq.protocol import OPERATIONS, ORDERS_MAX, RECORD_BYTES, REPORTS, Order
 from shm.codes import Kind
-from shm.records import COMMAND
+from shm.records import COMMAND, REPORT
 
 Rows = np.ndarray[Any, Any]
 
@@ -24,7 +24,8 @@ ENCODER: Final = msgspec.msgpack.Encoder()
 _WORDS: Final = COMMAND.dtype.itemsize // 8
 _LINE_BYTES: Final = 64
 _SIZES: Final = (64, 128, 192, RECORD_BYTES)
-_REPORT: Final = np.dtype([("head", "<q"), ("b", "<u8"), ("w", "<q", 6)])
+_REPORT: Final = struct.Struct("<qIHBB6q")  # as protocol.Report: the last six are its words
+assert _REPORT.size == REPORT.dtype.itemsize
 
 _KINDS: Final = np.zeros(256, bool)  # what a client may send
 _KINDS[[int(kind) for kind in OPERATIONS.values()]] = True
@@ -144,11 +145,5 @@ def report_frames(rows: Rows, indices: Rows, previous: int, *, raw: bool) -> lis
     if raw:
         before = previous.to_bytes(8, "little", signed=True)
         return [REPORTS, before, indices.tobytes(), rows.tobytes()]
-    words = rows.view(_REPORT)["w"].tolist()
-    named = zip(
-        indices.tolist(),
-        *(rows[name].tolist() for name in ("seq", "account", "symbol", "kind", "status")),
-        words,
-        strict=True,
-    )
-    return [REPORTS, ENCODER.encode([previous, [(*head, *more) for *head, more in named]])]
+    unpacked = zip(indices.tolist(), _REPORT.iter_unpack(rows.tobytes()), strict=True)
+    return [REPORTS, ENCODER.encode([previous, [(index, *row) for index, row in unpacked]])]

@@ -64,6 +64,9 @@ COMMANDS_A_TURN: Final = 4096
 FAREWELLS_MAX: Final = 1000  # clients that went without being told, and will be when they speak
 _NOT_THEIRS: Final = (protocol.NOT_RUNNING, protocol.OVERLOADED)  # a client couldn't help it
 HELLOS: Final = msgspec.msgpack.Decoder(Hello)
+ATTEND_NS: Final = 1_000_000  # where a lone answer takes longer, two wake-ups more are nothing
+FEW: Final = 16  # commands that are waited for awake; reports that are looked at one by one
+_MORE: Final = zmq.NOBLOCK | zmq.SNDMORE
 _NOBODY: Final = np.zeros(0, np.int64)
 
 
@@ -102,6 +105,10 @@ class Gateway:
         self._interest = np.zeros(config.limits.accounts, bool)
         self._door: Door | None = None
         self._number = 0  # the next request's
+        self._last = 0  # the newest request that was handed over for a client
+        self._answered = True  # and its answer has come
+        self._since_ns = 0  # when a request was handed over while no other was on its way
+        self._usual_ns = 0  # how long the answer to such a one takes
         self._memory = Sessions(*_memory_of(config, producer))
         self._orphans = self._memory.armed()  # row -> account, of a process that was killed
         self._orphans_until_s = 0.0
@@ -145,7 +152,8 @@ class Gateway:
         ):
             router.setsockopt(option, value)
         bind(router, self._config.zmq_endpoints)
-        self._loop.add_reader(int(router.getsockopt(zmq.FD)), self._turn)
+        self._fd = int(router.getsockopt(zmq.FD))
+        self._loop.add_reader(self._fd, self._turn)
         self._stream.start()
         self._orphans_until_s = self._loop.time() + self._silent_s
         self._attach()
@@ -159,7 +167,7 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for session in list(self._sessions.values()):
             self._end(session, "the gateway stops", cancel=False)
-        self._loop.remove_reader(int(self._router.getsockopt(zmq.FD)))
+        self._loop.remove_reader(self._fd)
         if self._again is not None:
             self._again.cancel()
         self._stream.close()
@@ -341,17 +349,47 @@ class Gateway:
     # ------------------------------------------------------------ in
 
     def _turn(self) -> None:
+        """Take what has come; where nothing else is on its way, look for its answers at once."""
+        alone, first = self._answered, self._number
+        self._drain()
+        if alone and 0 < self._number - first <= FEW:
+            self._attend()
+
+    def _drain(self) -> None:
         """Take what has come; more than a turn's worth goes on in the next one."""
         commands = 0
         for _ in range(MESSAGES_A_TURN):
             try:
-                frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
+                frames = self._receive()
             except zmq.Again:
                 return
             commands += self._take(frames)
             if commands > COMMANDS_A_TURN:
                 break
         self._soon()
+
+    def _receive(self) -> list[zmq.Frame]:
+        """As `recv_multipart`, which asks the socket after each frame whether it was the last."""
+        frame = self._router.recv(zmq.NOBLOCK, copy=False)
+        frames = [frame]
+        while frame.more:
+            frame = self._router.recv(zmq.NOBLOCK, copy=False)
+            frames.append(frame)
+        return frames
+
+    def _attend(self) -> None:
+        """The answer is a sync away: be awake when it comes, and don't wait to be woken twice.
+
+        Who is never idle needs none of this. And it sleeps for half of the usual time: where the
+        host has no core to spare for its disks, a core that spins keeps the sync from ending.
+        """
+        if self._usual_ns > ATTEND_NS:
+            return
+        from_ns, until_ns = self._since_ns + self._usual_ns // 2, self._since_ns + ATTEND_NS
+        while not self._answered and time.monotonic_ns() < until_ns:
+            if not self._stream.attend(self._fd, from_ns, until_ns):
+                return
+            self._drain()  # sending, too, hides what has come
 
     def _take(self, frames: list[zmq.Frame]) -> int:
         """One message; returns how many commands it had."""
@@ -364,6 +402,8 @@ class Gateway:
             self._dismiss(identity, self._farewells.pop(identity, "say HELLO first"))
         elif kind in (protocol.ORDERS, protocol.RECORDS) and len(frames) == 4:
             session.heard_s = self._loop.time()
+            if self._answered and self._door is not None:
+                self._door.rouse()
             return self._commands(session, kind, frames[2].bytes, frames[3].bytes)
         elif kind == protocol.PING and len(frames) == 3:
             session.heard_s = self._loop.time()
@@ -438,6 +478,10 @@ class Gateway:
             self._memory.note(session.row, number, first, len(rows), protocol.OVERLOADED)
             taken = door.send(rows) if len(rows) else 0
             self._number += taken
+            if taken:
+                if self._answered:
+                    self._since_ns = time.monotonic_ns()
+                self._last, self._answered = self._number - 1, False
             if taken < len(rows):
                 self._memory.cut(session.row, number, taken, protocol.OVERLOADED)
             return Answer(first, taken, protocol.OVERLOADED)
@@ -451,8 +495,14 @@ class Gateway:
 
     def _put(self, identity: bytes, frames: Sequence[bytes]) -> bool:
         """Whether there was room."""
+        send = self._router.send
+        last = len(frames) - 1
         try:
-            self._router.send_multipart([identity, *frames], zmq.NOBLOCK)
+            # As `send_multipart`, which looks at each frame twice. The first says who: past it
+            # there is room for the whole message.
+            send(identity, _MORE)
+            for place, frame in enumerate(frames):
+                send(frame, _MORE if place < last else zmq.NOBLOCK)
         except zmq.ZMQError as error:  # full (EAGAIN), or gone
             # Whoever comes back has another identity, and says HELLO.
             if error.errno == zmq.EHOSTUNREACH and identity in self._sessions:
@@ -488,12 +538,16 @@ class Gateway:
         self._turn()
 
     def _on_batch(self, rows: Rows, first: int) -> None:
+        if len(rows) <= FEW and not self._several and self._on_one(rows, first):
+            return
         accounts = np.minimum(rows["account"], len(self._interest) - 1)
         at = np.flatnonzero(self._interest[accounts])
         if len(at) == 0:
             return
         heard_ns = time.time_ns() if self._looking.waiting else 0
         owners = accounts[at]
+        if not self._answered:
+            self._note_answer(bool((rows["request"][at] == self._last).any()))
         if (owners == owners[0]).all():  # as in a burst
             sessions = self._by_account.get(int(owners[0]))
             if sessions:
@@ -515,6 +569,29 @@ class Gateway:
         if heard_ns:
             self._looking.told(rows, heard_ns)
         self._soon()
+
+    def _on_one(self, rows: Rows, first: int) -> bool:
+        """As `_on_batch`, for reports of one account alone: what comes of an order that rests."""
+        accounts = rows["account"].tolist()
+        account = accounts[0]
+        if accounts.count(account) != len(accounts):
+            return False
+        sessions = self._by_account.get(account)
+        if sessions:
+            heard_ns = time.time_ns() if self._looking.waiting else 0
+            if not self._answered:
+                self._note_answer(self._last in rows["request"].tolist())
+            self._tell(sessions, rows, np.arange(first, first + len(rows)))
+            if heard_ns:
+                self._looking.told(rows, heard_ns)
+            self._soon()
+        return True
+
+    def _note_answer(self, answered: bool) -> None:
+        """Whether the newest request's answer is among the reports."""
+        if answered:
+            self._answered = True
+            self._usual_ns += (time.monotonic_ns() - self._since_ns - self._usual_ns) // 8
 
     def _tell(self, sessions: Iterable[Session], rows: Rows, indices: Rows) -> None:
         """Live reports to who is not behind; who has no room is from now on."""

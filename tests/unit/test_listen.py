@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +14,17 @@ import pytest
 
 from shm import listen
 from shm.control import CONTROL, CONTROL_PARTS
-from shm.cursors import CURSOR_CELLS, DOORBELLS_MAX, REPORTS_JOURNALED, WORKER_PID, doorbell
+from shm.cursors import (
+    CURSOR_CELLS,
+    DOORBELLS_MAX,
+    REPORTS_JOURNALED,
+    SLEEP,
+    WORKER_PID,
+    doorbell,
+)
 from shm.feed import store_cursor
 from shm.jit import PLAIN, kernel
-from shm.listen import FIRST, LISTENERS, Listener, NoBell
+from shm.listen import FIRST, LISTENERS, NEWS, READABLE, Listener, NoBell
 from shm.pointers import table
 from shm.segment import Segment
 from shm.wait import ring_doorbells
@@ -91,6 +100,48 @@ def test_what_came_during_the_reading_is_told(rig: Rig) -> None:
         one.seen(upto)
         assert rig.told(LONG_S)
         one.seen(upto + 1)
+
+
+def test_who_attends_finds_news_or_a_message_or_nothing(rig: Rig) -> None:
+    one = rig.listen()
+    fd = os.eventfd(0, os.EFD_NONBLOCK)
+    long_ns, over_ns = round(LONG_S * 1e9), time.monotonic_ns()
+
+    def attend(index: int, from_s: float = 0.0) -> int:
+        now_ns = time.monotonic_ns()
+        return one.attend(index, fd, now_ns + round(from_s * 1e9), now_ns + long_ns)
+
+    assert one.attend(0, fd, over_ns, over_ns) == 0  # the time has come
+    rig.journal(3)
+    assert attend(0) == NEWS
+    assert one.attend(0, fd, over_ns, over_ns) == NEWS  # and is looked at once all the same
+    os.eventfd_write(fd, 1)
+    assert attend(3) == READABLE
+    assert attend(3, LONG_S / 2) == READABLE  # a message ends its sleep
+    assert attend(2) == NEWS  # which goes before it
+    os.close(fd)
+
+
+@pytest.mark.skipif(PLAIN, reason="nobody can be rung awake")
+def test_nobody_rings_for_who_attends_and_its_bell_hangs_there_again(rig: Rig) -> None:
+    one = rig.listen()
+    bell = rig.control.arrays["control"][doorbell(FIRST) :]
+    fd = os.eventfd(0, os.EFD_NONBLOCK)
+    found: list[int] = []
+    while bell[SLEEP] == 0:  # the thread comes to rest
+        time.sleep(0.001)
+    until_ns = time.monotonic_ns() + round(LONG_S * 1e9)
+    looker = threading.Thread(target=lambda: found.append(one.attend(0, fd, 0, until_ns)))
+    looker.start()
+    while bell[SLEEP] == 1:
+        time.sleep(0.001)
+    rig.journal(3)
+    looker.join()
+    assert found == [NEWS]
+    one.seen(3)
+    rig.journal(4)  # it looks no longer: now the thread is rung for
+    assert rig.told(LONG_S)
+    os.close(fd)
 
 
 def test_each_has_a_bell_of_its_own_and_a_dead_one_gives_it_up(rig: Rig) -> None:
