@@ -20,8 +20,10 @@ kill the engine goes on with the very commands that would have come without it.
 
 from __future__ import annotations
 
+import functools
 import json
 import time
+from collections.abc import Generator
 from contextlib import ExitStack, closing
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +31,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from engine import book, countdown, delisting, digests, hashmap, proposals, triggers
+from engine import book, countdown, delisting, digests, hashmap, proposals, readahead, triggers
 from engine.clients import client_key
 from engine.files import (
     DataError,
@@ -41,17 +43,16 @@ from engine.files import (
     segment_numbers,
 )
 from engine.memory import limits_of
+from engine.overlap import Overlap, Proof
 from engine.pipeline import Arrays, Engine, allocate_rings, engine_of, initialise, shard_arrays
 from engine.positions import position_key
 from engine.releases import Releases
 from engine.replay import Diverged, Replayer
 from engine.reportlog import (
     SEGMENT_RECORDS,
-    ReportLog,
     ReportLogReader,
     follower_positions,
     sync_reports,
-    truncate_after,
 )
 from engine.setup import CLIENT_BITS, ORDER_BITS, POSITION_BITS, setup_cells
 from engine.snapshotfile import (
@@ -73,8 +74,8 @@ from engine.state import (
     shard_tables,
     shared_book_tables,
 )
-from engine.wal import begin_epoch, open_wal, recover_blocks, scan_wal
-from engine.walreader import WalReader, commands_upto, first_header, read_commands
+from engine.wal import WalRecovery, begin_epoch, open_wal, scan_wal
+from engine.walreader import BlockScanner, WalReader, commands_upto, first_header
 from shm.codes import Kind
 from shm.config import Config
 from shm.cursors import (
@@ -385,60 +386,6 @@ def _check_block(data: Path, meta: dict[str, Any], found: Block | None) -> None:
 # ---------------------------------------------------------------- recover
 
 
-class _Overlap:
-    """Sink of a recovery: compares with the report log where it has them, and writes the rest."""
-
-    def __init__(
-        self, data: Path, manifest: Manifest, first: int, segment_records: int = SEGMENT_RECORDS
-    ) -> None:
-        self.reader = ReportLogReader(data, manifest)
-        self.segment_records = segment_records
-        self.end = self.reader.find_end()
-        self.data, self.manifest = data, manifest
-        self.first_index = max(self.reader.first_index, first)
-        self.log: ReportLog | None = None
-        self.count = first
-
-    def close(self) -> None:
-        self.reader.close()
-        if self.log is not None:
-            self.log.close()
-
-    def __call__(self, index: int, reports: np.ndarray[Any, Any]) -> None:
-        self.count = index + len(reports)
-        known = min(self.count, self.end)
-        at = max(index, self.first_index)
-        while at < known:
-            logged = self.reader.read(at, known - at)[: known - at]
-            derived = reports[at - index : at - index + len(logged)]
-            if logged.tobytes() != derived.tobytes():
-                bad = at + int(np.flatnonzero(logged != derived)[0])
-                if logged[bad - at]["seq"] == 0:
-                    # A hole: a power cut kept later pages of what no sync had covered.
-                    self.end = bad
-                    break
-                raise Diverged(
-                    f"{self.data}/reports: report {bad} is another one than the WAL gives "
-                    f"(command {int(reports[bad - index]['seq'])}). The log is damaged, or was "
-                    "written by another release: move its segments away, and recovery derives them"
-                )
-            at += len(logged)
-        if self.count > self.end:
-            if self.log is None:
-                begin = max(index, self.end)
-                truncate_after(self.data, self.manifest, begin)
-                self.log = ReportLog(self.data, self.manifest, begin, self.segment_records)
-            self.log.append(reports[max(self.end, index) - index :].copy())
-            self.end = self.log.logged
-
-    def finish(self) -> None:
-        """Cut what the engine never made, and make the rest durable."""
-        if self.log is not None:
-            self.log.sync()
-        elif self.end > self.count:
-            truncate_after(self.data, self.manifest, self.count)
-
-
 def recover(
     config: Config,
     arrays: Arrays,
@@ -457,30 +404,34 @@ def recover(
     shards = config.shards
     manifest = open_wal(data, config.wal.segment_bytes)
     _keep_limits(data, limits)
-    engine = engine or engine_of(arrays, limits, shards=shards)
+    told_in = arrays
+    if engine is None:
+        # Reports are compared right after they are written, while they are still in the cache.
+        told_in = {**arrays, "reports": np.zeros(_REPORTS, REPORT.dtype)}
+        engine = engine_of(told_in, limits, shards=shards)
     meta, sections, notes = _load_newest(data, manifest)
     snapshot_seq = int(meta["seq"]) if meta else 0
     initialise(arrays, limits, shards)
     if meta:
         restore(arrays, limits, sections, shards, engine.risk)
-    end, blocks = recover_blocks(data, manifest, snapshot_seq)
-    with ExitStack() as opened:
-        opened.callback(blocks.close)
-        batch = max(1, min(_BATCH, end.seq - snapshot_seq))
-        reader = WalReader(data, snapshot_seq, batch, blocks)
+    told = int(arrays["venue"]["reports_count"][0])
+    with ExitStack() as stack:
+        wal = stack.enter_context(WalRecovery(data, manifest, snapshot_seq))
+        judge = functools.partial(scan_wal, data, snapshot_seq)
+        overlap = Overlap(data, manifest, told, judge, segment_records)
+        stack.callback(overlap.close)
+        replayer = Replayer(told_in, limits, shards, overlap, engine, overlap)
+        reader = _reader(data, snapshot_seq, wal.marked_seq, wal.blocks)
         if meta:
             _check_block(data, meta, _block(reader))
-        told = int(arrays["venue"]["reports_count"][0])
-        sink = opened.enter_context(closing(_Overlap(data, manifest, told, segment_records)))
-        replayer = Replayer(arrays, limits, shards, sink, engine)
         taken = 0
-        releases = Releases(data)
-        for rows in commands_upto(reader, end.seq):
-            releases.check(rows)
+        for rows, count in stack.enter_context(closing(_looked_at(data, reader))):
             replayer.feed(rows)
-            taken += taken_proposals(rows)
+            taken += count
+        end = wal.finish()
+        assert reader.after_seq == end.seq
         replayer.feed(_NOTHING, end=True)
-        sink.finish()
+        overlap.finish(int(arrays["venue"]["reports_count"][0]))
     propose_again(arrays, engine.setup, taken, engine.risk)
     manifest = begin_epoch(data, end, manifest)
     v = arrays["venue"][0]
@@ -513,8 +464,37 @@ def _keep_limits(data: Path, limits: Limits) -> None:
         replace_file(path, content)
 
 
+def _reader(
+    data: Path, after_seq: int, upto_seq: int, blocks: BlockScanner | None = None
+) -> WalReader:
+    """A reader for about the commands after_seq + 1 .. upto_seq."""
+    some = max(64, min(_BATCH, upto_seq - after_seq))
+    buffers = readahead.BUFFERS if readahead.many_commands(after_seq, upto_seq) else 1
+    return WalReader(data, after_seq, some, blocks, buffers)
+
+
+def _looked_at(
+    data: Path, reader: WalReader, upto_seq: int | None = None
+) -> Generator[tuple[np.ndarray[Any, Any], int], None, None]:
+    """(commands that a replay may be fed with, proposals they were made of) to the end of the log;
+    or up to `upto_seq`, WalDamage when it ends before.
+
+    Read, hashed and unpacked ahead of the replay where there are many.
+    """
+    batches = reader.batches() if upto_seq is None else commands_upto(reader, upto_seq)
+    releases = Releases(data)
+
+    def look() -> Generator[tuple[np.ndarray[Any, Any], int], None, None]:
+        for rows in batches:
+            releases.check(rows)
+            yield rows, taken_proposals(rows)
+
+    return readahead.taken_ahead(look(), reader.buffers > 1)
+
+
 _NOTHING = np.zeros(0, CHECKPOINT_COMMAND.dtype)
 _BATCH: Final = 8192  # commands in one step of a replay
+_REPORTS: Final = 2048  # slots of the reports ring of a replay: 128 KiB
 
 
 # ---------------------------------------------------------------- snapshots
@@ -548,18 +528,18 @@ def take(data: Path, limits: Limits, keep: int = 2) -> Taken:
         check_history(data, meta)
     block = block_of(data, target)
     assert block is not None
-    arrays = fresh_arrays(limits)
+    arrays = fresh_arrays(limits, reports=_REPORTS)
     if meta:
         restore(arrays, limits, sections, 1)
     replayer = Replayer(arrays, limits)
-    releases = Releases(data)
     taken = 0
-    for rows in read_commands(data, first, target):
-        releases.check(rows)
-        replayer.feed(rows[rows["seq"] < target])
-        taken += taken_proposals(rows[rows["seq"] < target])
-        if int(rows["seq"][-1]) == target:
-            checkpoint = rows[-1:].view(CHECKPOINT_COMMAND.dtype)[0].copy()
+    with closing(_looked_at(data, _reader(data, first, target), target)) as batches:
+        for rows, count in batches:
+            if int(rows["seq"][-1]) == target:  # a CHECKPOINT, no proposal
+                checkpoint = rows[-1:].view(CHECKPOINT_COMMAND.dtype)[0].copy()
+                rows = rows[:-1]
+            replayer.feed(rows)
+            taken += count
     replayer.feed(_NOTHING, end=True)
     v = arrays["venue"][0]
     if (v["reports_digest"], v["reports_count"]) != (
@@ -647,41 +627,43 @@ def verify(data: Path, limits: Limits) -> Verified:
         manifest = read_manifest(data)
         first, sections = _oldest(data, manifest)
         end = scan_wal(data, first)
-        arrays = fresh_arrays(limits)
+        arrays = fresh_arrays(limits, reports=_REPORTS)
         if sections:
             restore(arrays, limits, sections, 1)
-        compare = _Compare(data, manifest)
-        replayer = Replayer(arrays, limits, sink=compare)
+        proof = Proof(data, manifest, int(arrays["venue"]["reports_count"][0]))
+        replayer = Replayer(arrays, limits, logged=proof)
         snapshots = {}
         for path in list_snapshots(data):
             meta, sections = load_snapshot(path)
             check_history(data, meta)
             snapshots[int(meta["seq"])] = (path, meta, sections)
         checkpoints = 0
-        releases = Releases(data)
-        for rows in read_commands(data, first, end.seq):
-            releases.check(rows)
-            start = 0
-            for at in np.flatnonzero(rows["kind"] == Kind.CHECKPOINT):
-                checkpoints += 1
-                seq = int(rows["seq"][at]) - 1
-                if seq in snapshots:
-                    replayer.feed(rows[start:at])
-                    replayer.feed(_NOTHING, end=True)
-                    start = int(at)
-                    path, meta, _sections = snapshots[seq]
-                    if state_digest(arrays, limits) != meta["state_digest"]:
-                        raise Diverged(f"{path}: replay reaches another state at {seq}")
-            replayer.feed(rows[start:])
-        replayer.feed(_NOTHING, end=True)
-        compare.finish()
+        with (
+            closing(proof),
+            closing(_looked_at(data, _reader(data, first, end.seq), end.seq)) as batches,
+        ):
+            for rows, _taken in batches:
+                start = 0
+                for at in np.flatnonzero(rows["kind"] == Kind.CHECKPOINT):
+                    checkpoints += 1
+                    seq = int(rows["seq"][at]) - 1
+                    if seq in snapshots:
+                        replayer.feed(rows[start:at])
+                        replayer.feed(_NOTHING, end=True)
+                        start = int(at)
+                        path, meta, _sections = snapshots[seq]
+                        if state_digest(arrays, limits) != meta["state_digest"]:
+                            raise Diverged(f"{path}: replay reaches another state at {seq}")
+                replayer.feed(rows[start:])
+            replayer.feed(_NOTHING, end=True)
+            compared = proof.finish(int(arrays["venue"]["reports_count"][0]))
         v = arrays["venue"][0]
         return Verified(
             first_seq=first + 1,
             seq=end.seq,
             checkpoints=checkpoints,
             reports=int(v["reports_count"]),
-            compared=compare.compared,
+            compared=compared,
             snapshots=len(snapshots),
             state_digest=state_digest(arrays, limits),
             seconds=time.monotonic() - begun,
@@ -698,46 +680,6 @@ def _oldest(data: Path, manifest: Manifest) -> tuple[int, dict[str, np.ndarray[A
         if int(meta["seq"]) >= start:
             return int(meta["seq"]), sections
     return 0, {}
-
-
-class _Compare:
-    """Sink of a proof: every report the log has must be the one replay gives."""
-
-    def __init__(self, data: Path, manifest: Manifest) -> None:
-        self.data = data
-        self.reader = ReportLogReader(data, manifest)
-        self.end = self.reader.find_end()
-        self.compared = 0
-        self.count = 0
-
-    def __call__(self, index: int, reports: np.ndarray[Any, Any]) -> None:
-        self.count = index + len(reports)
-        at, stop = max(index, self.reader.first_index), min(self.count, self.end)
-        while at < stop:
-            logged = self.reader.read(at, stop - at)[: stop - at]
-            derived = reports[at - index : at - index + len(logged)]
-            if logged.tobytes() != derived.tobytes():
-                bad = at + int(np.flatnonzero(logged != derived)[0])
-                if logged[bad - at]["seq"] == 0:
-                    # A hole: a power cut kept later pages of what no sync had covered.
-                    self.end = bad
-                    break
-                raise Diverged(
-                    f"{self.data}/reports: report {bad} differs from what the WAL gives "
-                    f"(command {int(reports[bad - index]['seq'])})"
-                )
-            at += len(logged)
-            self.compared += len(logged)
-
-    def finish(self) -> None:
-        end = self.reader.sound_end(self.reader.first_index, self.end)
-        self.reader.close()
-        if end < self.end:
-            raise Diverged(f"{self.data}/reports: the hash over report {end} and after is wrong")
-        if self.end > self.count:
-            raise Diverged(
-                f"{self.data}/reports: {self.end} reports in the log, the WAL gives {self.count}"
-            )
 
 
 __all__ = ["REPORT", "Recovered", "Taken", "Verified", "recover", "take", "verify"]

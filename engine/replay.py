@@ -12,13 +12,15 @@ replay derives stops it with `Diverged`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
-from engine.pipeline import Arrays, Engine, engine_of, replay_turn
+from engine.pipeline import BATCH, Arrays, Engine, engine_of, replay_turn
+from engine.risk import warm
 from engine.setup import COMMAND_MASK, REPORT_MASK
 from engine.state import Limits
+from shm.atomics import prefetch
 from shm.cursors import (
     JOURNALED,
     PUBLISHED,
@@ -33,14 +35,39 @@ from shm.cursors import (
     matches_read,
     matches_written,
 )
-from shm.jit import kernel
-from shm.pointers import Cells, table
+from shm.jit import PLAIN, entry_of, inlined, kernel
+from shm.pointers import Cells, cells_at, table
+from shm.records import REPORT
 
 Sink = Callable[[int, np.ndarray[Any, Any]], None]  # (index of the first, REPORT rows)
+
+
+class Logged(Protocol):
+    """Reports that were written once, and that a replay must derive again."""
+
+    def window(self, index: int) -> tuple[int, int]:
+        """(address, end) of those from `index` on as far as they lie in memory; address 0: nothing
+        is known of those below `end`, they are passed over. `end` = `index`: no more are known."""
+
+    def differs(self, index: int, derived: np.ndarray[Any, Any]) -> None:
+        """Report `index` was derived otherwise; returns when nothing from it on is known then."""
+
 
 EVERYTHING: Final = (1 << 63) - 1  # as `last` of replay_rows: settle everything
 
 _WORDS = 32
+_REPORT_WORDS = REPORT.dtype.itemsize // 8
+_LOGGED_AHEAD = 48 * _REPORT_WORDS  # they come out of memory, or out of the other core
+_WARM = 32  # commands whose rows are asked for at once
+_FEED = 256  # commands laid out ahead of risk: they stay in the second-level cache
+
+# Cells of a replay: the reports to compare with, and what came of it.
+R_ADDRESS: Final = 0  # of report R_FIRST as it was written; 0: nothing is compared
+R_FIRST: Final = 1
+R_END: Final = 2  # reports below this index are compared, or passed over
+R_DIFFERS: Final = 3  # 1 + index of the first that was derived otherwise, 0: none
+R_STALLED: Final = 4  # 1: nothing moves until there are more commands, or room for reports
+REPLAY_CELLS: Final = 8
 _MATCHED = matched(0)
 _SHARD_CELLS = matched(1) - matched(0)
 _SETTLED = 24  # word of settled_seq: the first of line 3
@@ -50,25 +77,61 @@ class Diverged(Exception):
     """Replay derived other reports than the ones the WAL vouches for."""
 
 
+@inlined
+def _compare(e: Engine, cells: Cells) -> int:
+    """Go over the reports written since, word by word beside those that were; returns how many."""
+    read = e.cursors[REPORTS_READ]
+    stop = min(e.cursors[REPORTS_WRITTEN], cells[R_END])
+    if read >= stop:
+        return 0
+    at = read
+    if cells[R_ADDRESS] != 0:
+        first = cells[R_FIRST]
+        mask = e.setup[REPORT_MASK]
+        derived = e.out.words
+        logged = cells_at(cells[R_ADDRESS], (cells[R_END] - first) * _REPORT_WORDS)
+        while at < stop:
+            a = (at & mask) * _REPORT_WORDS
+            b = (at - first) * _REPORT_WORDS
+            prefetch(logged, b + _LOGGED_AHEAD)
+            other = 0
+            for k in range(_REPORT_WORDS):
+                other |= derived[a + k] ^ logged[b + k]
+            if other != 0:
+                cells[R_DIFFERS] = at + 1
+                break
+            at += 1
+    else:
+        at = stop
+    e.cursors[REPORTS_READ] = at
+    return at - read
+
+
 @kernel
-def replay_rows(e: Engine, shards: int, source: Cells, first: int, count: int, last: int) -> int:
+def replay_rows(
+    e: Engine, shards: int, source: Cells, first: int, count: int, last: int, cells: Cells
+) -> int:
     """Feed rows of `source` and work on until all are decided, or reports must be taken away.
 
     source    COMMAND rows as cells
     first     row to begin with; `count` rows in all
     last      settlement goes so far where no command follows that says how far
+    cells     REPLAY_CELLS: reports in memory are compared and taken away in here
     returns   the row to go on with; call again while it is below `count` or there are reports
     """
+    cells[R_STALLED] = 0
     v = e.risk.venue[0]
     mask = e.setup[COMMAND_MASK]
     half = (e.setup[REPORT_MASK] + 1) // 2
     row = first
+    warmed = v["risked_seq"]
     while True:
         seq = e.cursors[SEQUENCED]
         passed = v["settled_seq"]
         for shard in range(shards):
             passed = min(passed, e.cursors[_MATCHED + shard * _SHARD_CELLS])
-        while row < count and seq - passed <= mask:
+        ahead = min(passed + mask, v["risked_seq"] + _FEED)
+        while row < count and seq <= ahead:
             seq += 1
             to = (seq & mask) * _WORDS
             assert source[row * _WORDS] == seq
@@ -76,6 +139,11 @@ def replay_rows(e: Engine, shards: int, source: Cells, first: int, count: int, l
                 e.commands.words[to + k] = source[row * _WORDS + k]
             row += 1
         e.cursors[SEQUENCED] = seq
+        if not PLAIN and warmed < min(v["risked_seq"] + BATCH, seq):
+            # All that risk may decide in a turn, however few it does: every row is asked for once.
+            upto = min(v["risked_seq"] + BATCH + _WARM, seq)
+            warm(e.risk, e.setup, e.commands, max(warmed, v["risked_seq"]) + 1, upto)
+            warmed = upto
         # Settlement may go as far as the next command to be decided saw it.
         following = v["risked_seq"] + 1
         if following <= seq:
@@ -84,8 +152,11 @@ def replay_rows(e: Engine, shards: int, source: Cells, first: int, count: int, l
             upto = source[row * _WORDS + _SETTLED]
         else:
             upto = last
-        did = replay_turn(e, shards, upto)
-        if did == 0 or v["diverged_seq"] != 0:
+        did = replay_turn(e, shards, upto) + _compare(e, cells)
+        if did == 0:
+            cells[R_STALLED] = 1
+            return row
+        if v["diverged_seq"] != 0 or cells[R_DIFFERS] != 0:
             return row
         if e.cursors[REPORTS_WRITTEN] - e.cursors[REPORTS_READ] > half:
             return row
@@ -96,6 +167,7 @@ class Replayer:
 
     arrays    state tables and rings (pipeline.allocate_rings, or an instance's own)
     sink      is given every report in order; None when nobody wants them
+    logged    has reports to compare with: those are not given to the sink
     engine    `engine_of` these arrays, by who has made it already
     """
 
@@ -106,12 +178,20 @@ class Replayer:
         shards: int = 1,
         sink: Sink | None = None,
         engine: Engine | None = None,
+        logged: Logged | None = None,
     ) -> None:
         self.arrays = arrays
         self.limits = limits
         self.shards = shards
         self.sink = sink
+        self.logged = logged
         self.engine = engine or engine_of(arrays, limits, shards=shards)
+        self._cells = np.zeros(REPLAY_CELLS, np.int64)
+        if sink is None and logged is None:
+            self._cells[R_END] = EVERYTHING
+        self._table = table(self._cells)
+        none = table(_NO_WORDS)
+        self._replay = entry_of(replay_rows, self.engine, shards, none, 0, 0, 0, self._table)
         self.venue = arrays["venue"][0]
         cursors = arrays["cursors"]
         seq, count = int(self.venue["settled_seq"]), int(self.venue["reports_count"])
@@ -133,10 +213,10 @@ class Replayer:
         """Replay COMMAND rows that follow the last one; `end`: nothing comes after them."""
         source = table(np.ascontiguousarray(rows).view(np.int64) if len(rows) else _NO_WORDS)
         last = EVERYTHING if end else 0
-        row = 0
+        row, cells = 0, self._cells
         while True:
-            before = (row, self._progress())
-            row = replay_rows(self.engine, self.shards, source, row, len(rows), last)
+            row = self._replay(self.engine, self.shards, source, row, len(rows), last, self._table)
+            stalled = cells[R_STALLED] != 0
             taken = self._drain()
             if self.venue["diverged_seq"]:
                 seq = int(self.venue["diverged_seq"])
@@ -146,32 +226,43 @@ class Replayer:
                     f"{int(self.venue['reports_count'])} reports). The commands up to there were "
                     "written by another release, or a table of this build is wrong"
                 )
-            if row == len(rows) and not taken and before == (row, self._progress()):
+            if stalled and not taken:
                 break
-        if end:
-            assert self.venue["settled_seq"] == self.venue["risked_seq"] == self.seq
         if len(rows) and self.seq != int(rows["seq"][-1]):
             raise Diverged(
                 f"command {self.seq + 1} was decided {self.arrays['commands'].size} or more "
                 "commands ahead of settlement. Raise rings.commands to what it was then"
             )
+        if end:
+            assert self.venue["settled_seq"] == self.venue["risked_seq"] == self.seq
 
-    def _progress(self) -> tuple[int, int, int]:
-        v = self.venue
-        return int(v["risked_seq"]), int(v["settled_seq"]), int(v["reports_count"])
+    def _drain(self) -> bool:
+        """Have the reports that were not compared taken away; whether there were any.
 
-    def _drain(self) -> int:
-        """Hand reports to the sink and free their slots; returns how many there were."""
-        cursors, ring = self.arrays["cursors"], self.arrays["reports"]
-        first, last = int(cursors[REPORTS_READ]), int(cursors[REPORTS_WRITTEN])
-        at = first
-        while at < last and self.sink is not None:
+        They are compared in the kernel where they are known, and go to the sink where not.
+        """
+        cursors, ring, cells = self.arrays["cursors"], self.arrays["reports"], self._cells
+        at, last = int(cursors[REPORTS_READ]), int(cursors[REPORTS_WRITTEN])
+        if cells[R_DIFFERS]:
+            assert self.logged is not None and cells[R_DIFFERS] == at + 1
+            self.logged.differs(at, ring[at % len(ring) : at % len(ring) + 1])
+            cells[R_DIFFERS] = 0
+            cells[R_END] = at
+        if at == last:
+            return False
+        if self.logged is not None:
+            address, end = self.logged.window(at)
+            if end > at:
+                cells[R_ADDRESS], cells[R_FIRST], cells[R_END] = address, at, end
+                return True
+        while at < last:
             slot = at % len(ring)
             count = min(last - at, len(ring) - slot)
-            self.sink(at, ring[slot : slot + count])
+            if self.sink is not None:
+                self.sink(at, ring[slot : slot + count])
             at += count
         cursors[REPORTS_READ] = last
-        return last - first
+        return True
 
 
 _NO_WORDS = np.zeros(_WORDS, np.int64)

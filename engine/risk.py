@@ -222,7 +222,7 @@ def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
 
 
 @inlined
-def _warm(r: Risk, setup: Cells, cs: Commands, first: int, last: int) -> None:
+def warm(r: Risk, setup: Cells, cs: Commands, first: int, last: int) -> None:
     """Ask for the rows that commands first..last will be decided and settled by.
 
     With more than a few hundred orders and accounts nearly every row is out of the first-level
@@ -244,7 +244,9 @@ def _warm(r: Risk, setup: Cells, cs: Commands, first: int, last: int) -> None:
         prefetch_line(r.wallets, wallet, 1)
         # What names no order may become one: it will be called by its sequence number.
         order_id = c["order_id"] if c["order_id"] != 0 else seq
-        prefetch(r.order_index, 2 * hashmap.home(order_id, orders))
+        entry = 2 * hashmap.home(order_id, orders)
+        prefetch(r.order_index, entry)
+        prefetch(r.order_index, entry + 2)  # whoever removes it looks at the next, a line further
         key = position_key(account, symbol, c["position_side"])
         prefetch(r.position_index, 2 * hashmap.home(key, legs))
     for seq in range(first, last + 1):
@@ -265,15 +267,16 @@ def risk_commands(
 ) -> int:
     """Decide what the sequencer has published, at most `budget` commands; returns how many.
 
-    replaying   slots say which settlement each command was decided after: wait for exactly that
+    replaying   slots say which settlement each command was decided after: wait for exactly that.
+                What lies ahead is known then: whoever calls asks for the rows
     """
     v = r.venue[0]
     if v["mid_command"] != 0:
         return 0
     first = v["risked_seq"] + 1
     last = min(load_acquire(cursors, SEQUENCED), first + budget - 1)
-    if not PLAIN and last - first >= _WARM_LEAST:
-        _warm(r, setup, cs, first, last)
+    if not PLAIN and not replaying and last - first >= _WARM_LEAST:
+        warm(r, setup, cs, first, last)
     seq = first
     while seq <= last:
         at = seq & setup[COMMAND_MASK]

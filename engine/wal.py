@@ -16,7 +16,8 @@ import logging
 import os
 import time
 import uuid
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -42,6 +43,7 @@ from engine.files import (
     watermark_path,
     write_manifest,
 )
+from engine.readahead import many_commands
 from engine.walblocks import (
     FORMAT,
     HEADER_WORDS,
@@ -132,17 +134,22 @@ def scan_wal(data: Path, snapshot_seq: int = 0) -> WalEnd:
     marked = read_watermark(data, manifest).durable_seq
     blocks = BlockScanner(data, manifest, snapshot_seq)
     try:
-        return _judge(blocks, marked, snapshot_seq)[0]
+        return _judge(blocks, marked, snapshot_seq, {})[0]
     finally:
         blocks.close()
 
 
-def _judge(blocks: BlockScanner, marked: int, snapshot_seq: int) -> tuple[WalEnd, list[Behind]]:
-    """Go over the log to its end; (the end, what stands behind it).
+def _judge(
+    blocks: BlockScanner, marked: int, snapshot_seq: int, spare: dict[int, tuple[int, Behind]]
+) -> tuple[WalEnd, list[Behind]]:
+    """Go over what is left of the log to its end; (the end, what stands behind it).
 
+    blocks      at its beginning, or where a reader got to, which has looked at what comes first
     marked      the last command that the watermark vouches for
+    spare       segments behind the end that were looked at already
     """
     scan = blocks.scan
+    whole = scan[S_BLOCKS] == 0
     verdict = blocks.advance(1, NO_STOP)
     first = int(scan[S_FIRST])
     if verdict == Verdict.SOUND:
@@ -152,10 +159,10 @@ def _judge(blocks: BlockScanner, marked: int, snapshot_seq: int) -> tuple[WalEnd
             f"{blocks.path}: byte {int(scan[S_OFFSET])}: {SAYS[verdict]}; this is release "
             f"{RELEASE}, which reads format {FORMAT}. Start the release that wrote it"
         )
-    if scan[S_BLOCKS] > 0 and first > snapshot_seq + 1:
+    if whole and scan[S_BLOCKS] > 0 and first > snapshot_seq + 1:
         raise missing_start(blocks, snapshot_seq, first)
     # With nothing accepted the log begins, and ends, with what the manifest says.
-    vouched, behind = blocks.behind()
+    vouched, behind = blocks.behind(spare)
     durable = max(int(scan[S_DURABLE]), vouched, marked, blocks.manifest.seq, snapshot_seq)
     while durable > scan[S_SEQ]:
         # A journal beside us may have written what vouches for it since we came by.
@@ -179,29 +186,46 @@ def _judge(blocks: BlockScanner, marked: int, snapshot_seq: int) -> tuple[WalEnd
 
 
 def recover_wal(data: Path, snapshot_seq: int = 0) -> WalEnd:
-    """Find the end of the log, refuse damage, and cut off what nobody was ever told of.
+    """Find the end of the log, refuse damage, and cut off what nobody was ever told of."""
+    with WalRecovery(data, read_manifest(data), snapshot_seq) as wal:
+        return wal.finish()
+
+
+class WalRecovery:
+    """A log on its way to its judged end: enter it, read the commands of its blocks, `finish` it.
 
     Everything is synced before it is read, so that no decision rests on what may still vanish.
     A crash at any moment in here leaves a log that the next recovery takes to the same end.
     """
-    return recover_blocks(data, read_manifest(data), snapshot_seq)[0]
 
+    def __init__(self, data: Path, manifest: Manifest, snapshot_seq: int) -> None:
+        self.data, self.manifest, self.snapshot_seq = data, manifest, snapshot_seq
 
-def recover_blocks(
-    data: Path, manifest: Manifest, snapshot_seq: int
-) -> tuple[WalEnd, BlockScanner]:
-    """As `recover_wal`, with a scanner that stands where the commands after the snapshot begin."""
-    with lock_wal(data):
-        sync_files(wal_folder(data), but=".broken")  # nobody reads those, and they were synced
-        sync_files(data)
-        marked = read_watermark(data, manifest).durable_seq
-        blocks = BlockScanner(data, manifest, snapshot_seq, still=True)
-        try:
-            end, behind = _judge(blocks, marked, snapshot_seq)
-            cut = _cut(data, manifest, end, behind)
-        finally:
-            blocks.again()
-        return end._replace(cut_bytes=cut), blocks
+    def __enter__(self) -> WalRecovery:
+        with ExitStack() as stack:
+            stack.enter_context(lock_wal(self.data))
+            # Nobody reads those that end so, and they were synced.
+            sync_files(wal_folder(self.data), but=".broken")
+            sync_files(self.data)
+            self.marked_seq = read_watermark(self.data, self.manifest).durable_seq
+            self.blocks = BlockScanner(self.data, self.manifest, self.snapshot_seq, still=True)
+            stack.callback(self.blocks.close)
+            self._spare: Future[dict[int, tuple[int, Behind]]] | None = None
+            if many_commands(self.snapshot_seq, self.marked_seq):
+                # Two segments of zeros may take as long to read as all the commands.
+                beside = stack.enter_context(ThreadPoolExecutor(1, "spare segments"))
+                self._spare = beside.submit(self.blocks.spare)
+            self._held = stack.pop_all()
+        return self
+
+    def finish(self) -> WalEnd:
+        """Go on to where the log ends, judge that, and cut off what stands behind it."""
+        spare = self._spare.result() if self._spare is not None else {}
+        end, behind = _judge(self.blocks, self.marked_seq, self.snapshot_seq, spare)
+        return end._replace(cut_bytes=_cut(self.data, self.manifest, end, behind))
+
+    def __exit__(self, *_error: object) -> None:
+        self._held.close()
 
 
 def begin_epoch(data: Path, end: WalEnd, before: Manifest | None = None) -> Manifest:

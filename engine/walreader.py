@@ -127,8 +127,9 @@ class BlockScanner:
         self.data = data
         self.manifest = manifest
         self.still = still
-        self.first_segment = segment_of(data, manifest, after_seq)
-        self.scan = np.zeros(SCAN_CELLS, np.int64)
+        self.scan = scan_start(manifest)
+        self.scan[S_SEGMENT] = segment_of(data, manifest, after_seq)
+        self.scan[S_ANY] = 1 if self.scan[S_SEGMENT] > 0 else 0
         self.buffer = Buffer(min(_CHUNK_BYTES, manifest.segment_bytes))
         self.body = 0  # word after the header of the last block accepted
         self._cells = table(self.scan)
@@ -136,7 +137,6 @@ class BlockScanner:
         self._at = self._end = 0  # words of the buffer: next block, end of what was read
         self._fresh = False  # the buffer was read from the next block on, and nothing accepted
         self._read_bytes = self.buffer.size_bytes
-        self.again()
 
     @property
     def path(self) -> Path:
@@ -172,23 +172,46 @@ class BlockScanner:
             self._refill()
         return Verdict.SOUND
 
-    def behind(self) -> tuple[int, list[Behind]]:
+    def behind(self, spare: dict[int, tuple[int, Behind]]) -> tuple[int, list[Behind]]:
         """What stands behind the last accepted block: the highest durable_seq that anything there
-        vouches for, and how far each segment is used."""
-        durable = 0
-        found: list[Behind] = []
+        vouches for, and how far each segment is used.
+
+        spare   segments that were looked at already
+        """
         place, number = int(self.scan[S_OFFSET]), int(self.scan[S_SEGMENT])
-        wal = self.manifest.wal_hi, self.manifest.wal_lo
+        looked = []
         for other in segment_numbers(self.data):
-            if other < number:
-                continue
-            start = used = place if other == number else 0
-            for buffer, at, end, offset in self._rest(other, start):
-                durable = max(durable, find_durable(buffer.blocks, buffer.words, at, end, *wal))
-                last = last_nonzero(buffer.words, at, end)
-                used = offset + (last - at) * 8 if last > at else used
-            found.append(Behind(other, start, used))
-        return durable, found
+            if other >= number:
+                start = place if other == number else 0
+                looked.append(
+                    spare.get(other) or self._look(other, start, self._rest(other, start))
+                )
+        return max((vouched for vouched, _ in looked), default=0), [each for _, each in looked]
+
+    def spare(self) -> dict[int, tuple[int, Behind]]:
+        """What stands in the last segments that begin with zeros: the log doesn't get there.
+
+        May be called beside `advance`, when nobody writes to the log.
+        """
+        found: dict[int, tuple[int, Behind]] = {}
+        for number in reversed(segment_numbers(self.data)):
+            with open(segment_path(self.data, number), "rb") as file:
+                if any(file.read(PAGE_BYTES)):
+                    break
+            found[number] = self._look(number, 0, self._segment(number, 0))
+        return found
+
+    def _look(
+        self, number: int, start: int, pieces: Iterator[tuple[Buffer, int, int, int]]
+    ) -> tuple[int, Behind]:
+        """(the highest durable_seq that is vouched for, how far it is used) of a segment's rest."""
+        durable, used = 0, start
+        wal = self.manifest.wal_hi, self.manifest.wal_lo
+        for buffer, at, end, offset in pieces:
+            durable = max(durable, find_durable(buffer.blocks, buffer.words, at, end, *wal))
+            last = last_nonzero(buffer.words, at, end)
+            used = offset + (last - at) * 8 if last > at else used
+        return durable, Behind(number, start, used)
 
     def _rest(self, number: int, start: int) -> Iterator[tuple[Buffer, int, int, int]]:
         """(buffer, first word, word after the last, file byte) over a segment from a page on."""
@@ -196,16 +219,13 @@ class BlockScanner:
         if here and start + (self._end - self._at) * 8 == self.manifest.segment_bytes:
             # The end was looked for in here, and all of the rest was read for it.
             yield self.buffer, self._at, self._end, start
-            return
+        else:
+            yield from self._segment(number, start)
+
+    def _segment(self, number: int, start: int) -> Iterator[tuple[Buffer, int, int, int]]:
+        """As `_rest`, always from the file."""
         for buffer, offset, got in chunks(segment_path(self.data, number), start):
             yield buffer, 0, -(-got // 8), offset
-
-    def again(self) -> None:
-        """Go back to where this one began."""
-        self.close()
-        self.scan[:] = scan_start(self.manifest)
-        self.scan[S_SEGMENT] = self.first_segment
-        self.scan[S_ANY] = 1 if self.first_segment > 0 else 0
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -279,18 +299,24 @@ class WalReader:
     """Commands of a WAL in order, a batch at a time; may follow one that is being written.
 
     after_seq   the first command returned is after_seq + 1
-    blocks      a scanner that begins there, of who has looked at the log already
+    blocks      a scanner that begins there
+    buffers     of a batch each: what `read` returns stays until as many more were read
     """
 
     def __init__(
-        self, data: Path, after_seq: int = 0, batch: int = 8192, blocks: BlockScanner | None = None
+        self,
+        data: Path,
+        after_seq: int = 0,
+        batch: int = 8192,
+        blocks: BlockScanner | None = None,
+        buffers: int = 1,
     ) -> None:
         self.after_seq = after_seq  # last command returned, or left out
         self.verdict = Verdict.BLANK  # about what stands where the log ends
         self._blocks = blocks or BlockScanner(data, read_manifest(data), after_seq)
         self._begun = (0, 0, 0)  # of the last block: next word, commands left, commands to skip
-        self._rows = np.zeros(batch, COMMAND.dtype)
-        self._row_words = table(self._rows.view(np.int64))
+        made = [np.zeros(batch, COMMAND.dtype) for _ in range(buffers)]
+        self._buffers = [(rows, table(rows.view(np.int64))) for rows in made]
 
     @property
     def head(self) -> Any:
@@ -307,20 +333,30 @@ class WalReader:
     def read(self, until_seq: int) -> np.ndarray[Any, Any]:
         """The next commands, at most a batch and none after `until_seq`; empty when there is none.
 
-        The array is used again by the next call.
+        The array is used again by the next call, or by the last of so many as there are buffers.
         """
+        rows, words = self._buffers[0]
+        self._buffers.append(self._buffers.pop(0))
         row = 0
-        while row < len(self._rows) and self.after_seq < until_seq:
+        while row < len(rows) and self.after_seq < until_seq:
             if not self._more():
                 break
             at, left, skip = self._begun
-            take = min(left, skip + min(len(self._rows) - row, until_seq - self.after_seq))
-            row, at = unpack_commands(
-                self._blocks.buffer.words, at, take, skip, self._row_words, row
-            )
+            take = min(left, skip + min(len(rows) - row, until_seq - self.after_seq))
+            row, at = unpack_commands(self._blocks.buffer.words, at, take, skip, words, row)
             self._begun = (at, left - take, 0)
             self.after_seq += take - skip
-        return self._rows[:row]
+        return rows[:row]
+
+    def batches(self) -> Iterator[np.ndarray[Any, Any]]:
+        """What `read` returns, until the log ends."""
+        while len(rows := self.read(NO_STOP)):
+            yield rows
+
+    @property
+    def buffers(self) -> int:
+        """How many arrays `read` uses in turn."""
+        return len(self._buffers)
 
     def peek(self) -> Any:
         """`head` of the block that holds the next command; None when the log ends before it."""

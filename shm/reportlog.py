@@ -186,15 +186,33 @@ class ReportLogReader:
         segment = self._segment_of(index)
         if segment is None:
             return np.zeros(0, REPORT.dtype)
-        count = min(most, segment.end_index - index)
+        rows = np.zeros(min(most, segment.end_index - index), REPORT.dtype)
+        self.read_into(index, rows)
+        return rows
+
+    def read_into(self, index: int, rows: np.ndarray[Any, Any]) -> int:
+        """As `read`, into REPORT rows that are there; returns how many, ReportDamage for none."""
+        segment = self._segment_of(index)
+        if segment is None:
+            raise ReportDamage(self._lacks(index))
+        count = min(len(rows), segment.end_index - index)
         fd = self._descriptor(segment)
         at = PAGE_BYTES + (index - segment.first_index) * RECORD_BYTES
-        rows = np.zeros(count, REPORT.dtype)
-        view = rows.view(np.uint8).data
+        view = rows[:count].view(np.uint8).data
         got = 0
         while got < len(view) and (piece := os.preadv(fd, [view[got:]], at + got)):
             got += piece
-        return rows
+        if got < len(view):
+            rows[:count].view(np.uint8)[got:] = 0
+        return count
+
+    def ask_for(self, index: int, most: int) -> None:
+        """Have the operating system read up to `most` reports from `index` on, of one segment."""
+        segment = self._segment_of(index)
+        if segment is not None:
+            at = PAGE_BYTES + (index - segment.first_index) * RECORD_BYTES
+            size = min(most, segment.end_index - index) * RECORD_BYTES
+            os.posix_fadvise(self._descriptor(segment), at, size, os.POSIX_FADV_WILLNEED)
 
     def find_seq(self, seq: int, end: int) -> int:
         """Index of the first report below `end` of command `seq` or a later one, else `end`."""
@@ -212,10 +230,7 @@ class ReportLogReader:
         while index < end:
             rows = self.read(index, min(most, end - index))
             if len(rows) == 0:
-                raise ReportDamage(
-                    f"{reports_folder(self.data)}: report {index} is not in the log, which begins "
-                    f"at {self.first_index}. Replay the WAL to get it"
-                )
+                raise ReportDamage(self._lacks(index))
             yield rows
             index += len(rows)
 
@@ -254,6 +269,12 @@ class ReportLogReader:
             os.close(self._fd)
             self._fd = -1
             self._open_path = None
+
+    def _lacks(self, index: int) -> str:
+        return (
+            f"{reports_folder(self.data)}: report {index} is not in the log, which begins "
+            f"at {self.first_index}. Replay the WAL to get it"
+        )
 
     def _segment_of(self, index: int) -> Segment | None:
         for attempt in range(2):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from engine import recovery, wal
+from engine import recovery, wal, walreader
 from engine.files import read_manifest
 from engine.snapshotfile import list_snapshots, read_meta
 from engine.walblocks import FORMAT
@@ -55,7 +55,7 @@ def test_its_snapshot_and_the_rest_give_the_same(data: Path) -> None:
     recovery.restore(arrays, limits, sections, 1)
     replayer = recovery.Replayer(arrays, limits)
     first = read_meta(newest)["seq"]
-    for rows in recovery.read_commands(data, first, wal.scan_wal(data, first).seq):
+    for rows in walreader.read_commands(data, first, wal.scan_wal(data, first).seq):
         replayer.feed(rows)
     replayer.feed(rows[:0], end=True)
     digest = recovery.state_digest(arrays, limits) & (1 << 64) - 1
@@ -71,7 +71,7 @@ def test_its_books_are_sound_and_come_out_again(data: Path, tmp_path: Path) -> N
     replayer = recovery.Replayer(
         recovery.fresh_arrays(limits), limits, sink=lambda index, rows: ledger.feed(index, rows)
     )
-    for rows in recovery.read_commands(data, 0, SAID["seq"]):
+    for rows in walreader.read_commands(data, 0, SAID["seq"]):
         replayer.feed(rows)
     replayer.feed(rows[:0], end=True)
     ledger.close()

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from engine import proposals
-from engine.replay import replay_rows
+from engine.replay import REPLAY_CELLS, replay_rows
 from engine.state import Limits
 from shm.cursors import REPORTS_WRITTEN, RISKED, SEQUENCED, SETTLED
 from shm.pointers import table
@@ -53,7 +53,8 @@ class Recorded(Venue):
         # One command more where none follows: what it proposes is sequenced before the next.
         upto = min(int(self.cursors[SETTLED]) + 1, self._settled(last + 1))
         taken = int(queue[proposals.TAKEN])
-        replay_rows(self.engine, self.shards, table(NO_WORDS), 0, 0, upto)
+        cells = table(np.zeros(REPLAY_CELLS, np.int64))  # no report is taken away
+        replay_rows(self.engine, self.shards, table(NO_WORDS), 0, 0, upto, cells)
         queue[proposals.TAKEN] = taken  # a replay passes them over; here they are sequenced
         if self.venue["diverged_seq"]:
             # A replay stops at a CHECKPOINT to compare its digest; this one is made here.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from engine import files, recovery, wal
+from engine import files, recovery, wal, walreader
 from engine.files import DataError
 from engine.snapshotfile import list_snapshots, read_meta
 from ledger.store import Ledger
@@ -141,7 +141,7 @@ def test_books_need_a_seal_or_an_archive(data: Path, tmp_path: Path) -> None:
                                           files.read_manifest(data).wal_lo))  # fmt: skip
     arrays = recovery.fresh_arrays(limits)
     replayer = recovery.Replayer(arrays, limits, sink=lambda index, rows: ledger.feed(index, rows))
-    for rows in recovery.read_commands(data, 0, wal.scan_wal(data).seq):
+    for rows in walreader.read_commands(data, 0, wal.scan_wal(data).seq):
         replayer.feed(rows)
     replayer.feed(rows[:0], end=True)
     ledger.close()
