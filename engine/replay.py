@@ -16,11 +16,13 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from engine.pipeline import BATCH, Arrays, Engine, engine_of, replay_turn
+from engine import hashmap
+from engine.pipeline import BATCH, SETTLE_BATCH, Arrays, Engine, engine_of, replay_turn
 from engine.risk import warm
-from engine.setup import COMMAND_MASK, REPORT_MASK
+from engine.setup import COMMAND_MASK, ORDER_BITS, REPORT_MASK
 from engine.state import Limits
-from shm.atomics import prefetch
+from shm.arithmetic import wide
+from shm.atomics import prefetch, prefetch_line
 from shm.cursors import (
     JOURNALED,
     PUBLISHED,
@@ -58,6 +60,7 @@ EVERYTHING: Final = (1 << 63) - 1  # as `last` of replay_rows: settle everything
 _WORDS = 32
 _REPORT_WORDS = REPORT.dtype.itemsize // 8
 _LOGGED_AHEAD = 48 * _REPORT_WORDS  # they come out of memory, or out of the other core
+_LAG = 512  # commands between risk and settlement that the cache forgets
 _WARM = 32  # commands whose rows are asked for at once
 _FEED = 256  # commands laid out ahead of risk: they stay in the second-level cache
 
@@ -107,6 +110,21 @@ def _compare(e: Engine, cells: Cells) -> int:
     return at - read
 
 
+@inlined
+def _fetch_settled(e: Engine, first: int, last: int) -> None:
+    """Ask for what decided commands first..last will end: the orders' rows, and their entries."""
+    mask = e.setup[COMMAND_MASK]
+    orders = e.setup[ORDER_BITS]
+    for seq in range(first, last + 1):
+        c = e.commands.base[seq & mask]
+        slot = wide(c["slot"])
+        prefetch_line(e.risk.claims, slot, 0)
+        prefetch_line(e.risk.claims, slot, 1)
+        entry = 2 * hashmap.home(c["decided_order_id"], orders)
+        prefetch(e.risk.order_index, entry)
+        prefetch(e.risk.order_index, entry + 2)
+
+
 @kernel
 def replay_rows(
     e: Engine, shards: int, source: Cells, first: int, count: int, last: int, cells: Cells
@@ -125,6 +143,7 @@ def replay_rows(
     half = (e.setup[REPORT_MASK] + 1) // 2
     row = first
     warmed = v["risked_seq"]
+    fetched = v["settled_seq"]
     while True:
         seq = e.cursors[SEQUENCED]
         passed = v["settled_seq"]
@@ -152,6 +171,11 @@ def replay_rows(
             upto = source[row * _WORDS + _SETTLED]
         else:
             upto = last
+        if not PLAIN and v["risked_seq"] - v["settled_seq"] > _LAG:
+            # What risk had asked for is out of the cache again before it is settled.
+            stop = min(v["settled_seq"] + SETTLE_BATCH, upto)
+            _fetch_settled(e, max(fetched, v["settled_seq"]) + 1, stop)
+            fetched = max(fetched, stop)
         did = replay_turn(e, shards, upto) + _compare(e, cells)
         if did == 0:
             cells[R_STALLED] = 1
