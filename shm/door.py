@@ -23,6 +23,7 @@ from shm.pointers import Cells, table
 from shm.segment import ProcessWatch, Segment, SegmentError
 from shm.wait import ring_doorbells
 
+_RUNNING: Final = int(Phase.RUNNING)
 _FEW: Final = 64  # commands that are copied once more, so that numba needn't be told of a table
 
 
@@ -81,7 +82,7 @@ class Door:
     @property
     def open(self) -> bool:
         """Whether commands handed over now will be taken; cheap enough to ask of each message."""
-        return bool(self.view.phase == Phase.RUNNING and not self._engine.gone)
+        return int(self.view.engine["phase"]) == _RUNNING and not self._engine.gone
 
     def next_request(self) -> int:
         """The lowest `request` that this producer has not used yet."""

@@ -13,7 +13,14 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from gateways.zmq.protocol import OPERATIONS, ORDERS_MAX, RECORD_BYTES, REPORTS, Order
+from gateways.zmq.protocol import (
+    OPERATIONS,
+    ORDERS_MAX,
+    RECORD_BYTES,
+    REPORT_ROW,
+    REPORTS,
+    Order,
+)
 from shm.codes import Kind
 from shm.records import COMMAND, REPORT
 
@@ -24,8 +31,7 @@ ENCODER: Final = msgspec.msgpack.Encoder()
 _WORDS: Final = COMMAND.dtype.itemsize // 8
 _LINE_BYTES: Final = 64
 _SIZES: Final = (64, 128, 192, RECORD_BYTES)
-_REPORT: Final = struct.Struct("<qIHBB6q")  # as protocol.Report: the last six are its words
-assert _REPORT.size == REPORT.dtype.itemsize
+assert REPORT_ROW.size == REPORT.dtype.itemsize
 
 _KINDS: Final = np.zeros(256, bool)  # what a client may send
 _KINDS[[int(kind) for kind in OPERATIONS.values()]] = True
@@ -145,5 +151,5 @@ def report_frames(rows: Rows, indices: Rows, previous: int, *, raw: bool) -> lis
     if raw:
         before = previous.to_bytes(8, "little", signed=True)
         return [REPORTS, before, indices.tobytes(), rows.tobytes()]
-    unpacked = zip(indices.tolist(), _REPORT.iter_unpack(rows.tobytes()), strict=True)
+    unpacked = zip(indices.tolist(), REPORT_ROW.iter_unpack(rows.tobytes()), strict=True)
     return [REPORTS, ENCODER.encode([previous, [(index, *row) for index, row in unpacked]])]

@@ -80,6 +80,7 @@ class Session:
     row: int  # in the file of sessions
     accounts: tuple[int, ...]
     heard_s: float
+    trades: bool = False  # it may send commands
     last_index: int = -1  # of the newest report sent
     next: int = -1  # behind: the index from which the log has to be read; -1: it hears live
     barrier: Barrier | None = None  # CURRENT is due
@@ -301,7 +302,8 @@ class Gateway:
         self._memory.arm(row, hello.cancel_on_disconnect)
         self._orphans.pop(row, None)
         accounts = tuple(hello.accounts) or (key.account,)
-        session = Session(identity, key, hello, row, accounts, self._loop.time())
+        trades = hello.orders and bool(key.scopes & Scope.TRADE)
+        session = Session(identity, key, hello, row, accounts, self._loop.time(), trades)
         self._enter(session)
         welcome = Welcome(
             *(key.account, scope_words(key.scopes).split(","), self._stream.epoch),
@@ -469,12 +471,12 @@ class Gateway:
     def _hand_over(self, session: Session, number: int, rows: Rows) -> Answer:
         """Put rows into the ring, as many as it takes; the first that doesn't fit is the last."""
         first, door = self._number, self._open
-        if not session.hello.orders or not session.key.scopes & Scope.TRADE:
+        if not session.trades:
             answer = Answer(0, 0, protocol.FORBIDDEN)
         elif door is None:
             answer = Answer(0, 0, protocol.NOT_RUNNING)
         else:
-            rows["request"] = np.arange(first, first + len(rows))
+            rows["request"] = np.arange(first, first + len(rows)) if len(rows) > 1 else first
             self._memory.note(session.row, number, first, len(rows), protocol.OVERLOADED)
             taken = door.send(rows) if len(rows) else 0
             self._number += taken

@@ -156,3 +156,4 @@ class Current(msgspec.Struct):
 
 
 Report = tuple[int, ...]  # index, seq, account, symbol, kind, status, and its six words
+REPORT_ROW: Final = struct.Struct("<qIHBB6q")  # a row as a Report, but for the index
