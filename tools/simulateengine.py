@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from engine.journal import Journal, JournalFailed
-from engine.pipeline import Arrays
+from engine.pipeline import Arrays, engine_of
 from engine.recovery import Recovered, recover
 from engine.state import Limits
 from shm.config import Config
@@ -25,6 +25,7 @@ from shm.counters import COUNTER_CELLS, COUNTERS_MAX, TIMINGS_MAX
 from shm.cursors import JOURNALED, REPORTS_JOURNALED, REPORTS_READ, RISKED
 from shm.feed import Feed
 from shm.histogram import HISTOGRAM_CELLS
+from shm.records import REPORT
 from tools.inprocess import Venue, zeroed_arrays
 from tools.simulateflow import PRODUCERS
 
@@ -73,7 +74,11 @@ class Engine(Venue):
         self.config = config
         self.data = Path(config.data_dir)
         rings = {"commands": commands, "matches": matches, "reports": reports}
-        self.memory = Memory(zeroed_arrays(limits, shards, **rings))
+        told = {"told": np.zeros(reports, REPORT.dtype)}
+        self.memory = Memory({**zeroed_arrays(limits, shards, **rings), **told})
+        # A replay tells its reports into a ring of its own, as in any start.
+        self._told_apart = {**self.memory.arrays, "reports": self.memory.arrays["told"]}
+        self._replay_engine = engine_of(self._told_apart, limits, shards=shards)
         super().__init__(
             limits,
             shards=shards,
@@ -83,7 +88,6 @@ class Engine(Venue):
             producers=PRODUCERS,
             checkpoint_every=checkpoint_every,
         )
-
         # Nobody looks at what the journal counts and times.
         self._counters = np.zeros(COUNTERS_MAX * COUNTER_CELLS, np.int64)
         self._histograms = np.zeros(TIMINGS_MAX * HISTOGRAM_CELLS, np.int64)
@@ -91,7 +95,7 @@ class Engine(Venue):
     def recover(self) -> None:
         """Bring fresh memory to where the disk says that the last life ended."""
         self.memory.zero()
-        self.recovered = recover(self.config, self.arrays, LOG_RECORDS, self.engine)
+        self.recovered = recover(self.config, self._told_apart, LOG_RECORDS, self._replay_engine)
 
     def start(self) -> None:
         """Recover, and be ready for traffic."""
