@@ -1,12 +1,14 @@
 """The native gateway: an order's way to its durable report and back, orders a second, market data.
 
-    python -m bench.gateways_zmq [--smoke] [--json] [--out DIR] [--seconds S]
+    python -m bench.gateways_zmq [--smoke] [--json] [--out DIR] [--seconds S] [--only PART]
+                                 [--set NAME=VALUE]
 
 A real engine (fused) and a real gateway process, one client over ipc with CURVE, all on this
 machine. Latency is open loop: from when an order was due to when its durable report was in the
 client's hands. Throughput is closed: a window of messages is on its way, and a command counts once
 its durable answer has come back; half of them are limit orders that rest, half cancels of those.
-Beside latency stand, in the same minute, the disk's sync and a bare CURVE echo at the same rate.
+Beside latency stand, in the same minute, the disk's sync, a bare CURVE echo at the same rate, and
+what each hop took (shm/hops.py); what is left is two sockets, four threads and CURVE.
 `gateway_cpu_per_s` is commands by second of the gateway process's CPU time, its I/O thread
 included: what it would do with a core of its own. Beside it, in the same run: bare DEALER/ROUTER
 echoes of messages of the same sizes, bare PUB/SUB of the same bytes, and the disk's sync.
@@ -23,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +45,7 @@ from shm.codes import Kind, ReportKind, Side, State, Status
 from shm.config import Config, load
 from shm.control import Phase, View
 from shm.door import Door
+from shm.hops import Samples, marks_of, read_requests
 from shm.kinds import command
 from shm.records import COMMAND, L2_UPDATE
 from shm.segment import SegmentError
@@ -50,6 +54,7 @@ from shm.units import SYSTEM_ACCOUNTS
 ACCOUNT: Final = SYSTEM_ACCOUNTS + 1
 BID: Final = 590_000
 START_S: Final = 300.0
+HOPS: Final = ("received", "handed over", "sequenced", "settled", "durable", "heard", "answered")
 RATE: Final = 200  # orders a second where their latency is measured
 AWAKE_NS: Final = 100_000  # before an order is due, so that it goes out when it is
 SETTINGS: Final[dict[str, Any]] = {
@@ -555,13 +560,21 @@ def main(argv: list[str] | None = None) -> None:
     """All of it."""
     made = parser("gateways_zmq", __doc__)
     made.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    made.add_argument("--only", choices=("latency", "rates", "market"), help="one part alone")
+    text = "a setting of engine and gateway other than its default, as in perpcore.toml"
+    made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=text)
     chosen = made.parse_args(argv)
+    for given in chosen.set:
+        name, _, value = given.partition("=")
+        SETTINGS[name] = int(value) if value.isdecimal() else value
     seconds = 0.2 if chosen.smoke else chosen.seconds
     report = Report("gateways_zmq", chosen)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        orders(report, folder, seconds, smoke=chosen.smoke)
-        market(report, folder, seconds, smoke=chosen.smoke)
+        if chosen.only != "market":
+            orders(report, folder, seconds, chosen.only, smoke=chosen.smoke)
+        if chosen.only in (None, "market"):
+            market(report, folder, seconds, smoke=chosen.smoke)
     report.finish()
 
 
@@ -576,21 +589,48 @@ def latency_beside_syncs(
     sync, echo = (round(float(a + b) / 2) for a, b in zip(before, after, strict=True))
     report.latency(case, cells)
     beside = {"sync_p50_ns": sync, "echo_p50_ns": echo, "wanted_ns": 2 * sync + 200_000}
-    return latency_row(case, cells, **beside)
+    return latency_row(case, cells, **beside, **hops(rig, int(rig.seconds * RATE)))
 
 
-def orders(report: Report, folder: Path, seconds: float, *, smoke: bool) -> None:
+def hops(rig: Rig, most: int) -> dict[str, int]:
+    """Median of what each hop of the newest sampled orders took."""
+    view = View(rig.instance)
+    samples = Samples(rig.instance, view.epoch, 1)
+    of_gateway = read_requests(rig.instance)
+    found = [
+        marks_of(sample.marks | of_gateway[sample.request])
+        for sample in samples.read(samples.newest() - most)
+        if sample.request in of_gateway
+    ]
+    samples.close()
+    view.close()
+    taken = {}
+    for before, hop in pairwise(HOPS):
+        times = [marks[hop] - marks[before] for marks in found if before in marks and hop in marks]
+        if times:
+            taken[f"{hop.replace(' ', '_')}_ns"] = round(float(np.median(times)))
+    return taken
+
+
+def latencies(report: Report, rig: Rig, folder: Path, *, smoke: bool) -> None:
+    rows = []
+    for case, records in (("msgpack, 200/s", False), ("records, 200/s", True)):
+        rows.append(latency_beside_syncs(report, rig, folder, case, records, smoke=smoke))
+    with awake() as polls:
+        if polls:
+            case = "records, 200/s, idle cores poll"
+            rows.append(latency_beside_syncs(report, rig, folder, case, True, smoke=smoke))
+    report.table("An order, from when it was due to its durable report", rows)
+
+
+def orders(report: Report, folder: Path, seconds: float, only: str | None, *, smoke: bool) -> None:
     rig = Rig(folder, seconds)
     some = slice(1, 2) if smoke else slice(None)
     try:
-        rows = []
-        for case, records in (("msgpack, 200/s", False), ("records, 200/s", True)):
-            rows.append(latency_beside_syncs(report, rig, folder, case, records, smoke=smoke))
-        with awake() as polls:
-            if polls:
-                case = "records, 200/s, idle cores poll"
-                rows.append(latency_beside_syncs(report, rig, folder, case, True, smoke=smoke))
-        report.table("An order, from when it was due to its durable report", rows)
+        if only != "rates":
+            latencies(report, rig, folder, smoke=smoke)
+        if only == "latency":
+            return
         cases: list[dict[str, Any]] = []
         for size, window in PACKED[some]:
             stream = Stream(size, lines=2, packed=True)

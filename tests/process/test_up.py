@@ -17,7 +17,8 @@ import pytest
 import zmq
 
 from shm.control import Phase
-from shm.cursors import JOURNALED
+from shm.cursors import JOURNALED, SEQUENCED, SLEEP, SLEEPS, TIMEOUTS, doorbell
+from shm.door import Door
 from shm.records import REPORT
 from tests.process.conftest import Venues
 from tests.process.helpers import perpcore, status_of, wait_until
@@ -60,6 +61,32 @@ def test_up_status_stop_and_up_again(venues: Venues, topology: str) -> None:
     wait_until(lambda: again.cursor(0) > taken + 500, 30, "no commands after recovery")
     assert venue.stop() == 0
     venue.check_nothing_left()
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_a_door_rouses_all_on_a_commands_way(venues: Venues, topology: str) -> None:
+    shards = 2 if topology == "split" else 1
+    venue = venues("--topology", topology, "--no-clock", settings={"shards": shards})
+    venue.start()
+    view = venue.until_running()
+    door = Door(venue.instance, "demo")
+    cells = door._control.arrays["control"]
+    bells = [doorbell(k) for k, w in enumerate(view.workers()) if w.stages != ["publish"]]
+    assert len(bells) == (2 if topology == "fused" else 5)
+
+    def rung() -> list[int]:  # and one more for who sleeps just now
+        return [int(cells[bell + SLEEPS] - cells[bell + TIMEOUTS]) for bell in bells]
+
+    before = rung()
+    for _ in range(5):
+        wait_until(lambda: all(cells[bell + SLEEP] == 1 for bell in bells), 30, "somebody is awake")
+        door.rouse()
+    wait_until(
+        lambda: all(n >= b + 4 for n, b in zip(rung(), before, strict=True)), 30, "one slept"
+    )
+    assert view.cursor(SEQUENCED) == int(view.engine["recovered_seq"]), "and nothing was done"
+    door.close()
+    assert venue.stop() == 0
 
 
 ONE_WORKER = """
