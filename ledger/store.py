@@ -102,12 +102,12 @@ class Ledger:
         self.accounts = np.zeros(_ROOM, LEDGER_ACCOUNT.dtype)
         self.index = np.zeros(4 * _ROOM, np.int32)
         self.orders = np.zeros(2 * _ROOM, LEDGER_ORDER.dtype)
-        self.symbols = np.zeros(t.SYMBOLS, LEDGER_SYMBOL.dtype)
+        self.symbols = _room(t.SYMBOLS, LEDGER_SYMBOL.dtype)
         self.assets: dict[int, dict[str, Any]] = {}
         self._declared: set[int] = set()  # symbols: their table has room for all there can be
-        self.traces = np.zeros(_SIDE_ROWS, LEDGER_TRACE.dtype)
-        self.breaks = np.zeros(_SIDE_ROWS, LEDGER_BREAK.dtype)
-        self.batch = np.zeros(BATCH, REPORT.dtype)
+        self.traces = _room(_SIDE_ROWS, LEDGER_TRACE.dtype)
+        self.breaks = _room(_SIDE_ROWS, LEDGER_BREAK.dtype)
+        self.batch = _room(BATCH, REPORT.dtype)
         self.reports = reports_of(self.batch)
         self.payload: list[int] = []
         self.sound = True
@@ -678,6 +678,12 @@ class Ledger:
         if name == "blocks":
             return self.blocks * LEDGER_BLOCK.dtype.itemsize
         return int(self.flushed[name]) * widths[name]
+
+
+def _room(rows: int, dtype: np.dtype[Any]) -> Array:
+    """A zeroed table of which only what is used takes memory, and time."""
+    size = rows * dtype.itemsize
+    return np.frombuffer(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype)
 
 
 def _bits(size: int) -> int:

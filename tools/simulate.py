@@ -220,7 +220,7 @@ class History:
         if die_after is not None:
             self.die_recovering(die_after, chance, power)
         self.come_back(known, decided)
-        while chance.random() < 0.2:
+        while chance.random() < 0.25:
             # Dead again before it has done anything: recovery of a recovery.
             known, decided = self.acknowledged(), int(v.cursors[RISKED])
             self.stop()
@@ -444,33 +444,33 @@ class History:
         v = self.venue
         v.random = chance
         what = chance.random()
-        if what < 0.28:
+        if what < 0.275:
             for _ in range(chance.choice((1, 2, 5, 12))):
                 self.send(*self.traffic.next(chance, v.now))
             v.feed(chance.choice((1, 3, 64)))
-        elif what < 0.39:
+        elif what < 0.38:
             v.sequence()
-        elif what < 0.50:
+        elif what < 0.485:
             v.risk()
-        elif what < 0.59:
+        elif what < 0.575:
             v.match(chance.randrange(v.shards))
-        elif what < 0.70:
+        elif what < 0.685:
             v.journal()
-        elif what < 0.76:
+        elif what < 0.745:
             self.follow(chance.choice((1, 16, 512)))
-        elif what < 0.785:
+        elif what < 0.77:
             v.wait(chance.choice((1, SECOND // 3, SECOND, 7 * SECOND)))
-        elif what < 0.82:
+        elif what < 0.805:
             v.feed()
             v.turn(Stage.SEQUENCE | Stage.RISK | Stage.SETTLE | Stage.MATCH, (1 << v.shards) - 1)
             v.journal()
-        elif what < 0.832:
+        elif what < 0.817:
             self.settle_down()
-        elif what < 0.835:
+        elif what < 0.82:
             self.advance(self.acknowledged()[0])
-        elif what < 0.844:
+        elif what < 0.829:
             self.snapshot(chance)
-        elif what < 0.854:
+        elif what < 0.839:
             self.followers.checkpoint(chance, self.read_again)
         else:
             self.crash(chance)
