@@ -97,12 +97,12 @@ def main(argv: list[str] | None = None) -> None:
         "orders": 262144,
         "clients": 1024,
     }
-    for steps in (STEPS, 2 * STEPS):
+    for steps in (STEPS,) if chosen.smoke else (STEPS, 2 * STEPS):
         with tempfile.TemporaryDirectory(
             prefix="perpcore-bench-", dir=os.environ.get("PERPCORE_BENCH_DIR")
         ) as data:
             config = venue("fused", f"bench-{os.getpid()}-r", data, limits)
-            _run(report, config, accounts, orders, count, steps)
+            _run(report, config, accounts, orders, count, steps, 1 if chosen.smoke else RUNS)
     report.finish()
 
 
@@ -139,7 +139,13 @@ def timed(config: Config) -> tuple[float, Recovered, int]:
 
 
 def _run(
-    report: Report, config: Config, accounts: int, orders: int, count: int, steps: int
+    report: Report,
+    config: Config,
+    accounts: int,
+    orders: int,
+    count: int,
+    steps: int,
+    runs: int,
 ) -> None:
     data = Path(config.data_dir)
     sizes = memory.limits_of(config)
@@ -165,7 +171,7 @@ def _run(
     some = min(ALONE, end.seq - taken.seq)
     alone_seconds = alone(data, sizes, taken.seq, taken.seq + some)
     cold, warm = [], []
-    for _ in range(RUNS):
+    for _ in range(runs):
         from_disk(data)
         cold.append(timed(config)[0])
         seconds, found, live = timed(config)
@@ -188,7 +194,7 @@ def _run(
     )
     report.table(
         f"recovery: {accounts:,} accounts, {live:,} resting orders, {found.replayed:,} commands "
-        f"after the snapshot, {made / found.replayed:.2f} reports each, all compared; {RUNS} runs",
+        f"after the snapshot, {made / found.replayed:.2f} reports each, all compared; {runs} runs",
         [
             {
                 "step": name,
