@@ -45,7 +45,7 @@ from engine import memory, pipeline
 from engine.pipeline import Engine, Stage, turn
 from engine.state import Limits, allocate, risk_tables, shard_tables, shared_book_tables
 from shm import ingress
-from shm.atomics import CLOCK_MONOTONIC, clock_ns, load_acquire, store_release, yield_now
+from shm.atomics import CLOCK_MONOTONIC, clock_ns, load_acquire, prefetch, store_release, yield_now
 from shm.codes import Flag, Kind, ReportKind, Tif
 from shm.config import Config, Producer, load
 from shm.cursors import (
@@ -215,6 +215,9 @@ def drive(
                 for cell in range(0, width, 8):
                     ingress.copy_line(rows, k * _WORDS + cell, source, (row + k) * width + cell)
             row += ingress.push_many(ring, capacity, rows, 0, batch)
+            # What comes next is on its way from main memory while these are dealt with.
+            for k in range(min(64, end - row)):
+                prefetch(source, (row + k) * width)
         did = turn(e, stages, 1)
         written = cursors[REPORTS_WRITTEN]
         while read < written:
