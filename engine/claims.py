@@ -99,6 +99,17 @@ def change_hold(r: Risk, slot: int, quanta: int) -> None:
 
 
 @inlined
+def change_both(r: Risk, slot: int, quanta: int, reserve_quanta: int) -> None:
+    """Set what an order holds and what is held beyond it: what goes from one to the other stays."""
+    c = r.claims[slot]
+    change = quanta + reserve_quanta - c["hold_quanta"] - c["reserve_quanta"]
+    c["hold_quanta"] = quanta
+    c["reserve_quanta"] = reserve_quanta
+    if change != 0:
+        _add_held(r, c, change)
+
+
+@inlined
 def change_reserve(r: Risk, slot: int, quanta: int) -> None:
     """Set what is held beyond an order's own hold, for AMENDs in flight."""
     c = r.claims[slot]

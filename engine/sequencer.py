@@ -217,7 +217,6 @@ def sequence_commands(
     if not _room(cursors, setup, own, seq):
         return 0
     now = max(clock_ns(CLOCK_REALTIME), own[LAST_TS_NS])
-    every = setup[CHECKPOINT_EVERY]
 
     cut = load_acquire(cursors, CUT)
     if cut != own[CUT_SEEN]:
@@ -225,12 +224,15 @@ def sequence_commands(
         words[at * _WORDS + 3] = State.CANCEL_ONLY if cut != 0 else State.TRADING
         own[CUT_SEEN] = cut
         seq += 1
+    every = setup[CHECKPOINT_EVERY]
+    checkpoint = -(-seq // every) * every  # the next sequence number that is one
 
     taken = r.proposals[proposals.TAKEN]
     put = load_acquire(r.proposals, proposals.PUT)
     while taken < put and _room(cursors, setup, own, seq):
-        if seq % every == 0:
+        if seq == checkpoint:
             _blank(commands, words, setup, own, seq, Kind.CHECKPOINT, now)
+            checkpoint += every
             seq += 1
             continue
         code = r.proposals[proposals.FIRST + (taken & setup[PROPOSAL_MASK])]
@@ -296,8 +298,9 @@ def sequence_commands(
             count = min(max(count, 0), QUOTA)
             done = 0
             while done < count and _room(cursors, setup, own, seq):
-                if seq % every == 0:
+                if seq == checkpoint:
                     _blank(commands, words, setup, own, seq, Kind.CHECKPOINT, now)
+                    checkpoint += every
                 else:
                     _take(ring, ingress.peek(ring, capacity, done), words, setup, own, seq, now)
                     done += 1

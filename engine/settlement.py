@@ -210,9 +210,8 @@ def amend_claim(r: Risk, setup: Cells, slot: int, price: int, total: int, left: 
             need = min(need, held)
             apart = c["apart"]
     claims.set_apart(r, slot, apart)
-    claims.change_hold(r, slot, need)
-    if c["amended"] != 0:
-        claims.change_reserve(r, slot, max(held - need, 0))
+    reserve = max(held - need, 0) if c["amended"] != 0 else c["reserve_quanta"]
+    claims.change_both(r, slot, need, reserve)
 
 
 @inlined

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shm.atomics import leading_zeros, multiply_high
+from shm.atomics import divide_up, leading_zeros, multiply_high
 from shm.jit import PLAIN, inlined, kernel, rarely
 from shm.units import MONEY_QUANTA_MAX, PPM
 
@@ -162,7 +162,8 @@ def muldiv_cut(a: int, b: int, c: int) -> int:
 @inlined
 def ceil_div(a: int, b: int) -> int:
     """ceil(a / b) for b > 0."""
-    return -((-a) // b)
+    assert b > 0
+    return divide_up(a, b)
 
 
 @inlined
@@ -170,14 +171,14 @@ def fee_of(notional_quanta: int, rate_ppm: int) -> int:
     """What a trade owes: rounded up, so that a fee gains and a rebate loses the odd quantum."""
     # |rate| <= PPM and notional <= 2^56: the plain product fits only below 2^43, hence the test.
     if notional_quanta < (1 << 42):
-        return -((-(notional_quanta * rate_ppm)) // PPM)
+        return divide_up(notional_quanta * rate_ppm, PPM)
     return muldiv_up(notional_quanta, rate_ppm, PPM)
 
 
 @inlined
 def initial_margin(notional_quanta: int, leverage: int) -> int:
     """Margin that a notional needs at a leverage, rounded up."""
-    return -((-notional_quanta) // leverage)
+    return ceil_div(notional_quanta, leverage)
 
 
 @inlined
