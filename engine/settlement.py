@@ -705,6 +705,7 @@ def settle_commands(
     shards = setup[SHARDS]
     seq = v["settled_seq"] + 1
     work = 0
+    middle = v["mid_command"]
     while work < budget and seq <= upto:
         at = seq & setup[COMMAND_MASK]
         c = cs.base[at]
@@ -714,7 +715,7 @@ def settle_commands(
             _fetch(r, setup, cs.base[(seq + _AHEAD) & setup[COMMAND_MASK]])
         finished = False
         if c["route"] == Route.NOWHERE:
-            v["mid_command"] = 1
+            middle = 1
             work += 1
             if not settle_nowhere(r, out, cursors, setup, cs, at):
                 break
@@ -726,25 +727,27 @@ def settle_commands(
             read = cursors[_read_cell(shard)]
             m = shard * (mask + 1) + (read & mask)
             work += 1
-            v["mid_command"] = 1
+            middle = 1
             if not settle_match(r, out, cursors, setup, cs, matches, at, m):
                 break
             last = matches[m]["last"] == 1
             store_release(cursors, _read_cell(shard), read + 1)
-            if last:
+            if last and c["route"] == Route.SHARD:
+                finished = True
+            elif last:
                 v["shards_done"] |= 1 << shard
-                if c["route"] == Route.SHARD or v["shards_done"] == (1 << shards) - 1:
-                    finished = True
+                finished = v["shards_done"] == (1 << shards) - 1
         if finished:
             if c["route"] == Route.SHARD and c["slot"] != NIL:
                 claims.leave_flight(r, c["slot"])
                 if c["kind"] == Kind.LIQUIDATION_ORDER:
                     settle_order_end(r, out, setup, c)
-            v["mid_command"] = 0
+            middle = 0
             v["answered"] = 0
             v["shards_done"] = 0
             v["settled_seq"] = seq
             seq += 1
+    v["mid_command"] = middle
     if work > 0:
         reports.publish(r, cursors)
         store_release(cursors, SETTLED, v["settled_seq"])
