@@ -57,3 +57,47 @@ def test_a_second_checkout_starts_warm_and_a_changed_callee_starts_cold(tmp_path
     assert result(checkout(tmp_path / "b" / "other", 5), cache) == [11, 1, 0], "another folder"
     # The outer kernel's own file is the same to the byte: only what it calls has changed.
     assert result(checkout(tmp_path / "c" / "project", 7), cache) == [15, 0, 1]
+
+
+FORKED = """
+from shm.jit import apart, kernel
+
+@kernel
+def one(x: int) -> int:
+    apart()
+    assert x < 100, "too much"
+    return x + 1
+
+@kernel
+def two(x: int) -> int:
+    apart()
+    return x * 2
+
+@kernel
+def either(x: int) -> int:
+    return one(x) if x > 0 else two(x)
+
+print(either(4), either(-4))
+try:
+    either(100)
+except AssertionError as error:
+    print(error)
+text = either.inspect_llvm(either.signatures[0])
+first = text[text.index("\\nB0:") :]
+print("store" in first[: first.index("br i1")])
+"""
+
+
+def test_only_the_call_that_is_made_sets_its_places(tmp_path: Path) -> None:
+    """Nothing is zeroed for the calls of other branches, and an error is told all the same."""
+    place = checkout(tmp_path / "project", 1)
+    (place / "shm" / "forked.py").write_text(FORKED)
+    done = subprocess.run(
+        [sys.executable, "-c", "import shm.forked"],
+        cwd=place,
+        env=os.environ | {"PERPCORE_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["5 -8", "too much", "False"]
