@@ -1,7 +1,8 @@
 """Replay: the same kernels over commands from the WAL, interleaved exactly as they were.
 
 Reads   COMMAND rows with the settlement each was decided after (`settled_seq`), in order.
-Writes  the state in the arrays it is given, and reports, which go to a sink in order.
+Writes  the state in the arrays it is given, and reports: those that were logged are compared right
+        after they are derived, all others go to a sink in order.
 Never   sequences, journals or proposes: what is pending stays marked in the state.
 
 Recovery, snapshots, verification and a standby are all this one thing with different sinks.
@@ -104,7 +105,7 @@ def _compare(e: Engine, cells: Cells) -> int:
                 cells[R_DIFFERS] = at + 1
                 break
             at += 1
-    else:
+    else:  # nobody knows them, or wants them
         at = stop
     e.cursors[REPORTS_READ] = at
     return at - read
