@@ -35,6 +35,7 @@ from engine.liquidation_scan import sweep
 from engine.pipeline import Engine, Stage, turn
 from engine.recovery import fresh_arrays
 from engine.sequencer import LAST_TS_NS
+from engine.setup import SLICE
 from engine.state import Limits
 from shm import ingress
 from shm.atomics import CLOCK_MONOTONIC, clock_ns, store_release
@@ -153,7 +154,7 @@ class Rig:
             self.ring, Producer(name="bench", id=1, kinds=("any",), privileged=True), SLOTS
         )
         self.engine = pipeline.engine_of(
-            arrays, limits, checkpoint_every=1 << 40, rings=(self.ring,)
+            arrays, limits, checkpoint_every=1 << 40, funding_slice=SLICE, rings=(self.ring,)
         )
         self.number = 0
         self.times = np.zeros(1 << 20, np.int64)

@@ -54,11 +54,7 @@ from shm.units import (
     RATE_PPB_MAX,
 )
 
-# Rows of one FUNDING command: trading goes on between two. Where the stages share a worker an order
-# waits for one slice at most; where they don't, the next slice is some hops away.
-SLICE: Final = 8  # some 0.3 us
-SLICE_APART: Final = 256
-_SLICE_ONCE: Final = 128  # where a command doesn't say: in logs of before it did
+_SLICE_ONCE: Final = 128  # rows of a FUNDING that doesn't say: in logs of before it did
 EIGHT_HOURS_NS: Final = 28_800_000_000_000
 _WALLET_MAX: Final = 2 * EXPOSURE_QUANTA_MAX - 1  # no payment takes a wallet beyond +- this
 

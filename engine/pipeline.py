@@ -19,7 +19,6 @@ import numpy as np
 
 from engine import book, proposals
 from engine.commands import Commands, commands_of
-from engine.funding import SLICE, SLICE_APART
 from engine.matching import match_commands
 from engine.reports import Out
 from engine.risk import risk_commands
@@ -32,6 +31,7 @@ from engine.setup import (
     MATCH_MASK,
     MATCHER,
     SHARDS,
+    SLICE_APART,
     TRIE,
     setup_cells,
 )
@@ -157,7 +157,6 @@ def turn(e: Engine, stages: int, shards: int) -> int:
             e.sequencer,
             e.rings,
             len_of(e),
-            SLICE if stages & _RISK else SLICE_APART,
             stages & _CLOSE != 0,
         )
         if took > 0:
@@ -261,12 +260,14 @@ def engine_of(
     *,
     shards: int = 1,
     checkpoint_every: int = 65536,
+    funding_slice: int = SLICE_APART,
     rings: tuple[np.ndarray[Any, Any], ...] = (),
 ) -> Engine:
     """The arrays of an instance, or of a replay, as the kernels take them.
 
     arrays    "cursors", "commands", "matches", "reports", "control", "hops" and every table of the
               state
+    funding_slice    positions that one FUNDING pays
     rings     the int64 cells of the ingress rings, in the order they are drained
     """
     setup = setup_cells(
@@ -276,6 +277,7 @@ def engine_of(
         reports=len(arrays["reports"]),
         shards=shards,
         checkpoint_every=checkpoint_every,
+        funding_slice=funding_slice,
     )
     sequencer = np.zeros(SEQUENCER_CELLS, np.int64)
     begin_sequencing(sequencer, arrays, len(rings))

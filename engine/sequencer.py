@@ -24,6 +24,7 @@ from engine.setup import (
     ASSETS,
     CHECKPOINT_EVERY,
     COMMAND_MASK,
+    FUNDING_SLICE,
     PROPOSAL_MASK,
     REPORT_MASK,
     SHARDS,
@@ -203,13 +204,11 @@ def sequence_commands(
     own: Cells,
     rings: Cells,
     ring_count: int,
-    slice_rows: int,
     closing: bool,
 ) -> int:
     """One round over all sources; returns how many commands were sequenced.
 
     rings       pairs of (address, cells) of the ingress rings, the clock's first
-    slice_rows  how many positions a FUNDING pays
     closing     take nothing more from the rings; end with a CHECKPOINT
     """
     first = cursors[SEQUENCED] + 1
@@ -260,7 +259,7 @@ def sequence_commands(
         elif kind == proposals.FUNDING:
             at = _blank(commands, words, setup, own, seq, Kind.FUNDING, now)
             commands[at]["symbol"] = row
-            settles[at]["settle_lots"] = slice_rows
+            settles[at]["settle_lots"] = setup[FUNDING_SLICE]
         elif kind == proposals.WALLET:
             wallet = r.wallets[row]
             step = wallet["liquidation"]

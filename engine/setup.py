@@ -36,7 +36,13 @@ ALGO_BITS: Final = 23
 DIGESTS: Final = 24
 DIGEST_BITS: Final = 25
 DIGEST_WINDOW_NS: Final = 26
+FUNDING_SLICE: Final = 27
 SETUP_CELLS: Final = 32
+
+# Positions that one FUNDING pays: trading goes on between two. Where risk shares the sequencer's
+# worker an order waits for one slice at most; where it doesn't, the next slice is some hops away.
+SLICE: Final = 8  # some 0.3 us
+SLICE_APART: Final = 256
 
 
 def setup_cells(
@@ -47,6 +53,7 @@ def setup_cells(
     reports: int,
     shards: int = 1,
     checkpoint_every: int = 65536,
+    funding_slice: int = SLICE_APART,
 ) -> np.ndarray[Any, Any]:
     """The constants for these limits and ring capacities (records each, powers of two)."""
     for name, slots in (("commands", commands), ("matches", matches), ("reports", reports)):
@@ -77,6 +84,7 @@ def setup_cells(
     cells[DIGESTS] = limits.digests
     cells[DIGEST_BITS] = bits_of(limits.digests)
     cells[DIGEST_WINDOW_NS] = limits.digest_window_ns
+    cells[FUNDING_SLICE] = funding_slice
     cells[LEAVES] = limits.leaves
     cells[TRIE] = limits.trie
     cells[MATCHER] = next(t.rows for t in shard_tables(limits) if t.name == "matcher")

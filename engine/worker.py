@@ -255,6 +255,7 @@ def _run(task: Task, worker: Worker, arrays: dict[str, Any]) -> None:
     """The loop: stages in kernels and in Python take turns until the stop word is set."""
     from engine import memory
     from engine.files import DataError
+    from engine.setup import SLICE, SLICE_APART
     from shm import jit
     from shm.pointers import table
     from shm.wait import FOR_EVER, beat, others, policy_of, rest
@@ -287,6 +288,7 @@ def _run(task: Task, worker: Worker, arrays: dict[str, Any]) -> None:
             memory.limits_of(config),
             shards=config.shards,
             checkpoint_every=config.checkpoint_every,
+            funding_slice=SLICE if stages & pipeline.Stage.RISK else SLICE_APART,
             rings=tuple(arrays[name] for name in memory.ring_names(config)),
         )
         # With others in the process, a kernel doesn't sleep: they have their turn, then all do.

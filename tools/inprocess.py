@@ -30,6 +30,7 @@ from engine.proposals import PUT, TAKEN
 from engine.recovery import propose_again, taken_proposals
 from engine.replay import Replayer
 from engine.sequencer import LAST_TS_NS
+from engine.setup import FUNDING_SLICE, SLICE_APART
 from engine.state import (
     Limits,
     allocate,
@@ -122,6 +123,7 @@ class Venue:
         reports: int = 1024,
         ingress_slots: int = 1024,
         checkpoint_every: int = 1 << 40,
+        funding_slice: int = SLICE_APART,
         seed: int | None = None,
         start_ns: int = EPOCH_NS,
         log: Sequence[np.ndarray[Any, Any]] = (),
@@ -153,6 +155,7 @@ class Venue:
             limits,
             shards=shards,
             checkpoint_every=checkpoint_every,
+            funding_slice=funding_slice,
             rings=self.rings,
         )
         for tables in (self.engine, self.engine.books):
@@ -198,6 +201,7 @@ class Venue:
             self.limits,
             shards=self.shards,
             matches=len(self.arrays["matches"]) // self.shards,
+            funding_slice=int(array_of(self.engine.setup)[FUNDING_SLICE]),
             ingress_slots=self.slots,
             seed=None if self.seed is None else self.random.randrange(1 << 31),
             log=self.log,

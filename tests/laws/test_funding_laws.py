@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import pipeline
 from engine.recovery import kept_tables, state_digest
 from engine.sequencer import LAST_TS_NS
 from shm.codes import Kind, Side
@@ -39,6 +38,7 @@ from tools.inprocess import wal_rows
 PLAIN = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 COMMANDS = 250 if PLAIN else 2500
 SEEDS = range(1, 4 if PLAIN else 13)
+SLICE = 2  # rows of a FUNDING, so that trades come between two
 SHAPES = ((1, 256, 256, 1024), (2, 64, 64, 128), (3, 16, 8, 64))  # commands, matches, reports
 SYMBOLS = 3
 ACCOUNTS = range(ANN, ANN + 8)
@@ -85,7 +85,12 @@ class Run:
         shards, commands, matches, reports = SHAPES[seed % len(SHAPES)]
         self.random = random.Random(seed)
         self.venue = v = Venue(
-            shards=shards, commands=commands, matches=matches, reports=reports, seed=seed
+            funding_slice=SLICE,
+            shards=shards,
+            commands=commands,
+            matches=matches,
+            reports=reports,
+            seed=seed,
         )
         open_venue(v, self.random)
         self.price = 1000
@@ -133,13 +138,6 @@ class Run:
             if check:
                 check_laws(self.venue)
         return self.venue
-
-
-@pytest.fixture(autouse=True)
-def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Python a slice can be two rows long; compiled it is what it is."""
-    if PLAIN:
-        monkeypatch.setattr(pipeline, "SLICE_APART", 2)
 
 
 def check_rounds(reports: list[dict[str, Any]]) -> int:
@@ -211,7 +209,7 @@ def test_an_engine_that_dies_in_the_middle_goes_on(seed: int) -> None:
     # Between a TICK that has begun a round and its first slice, and anywhere at all.
     cuts = [int(r.choice(slices)) for _ in range(3)] + [r.randrange(len(rows)) for _ in range(2)]
     for cut in cuts:
-        again = Venue(seed=seed, log=v.log[:cut])
+        again = Venue(seed=seed, log=v.log[:cut], funding_slice=SLICE)
         again.told = 0  # what was reported before belongs to the same rounds
         again.work()
         check_laws(again)
@@ -222,7 +220,7 @@ def test_a_scripted_clock_gives_the_same_prices_whatever_the_interleaving() -> N
     """Prices of a symbol that nobody trades in depend on nothing but what the clock has said."""
 
     def run(shards: int, seed: int | None) -> Any:
-        v = Venue(shards=shards, matches=8, seed=seed).open_market(symbols=2)
+        v = Venue(shards=shards, matches=8, seed=seed, funding_slice=SLICE).open_market(symbols=2)
         r = random.Random(5)
         for symbol in range(2):
             v.send(Kind.CONTRACT, **contract(random.Random(3), symbol) | {"breaker_ppm": 0})
@@ -278,7 +276,7 @@ def script_of(seed: int, steps: int) -> list[tuple[int, Kind, int, dict[str, Any
 def play(seed: int, script: list[tuple[int, Kind, int, dict[str, Any]]], deaths: bool) -> Venue:
     """The script from an empty venue on; with deaths, what nobody had logged is sent again."""
     r = random.Random(seed)
-    v = Venue()
+    v = Venue(funding_slice=SLICE)
     open_venue(v, random.Random(seed))
     for at, kind, ring, fields in script:
         v.sequencer[LAST_TS_NS] = at

@@ -29,6 +29,7 @@ import pytest
 
 from engine.recovery import fresh_arrays, state_digest
 from engine.replay import Replayer
+from engine.setup import SLICE, SLICE_APART
 from engine.walreader import read_commands
 from shm.codes import Kind, LiquidationStep
 from shm.cursors import SEQUENCED
@@ -79,7 +80,11 @@ def same(got: Any, wanted: Any, what: str) -> None:
 
 def run(script: Script, topology: str, live: Any, dice: random.Random, kills: int) -> Counter[str]:
     """One market with kills against one without; what was to be done next at each kill."""
-    like = Lockstep(script.limits, checkpoint_every=512)  # as it will be, but for some lag
+    chosen = {
+        "checkpoint_every": 512,
+        "funding_slice": SLICE if topology == "fused" else SLICE_APART,
+    }
+    like = Lockstep(script.limits, **chosen)  # as it will be, but for some lag
     play(like, script)
     broken = live(script, topology)
     broken.kills = some_kills(dice, topology, like.log, kills)
@@ -93,7 +98,7 @@ def run(script: Script, topology: str, live: Any, dice: random.Random, kills: in
     check_laws(broken)
     digest = state_digest(broken.arrays, script.limits)
     check_replay(script, rows, reports, digest)
-    whole = RecordedLockstep(script.limits, rows["settled_seq"], checkpoint_every=512)
+    whole = RecordedLockstep(script.limits, rows["settled_seq"], **chosen)
     try:
         play(whole, script)
     finally:  # where nothing moves any more, the first other command says more than that

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import funding
-from engine.funding import SLICE_APART, amount_of, rate_of, side_premium
+from engine.funding import amount_of, rate_of, side_premium
+from engine.setup import SLICE_APART
 from shm.arithmetic import muldiv_down, muldiv_up
 from shm.codes import Kind, Side
 from shm.records import SETTLE_COMMAND
