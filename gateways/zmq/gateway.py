@@ -593,7 +593,9 @@ class Gateway:
         """Whether the newest request's answer is among the reports."""
         if answered:
             self._answered = True
-            self._usual_ns += (time.monotonic_ns() - self._since_ns - self._usual_ns) // 8
+            # Where one in five is quicker: a mean would oversleep for ten orders after each stall.
+            longer = time.monotonic_ns() - self._since_ns > self._usual_ns
+            self._usual_ns += self._usual_ns // 32 + 1000 if longer else -(self._usual_ns // 8)
 
     def _tell(self, sessions: Iterable[Session], rows: Rows, indices: Rows) -> None:
         """Live reports to who is not behind; who has no room is from now on."""
