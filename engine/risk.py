@@ -48,7 +48,7 @@ from shm.arithmetic import wide
 from shm.atomics import load_acquire, prefetch, prefetch_line, store_release
 from shm.codes import Kind, Reason, Route
 from shm.cursors import RISKED, SEQUENCED
-from shm.jit import PLAIN, inlined, kernel, spliced
+from shm.jit import PLAIN, inlined, kernel
 from shm.pointers import Cells
 from shm.units import NIL, PRODUCER_SHIFT, PRODUCERS_MAX, REQUEST_NUMBER_MAX
 
@@ -105,7 +105,7 @@ def _take_number(r: Risk, cs: Commands, at: int) -> int:
     return Reason.NONE
 
 
-@spliced
+@kernel
 def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
     """Fill line 3 of the command in slot `at`. The views are one memory, read by kind."""
     c = cs.base[at]
@@ -241,6 +241,7 @@ def warm(r: Risk, setup: Cells, cs: Commands, first: int, last: int) -> None:
         wallet = account * setup[ASSETS] + asset
         prefetch(r.accounts, account)
         prefetch_line(r.wallets, wallet, 0)
+        prefetch_line(r.wallets, wallet, 1)
         # What names no order may become one: it will be called by its sequence number.
         order_id = c["order_id"] if c["order_id"] != 0 else seq
         entry = 2 * hashmap.home(order_id, orders)
@@ -254,6 +255,7 @@ def warm(r: Risk, setup: Cells, cs: Commands, first: int, last: int) -> None:
         position = r.position_index[2 * hashmap.home(key, legs) + 1]
         prefetch_line(r.positions, position, 0)
         prefetch_line(r.positions, position, 1)
+        prefetch_line(r.positions, position, 2)
         slot = r.order_index[2 * hashmap.home(c["order_id"], orders) + 1]
         prefetch_line(r.claims, slot, 0)
         prefetch_line(r.claims, slot, 1)
