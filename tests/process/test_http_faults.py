@@ -358,6 +358,10 @@ def test_two_gateways_share_a_port_and_one_dies(
     assert ann.call("DELETE", "/fapi/v1/allOpenOrders", symbol="BTCUSDT")[0] == 200
     exchange.spawn("http", "gateway", "http", f"--set=http.port={exchange.port}")
     wait_until(lambda: listens(exchange, "http"), 60, "not back")
+    # The next test is about what one gateway knows.
+    second = exchange.processes.pop("http1")
+    second.terminate()
+    assert second.wait(30) == 0
 
 
 def test_a_replayed_request_does_nothing_after_a_restart_either(
