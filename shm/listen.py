@@ -68,9 +68,9 @@ if PLAIN:
         os.eventfd_write(fd, count)
         return 0
 
-    def poll_fd(cells: Cells, index: int, timeout_ns: int) -> int:
+    def poll_fd(cells: Cells, index: int) -> int:
         fd = int(cells[index]) & 0xFFFFFFFF
-        return len(select.select((fd,), (), (), timeout_ns / 1e9)[0])
+        return len(select.select((fd,), (), (), 0)[0])
 
 else:
     from llvmlite import ir
@@ -93,24 +93,19 @@ else:
         return types.int64(types.int64, types.int64), codegen
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def poll_fd(typingctx: Any, cells: Any, index: Any, timeout_ns: Any) -> Any:
-        """ppoll(2) of the pollfd in a cell, for less than a second; above 0: it is readable."""
+    def poll_fd(typingctx: Any, cells: Any, index: Any) -> Any:
+        """poll(2) of the pollfd in a cell, without waiting; above 0: it is readable."""
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             i32, i64 = ir.IntType(32), ir.IntType(64)
-            spec = cgutils.alloca_once(builder, ir.ArrayType(i64, 2))
-            at = builder.bitcast(spec, i64.as_pointer())
-            builder.store(ir.Constant(i64, 0), at)
-            builder.store(args[2], builder.gep(at, [ir.Constant(i64, 1)]))
             call = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(i32, [i64, i64, i64, i64]), "ppoll"
+                builder.module, ir.FunctionType(i32, [i64, i64, i32]), "poll"
             )
             polled = builder.ptrtoint(cell_address(context, builder, sig, args), i64)
-            one, none = ir.Constant(i64, 1), ir.Constant(i64, 0)
-            found = builder.call(call, [polled, one, builder.ptrtoint(at, i64), none])
+            found = builder.call(call, [polled, ir.Constant(i64, 1), ir.Constant(i32, 0)])
             return builder.sext(found, i64)
 
-        return types.int64(cells, types.intp, types.int64), codegen
+        return types.int64(cells, types.intp), codegen
 
     def cell_address(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         """Of a table's cell, whichever build it is of (shm/pointers.py)."""
@@ -142,23 +137,18 @@ def _listen(cursors: Cells, bells: Cells, bell: int, own: Cells, fd: int, sleep_
 
 
 @kernel
-def _attend(
-    cursors: Cells, bells: Cells, bell: int, own: Cells, seen: int, from_ns: int, until_ns: int
-) -> int:
-    """Sleep until `from_ns`, then look for reports from `seen` on until `until_ns`.
+def _attend(cursors: Cells, bells: Cells, bell: int, own: Cells, seen: int, until_ns: int) -> int:
+    """Look for reports from `seen` on until `until_ns`, and whether the descriptor in _POLLED is
+    readable.
 
-    The descriptor in _POLLED ends it all the time.
     returns     NEWS, READABLE, or 0: the time has come
     """
     store_release(bells, bell + SLEEP, 0)  # the thread goes on sleeping, and nobody wakes it
     found = 0
-    rest_ns = from_ns - clock_ns(CLOCK_MONOTONIC)
-    if rest_ns > 0 and poll_fd(own, _POLLED, min(rest_ns, _SLEEP_NS)) > 0:
-        found = READABLE
     while found == 0:
         if load_acquire(cursors, REPORTS_JOURNALED) > seen:
             found = NEWS
-        elif poll_fd(own, _POLLED, 0) > 0:
+        elif poll_fd(own, _POLLED) > 0:
             found = READABLE
         elif clock_ns(CLOCK_MONOTONIC) >= until_ns:
             break
@@ -215,7 +205,7 @@ class Listener:
         self._cursors = table(cursors)
         arguments = (self._cursors, self._bells, self._bell, self._own, fd, _SLEEP_NS)
         attending = (self._cursors, self._bells, self._bell, self._own)
-        self._attend = entry_of(_attend, *attending, 0, 0, 0)
+        self._attend = entry_of(_attend, *attending, 0, 0)
         self._see = entry_of(_seen, self._own, 0)
         # As plain Python nobody can be rung awake: then only the timer of who listens looks.
         self._thread = threading.Thread(target=_listen, args=arguments, daemon=True)
@@ -238,19 +228,18 @@ class Listener:
         """After reading: reports below `index` are no news, and what comes now is told."""
         self._see(self._own, index)
 
-    def attend(self, index: int, fd: int, from_ns: int, until_ns: int) -> int:
+    def attend(self, index: int, fd: int, until_ns: int) -> int:
         """Look for reports from `index` on, and whether `fd` becomes readable.
 
         For a loop that expects an answer within a sync: it hears of it without two wake-ups, its
         own and the thread's. While it looks it yields its core all the time.
 
-        from_ns     until then it sleeps, and only `fd` ends that; CLOCK_MONOTONIC
-        until_ns    and until then it looks
+        until_ns    by CLOCK_MONOTONIC
         returns     NEWS, READABLE, or 0: neither by then
         """
         self._own_cells[_POLLED] = fd | select.POLLIN << 32
         attending = (self._cursors, self._bells, self._bell, self._own)
-        return int(self._attend(*attending, index, from_ns, until_ns))
+        return int(self._attend(*attending, index, until_ns))
 
     def close(self) -> None:
         """End the thread, give the bell back."""

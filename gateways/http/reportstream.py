@@ -152,8 +152,8 @@ class ReportStream:
         """Somebody waits from now on."""
         self._turn()
 
-    def attend(self, fd: int, from_ns: int, until_ns: int) -> bool:
-        """Sleep until `from_ns`, then look for news until `until_ns` (CLOCK_MONOTONIC) or any come.
+    def attend(self, fd: int, until_ns: int) -> bool:
+        """Look for news until `until_ns` (CLOCK_MONOTONIC) or any come.
 
         It ends when `fd` becomes readable, too. News are handed on before it returns.
         returns     False: neither came, or they can't be had yet; the usual way goes on
@@ -161,7 +161,7 @@ class ReportStream:
         engine = self._engine
         if engine is None or engine.listener is None or self.failed is not None:
             return False
-        found, first = engine.listener.attend(self.next, fd, from_ns, until_ns), self.next
+        found, first = engine.listener.attend(self.next, fd, until_ns), self.next
         if found == NEWS:
             self._turn()
             return self.next > first

@@ -388,9 +388,9 @@ class Gateway:
         """
         if self._usual_ns > ATTEND_NS:
             return
-        from_ns, until_ns = self._since_ns, self._since_ns + ATTEND_NS
+        until_ns = self._since_ns + ATTEND_NS
         while not self._answered and time.monotonic_ns() < until_ns:
-            if not self._stream.attend(self._fd, from_ns, until_ns):
+            if not self._stream.attend(self._fd, until_ns):
                 return
             self._drain()  # sending, too, hides what has come
 
