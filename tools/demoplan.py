@@ -48,7 +48,16 @@ OURS: Final = (
         "history.db*",
         "classic.db*",
     ),
-    *("gateways.limits", "sessions.*", "*.sock", "*.sock.ask", "clock.*", "engine.log", "*.tmp"),
+    *(
+        "gateways.limits",
+        "gateways.once",
+        "sessions.*",
+        "*.sock",
+        "*.sock.ask",
+        "clock.*",
+        "engine.log",
+        "*.tmp",
+    ),
 )
 
 

@@ -14,9 +14,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 
 from gateways.http.errors import ApiError, refusal
-from gateways.http.once import Once
+from gateways.http.once import Came, Once
 from gateways.http.schema import Route, Security
-from gateways.http.signing import Pairs, check_time, ed25519_matches, hmac_matches
+from gateways.http.signing import (
+    Pairs,
+    check_time,
+    digest_of,
+    ed25519_matches,
+    hmac_matches,
+)
 from gateways.users.keyring import Address, KeyRing, allowed
 from gateways.users.store import Key, Scope
 from shm.codes import Reason
@@ -74,13 +80,19 @@ def authenticate(
     return Caller(key, message, check_time(params, now_ms))
 
 
-def check_once(route: Route, caller: Caller, once: Once, now_ms: int) -> None:
-    """Refuse a copy of a signed request that asks for more than to look."""
+def check_once(route: Route, caller: Caller, once: Once, now_ms: int) -> tuple[int, int] | None:
+    """The digest of a signed request that asks for more than to look.
+
+    raises      ApiError: it is a copy; or nobody can say so later, as it can't be remembered
+    """
     key, signed, until_ms = caller
     if key is None or not signed or route.method == "GET":
-        return
-    if not once.first(key.api_key, signed, until_ms, now_ms):
-        raise refusal(Reason.REPLAYED, 0)
+        return None
+    digest = digest_of(signed, key.api_key)
+    came = once.came(digest, until_ms, now_ms)
+    if came is not Came.FIRST:
+        raise refusal(Reason.REPLAYED, 0) if came is Came.COPY else ApiError(-1008)
+    return digest
 
 
 def signature_good(key: Key | None, message: bytes, signature: str) -> bool:

@@ -24,7 +24,7 @@ from gateways.http.orders import HEARD, AccountState
 from gateways.http.refusals import Refusals
 from gateways.http.rows import Origin
 from gateways.http.schema import Values
-from gateways.http.signing import digest_of, digest_of_part
+from gateways.http.signing import digest_of_part
 from gateways.http.venue import Symbol, Venue
 from gateways.marketdata.client import MarketData, MarketDataError
 from gateways.users.keyring import KeyRing
@@ -52,7 +52,7 @@ class Gate:
         self.keys = keys
         self.limits = limits
         self.refusals = Refusals()
-        self.once = Once()
+        self.once = Once(Path(config.data_dir) / "gateways.once")
         self._view: AccountView | None = None
         self._history: History | None = None
         self.venue = Venue(self.view)
@@ -82,6 +82,7 @@ class Gate:
         await self.desk.stop()
         self.market.close()
         self.classic.close()
+        self.once.close()
         if self._view is not None:
             self._view.close()
 
@@ -179,7 +180,7 @@ class Gate:
 class Call:
     """One request after it was authenticated and parsed."""
 
-    __slots__ = ("digest", "gate", "key", "now_ms", "part", "recv_ns", "signed", "trace", "values")
+    __slots__ = ("digest", "gate", "key", "now_ms", "part", "recv_ns", "trace", "values")
 
     def __init__(
         self,
@@ -187,11 +188,11 @@ class Call:
         values: Values,
         key: Key | None,
         recv_ns: int,
-        signed: bytes,
+        digest: tuple[int, int] | None,
         trace: tuple[int, int],
         part: int = 0,
     ) -> None:
-        """signed: what was signed of it, which names it for ever; b"" where nothing was.
+        """digest: of what was signed of it, which names it for ever; None where that isn't needed.
         part: which command of the request this is, where one makes several.
         """
         self.gate = gate
@@ -199,19 +200,13 @@ class Call:
         self.key = key
         self.recv_ns = recv_ns
         self.now_ms = recv_ns // 1_000_000
-        self.signed = signed
+        self.digest = digest
         self.trace = trace
         self.part = part
-        self.digest: tuple[int, int] | None = None  # of `signed`, once somebody asked for it
 
     def of(self, values: Values, part: int) -> Call:
         """One of the several that this request asks for."""
-        one = Call(self.gate, values, self.key, self.recv_ns, self.signed, self.trace, part)
-        if self.signed and self.key is not None:
-            if self.digest is None:
-                self.digest = digest_of(self.signed, self.key.api_key)
-            one.digest = self.digest
-        return one
+        return Call(self.gate, values, self.key, self.recv_ns, self.digest, self.trace, part)
 
     @property
     def account(self) -> int:
@@ -222,9 +217,8 @@ class Call:
         """Where the command that this makes comes from."""
         assert self.key is not None
         high = low = 0
-        if self.signed:
-            digest = self.digest or digest_of(self.signed, self.key.api_key)
-            high, low = digest_of_part(digest, self.part)
+        if self.digest is not None:
+            high, low = digest_of_part(self.digest, self.part)
         return Origin(*self.trace, high, low, self.recv_ns, self.key.id)
 
     def symbol(self) -> Symbol:

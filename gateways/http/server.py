@@ -207,7 +207,7 @@ class Front:
             message = payload(query, body) if route.security not in _UNSIGNED else b""
             api_key = request.headers.get("X-MBX-APIKEY", "")
             caller = authenticate(route, self.gate.keys, api_key, address, sent, message, now_ms)
-            check_once(route, caller, self.gate.once, now_ms)
+            digest = check_once(route, caller, self.gate.once, now_ms)
             values = parse(route.params, sent)
             weighed = True
             used = limits.weigh(shown, weight_of(route, values), now_ms)
@@ -218,7 +218,7 @@ class Front:
         headers["X-MBX-USED-WEIGHT-1M"] = str(used)
         if route.orders:
             self._count_orders(route, caller.key, now_ms, headers)
-        call = Call(self.gate, values, caller.key, recv_ns, caller.signed, trace)
+        call = Call(self.gate, values, caller.key, recv_ns, digest, trace)
         try:
             return await route.handler(call)
         except ApiError as error:

@@ -197,7 +197,7 @@ class Session:
         weighed = False
         try:
             caller = self._caller(route, params, now_ms)
-            check_once(route, caller, self.gate.once, now_ms)
+            digest = check_once(route, caller, self.gate.once, now_ms)
             values = parse(route.params, params)
             weighed = True
             limits.weigh(self.socket.address, weight_of(route, values), now_ms)
@@ -210,7 +210,7 @@ class Session:
             assert caller.key is not None
             limits.order(caller.key.account, route.orders, 1, now_ms)
         assert reply.trace is not None
-        call = Call(self.gate, values, caller.key, recv_ns, caller.signed, reply.trace)
+        call = Call(self.gate, values, caller.key, recv_ns, digest, reply.trace)
         if method == _PLACE and trade.place_at_once(call, reply):
             return
         task = asyncio.create_task(self._finish(route, call, reply))

@@ -166,9 +166,10 @@ class Exchange:
         path: str,
         body: bytes | None = None,
         headers: dict[str, str] | None = None,
+        port: int = 0,
     ) -> tuple[int, Any, dict[str, str]]:
-        """(status, JSON, headers)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        """(status, JSON, headers). port: of a gateway that has its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=30)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -204,9 +205,9 @@ class Trader:
         return status, found
 
     def raw(
-        self, method: str, path: str, body: bytes | None = None
+        self, method: str, path: str, body: bytes | None = None, port: int = 0
     ) -> tuple[int, Any, dict[str, str]]:
-        return self.exchange.call(method, path, body, {"X-MBX-APIKEY": self.key})
+        return self.exchange.call(method, path, body, {"X-MBX-APIKEY": self.key}, port)
 
     def order(self, side: str, quantity: str, price: str | None = None, **more: Any) -> Any:
         """A LIMIT order, or MARKET without a price; the reply, or {code, msg}."""

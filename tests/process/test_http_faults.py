@@ -21,7 +21,7 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.process.gateway_helpers import Exchange, Trader
+from tests.process.gateway_helpers import Exchange, Trader, free_port
 from tests.process.helpers import wait_until
 
 IDLE_S = 2
@@ -358,7 +358,7 @@ def test_two_gateways_share_a_port_and_one_dies(
     assert ann.call("DELETE", "/fapi/v1/allOpenOrders", symbol="BTCUSDT")[0] == 200
     exchange.spawn("http", "gateway", "http", f"--set=http.port={exchange.port}")
     wait_until(lambda: listens(exchange, "http"), 60, "not back")
-    # The next test is about what one gateway knows.
+    # The next test wants its number, on a port of its own.
     second = exchange.processes.pop("http1")
     second.terminate()
     assert second.wait(30) == 0
@@ -367,6 +367,10 @@ def test_two_gateways_share_a_port_and_one_dies(
 def test_a_replayed_request_does_nothing_after_a_restart_either(
     exchange: Exchange, bob: Trader
 ) -> None:
+    port = free_port()
+    second = ("http1", "gateway", "http", "--number=1", f"--set=http.port={port}")
+    exchange.spawn(*second)
+    wait_until(lambda: listens(exchange, "http1"), 60, "the second doesn't serve")
     sent = [raw_order(bob, "once"), raw_order(bob, "gone")]
     for one in sent:
         assert bob.raw("POST", f"/fapi/v1/order?{one}")[1]["status"] == "NEW"
@@ -385,15 +389,32 @@ def test_a_replayed_request_does_nothing_after_a_restart_either(
     wait_until(told_no, 60, "every order is taken")
     wait_until(lambda: exchange.admin("/health")["epoch"] > epoch, 120, "no new start")
     wait_until(lambda: bob.call("GET", "/fapi/v1/openOrders")[0] == 200, 60, "no view")
-    assert bob.raw("POST", f"/fapi/v1/order?{refused[-1]}")[1]["code"] == -1021
+    late = f"/fapi/v1/order?{refused[-1]}"
+    assert bob.raw("POST", late)[1]["code"] == -1021
+    # Nor another gateway's, nor that of one that begins again after a death.
+    wait_until(
+        lambda: bob.raw("GET", f"/fapi/v3/balance?{bob.signed()}", port=port)[0] == 200,
+        60,
+        "no view",
+    )
+    assert bob.raw("POST", late, port=port)[1]["code"] == -1021
     for name in set(open_names(bob)) - {"once"}:  # those before it, taken by the dying engine
         assert name != f"late{len(refused) - 1}"
         answer = bob.call("DELETE", "/fapi/v1/order", symbol="BTCUSDT", origClientOrderId=name)
         assert answer[0] == 200
-    # What was taken, the engine knows of: this gateway has never seen it.
+    for name in ("http", "http1"):
+        exchange.processes[name].kill()
+        exchange.processes[name].wait()
+    exchange.spawn("http", "gateway", "http", f"--set=http.port={exchange.port}")
+    wait_until(lambda: listens(exchange, "http"), 60, "not back")
+    wait_until(lambda: bob.call("GET", "/fapi/v1/openOrders")[0] == 200, 60, "no view")
+    assert bob.raw("POST", late)[1]["code"] == -1021
+    # What was taken the engine knows of, whatever gateways have forgotten.
     gateway = exchange.processes["http"]
     gateway.kill()
     gateway.wait()
+    (exchange.venue.data / "gateways.once").unlink()
+    del exchange.processes["http1"]
     exchange.spawn("http", "gateway", "http", f"--set=http.port={exchange.port}")
     wait_until(lambda: listens(exchange, "http"), 60, "not back")
     wait_until(lambda: bob.call("GET", "/fapi/v1/openOrders")[0] == 200, 60, "no view")
