@@ -132,7 +132,7 @@ from gateways.zmq.protocol import Order
 
 market = Market(FEED, ASK)
 book = market.follow("BTCUSDT", "l2")
-while not book.ready:
+while not (book.ready and book.best()[0]):  # now and then nobody bids
     market.poll(1.0)
 bid, ask = book.best()
 with Client(ENDPOINT, SERVER, PUBLIC, SECRET, cancel_on_disconnect=True) as client:
