@@ -11,13 +11,14 @@ address, a piece of the log at a time, read ahead by a thread where there are ma
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from engine.direct import aligned
-from engine.files import Manifest
+from engine.files import PAGE_BYTES, Manifest, reports_folder
 from engine.readahead import BUFFERS, taken_ahead
 from engine.replay import Diverged
 from engine.reportlog import (
@@ -27,6 +28,7 @@ from engine.reportlog import (
     ReportLogReader,
     truncate_after,
 )
+from engine.room import wanting
 from shm.records import REPORT
 
 PIECE: Final = 1 << 15  # reports compared before the next ones are looked for: 2 MiB
@@ -128,7 +130,8 @@ class Overlap(LoggedReports):
         """Sink of the replay: reports that the log hasn't."""
         assert index >= self.end
         if self._log is not None:
-            self._log.append(reports.copy())
+            with self._room(index):
+                self._log.append(reports.copy())
             return
         if not self._late:
             self._late_first = index
@@ -140,10 +143,20 @@ class Overlap(LoggedReports):
 
     def _write(self) -> None:
         """Begin to write, with what was held back."""
-        truncate_after(self.data, self.manifest, self._late_first)
-        self._log = ReportLog(self.data, self.manifest, self._late_first, self._segment_records)
-        self._log.append(np.concatenate(self._late))
+        first, size = self._late_first, self._segment_records
+        with self._room(first):
+            truncate_after(self.data, self.manifest, first)
+            self._log = ReportLog(self.data, self.manifest, first, size)
+            self._log.append(np.concatenate(self._late))
         self._late.clear()
+
+    def _room(self, index: int) -> AbstractContextManager[None]:
+        return wanting(
+            PAGE_BYTES + self._segment_records * RECORD_BYTES,
+            reports_folder(self.data),
+            f"reports from {index} on, which a recovery derived",
+            "Nothing that was acknowledged is lost: the WAL has it. Make room, then start again",
+        )
 
     def close(self) -> None:
         super().close()

@@ -17,7 +17,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from io import BufferedReader
+from contextlib import contextmanager
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +34,7 @@ from engine.files import (
     stamped,
     sync_folder,
 )
+from engine.room import wanting
 from shm.hashing import hash_words
 from shm.pointers import table
 from shm.records import RECORDS, SNAPSHOT_HEADER, SNAPSHOT_SECTION
@@ -71,7 +73,7 @@ def write_snapshot(
     """Write a snapshot such that, after a crash at any moment, it is whole or not there.
 
     sections    one-dimensional arrays of a record of shm/records.py, or of plain numbers
-    raises      SnapshotDamage when what is read back is not what was written
+    raises      SnapshotDamage when what is read back is not what was written; NoRoom
     """
     rows = np.zeros(len(sections), SNAPSHOT_SECTION.dtype)
     text = _padded(json.dumps(dict(meta), sort_keys=True).encode())
@@ -92,7 +94,10 @@ def write_snapshot(
     head["file_hash"] = _hash(np.frombuffer(text + rows.tobytes(), np.uint8))
     stamp(head, MAGIC)
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
+    then = "Older ones stay. Make room, then make one again"
+    with wanting(at, path.parent, f"snapshot {path.name}", then), _whole_or_gone(temporary) as file:
+        # All of it at once, or none: what is free is what a venue that runs needs next.
+        os.posix_fallocate(file.fileno(), 0, at)
         file.write(head.tobytes() + text + rows.tobytes())
         for array in sections.values():
             file.write(np.ascontiguousarray(array).view(np.uint8).data)
@@ -103,6 +108,17 @@ def write_snapshot(
     verify_snapshot(temporary)
     os.rename(temporary, path)
     sync_folder(path.parent)
+
+
+@contextmanager
+def _whole_or_gone(path: Path) -> Iterator[BufferedWriter]:
+    """A file to write, that is removed where it can't be."""
+    with open(path, "wb") as file:
+        try:
+            yield file
+        except OSError:
+            path.unlink()
+            raise
 
 
 def load_snapshot(path: Path) -> tuple[dict[str, Any], Sections]:

@@ -533,7 +533,7 @@ class Supervisor:
             self._come_up(group)
 
     def _come_up(self, group: Group) -> None:
-        from engine import compiling, recovery
+        from engine import compiling, recovery, room
 
         begun_ns = time.monotonic_ns()
         # One process compiles what the cache lacks, before several would do so at once.
@@ -547,7 +547,10 @@ class Supervisor:
         self._unless_stopped()
         group.spawn()
         group.set_phase(Phase.RECOVERING)
-        found = recovery.recover(self.config, group.memory.arrays)
+        segment_bytes, folder = self.config.wal.segment_bytes, Path(self.config.data_dir)
+        then = "Nothing that was acknowledged is lost. Make room, then start again"
+        with room.wanting(segment_bytes, folder, "the files of a new start", then):
+            found = recovery.recover(self.config, group.memory.arrays)
         assert found.epoch == group.epoch
         group.resume_rings()
         recovered_ns = time.monotonic_ns()

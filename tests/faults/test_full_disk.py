@@ -1,0 +1,224 @@
+"""A disk that is full where a file is made at once: a recovery's report log, a snapshot.
+
+What there is says so in words, nothing that was acknowledged is lost, and with room it goes on.
+Each test has a small file system of its own, and really fills it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from engine import recovery
+from engine.files import read_manifest
+from engine.memory import limits_of
+from engine.reportlog import ReportLogReader, list_segments
+from engine.room import NoRoom
+from engine.snapshotfile import list_snapshots
+from shm.cursors import CUT, SEQUENCED
+from tests.faults.test_sync_errors import mounted
+from tests.faults.test_venue_faults import venue_in
+from tests.process.helpers import Witness, perpcore, wait_until
+from tests.process.test_kill import check_history, loaded
+from tools.inprocess import zeroed_arrays
+from tools.simulate import History
+from tools.simulateengine import LOG_RECORDS
+
+MIB = 1 << 20
+REPORTS_SEGMENT = 256 * MIB  # and as much again is made ahead of time
+CHECKPOINT_EVERY = 1024  # venue_in's
+VENUE = 2 * REPORTS_SEGMENT + 100 * MIB
+
+
+@contextmanager
+def full(folder: Path, left_bytes: int = 0) -> Iterator[None]:
+    """Somebody else's file takes all the room, but for so many bytes."""
+    neighbour = folder / "neighbour"
+    with open(neighbour, "wb") as file:
+        room = os.statvfs(folder)
+        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - left_bytes)
+        if not left_bytes:
+            with pytest.raises(OSError, match="No space left"):
+                os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, MIB)
+    try:
+        yield
+    finally:
+        neighbour.unlink()
+
+
+def files_of(data: Path) -> dict[str, bytes]:
+    """The directory, but for what a start says of itself before it can know."""
+    found = sorted(p for p in data.rglob("*") if p.is_file() and p.name != "lock")
+    return {str(p.relative_to(data)): p.read_bytes() for p in found}
+
+
+# ---------------------------------------------------------------- recovery
+
+
+def recover(history: History, data: Path) -> recovery.Recovered:
+    shards, commands, matches, reports = history.shape[:4]
+    limits = limits_of(history.config)
+    arrays = zeroed_arrays(limits, shards, commands=commands, matches=matches, reports=reports)
+    config = msgspec.structs.replace(history.config, data_dir=str(data))
+    return recovery.recover(config, arrays, LOG_RECORDS)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> History:
+    """A venue that has ended, whose reports fill three segments and more."""
+    history = History(1, tmp_path_factory.mktemp("full") / "data", checkpoint_every=24)
+    chance = random.Random(1)
+    while history.heard < 4 * LOG_RECORDS:
+        for _ in range(64):
+            history.send(*history.traffic.next(chance, history.venue.now))
+        history.settle_down()
+    history.stop()
+    recover(history, history.data)  # what a stop leaves in the ring is in the log now
+    return history
+
+
+def logged(data: Path) -> np.ndarray[Any, Any]:
+    reader = ReportLogReader(data, read_manifest(data))
+    rows = [batch.copy() for batch in reader.batches(reader.first_index, reader.find_end())]
+    reader.close()
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize("kept", [0, 300])
+def test_a_recovery_stops_where_the_report_log_has_no_room(
+    made: History, tmp_path: Path, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first segment, at the second, ...; each start finds what those before it wrote."""
+    monkeypatch.setattr("engine.overlap.LATE_MAX", 64)
+    with mounted(tmp_path / "small", "tmpfs", "-o", "size=64m") as folder:
+        data = Path(shutil.copytree(made.data, folder / "data"))
+        whole, manifest = logged(data), read_manifest(data)
+        segments = list_segments(data, manifest)
+        assert len(whole) > 3 * LOG_RECORDS
+        for segment in segments:
+            if segment.first_index >= kept:
+                segment.path.unlink()
+                segment.index_path.unlink()
+            else:  # sparse, as it comes back from an archive
+                content = segment.path.read_bytes()[: 4096 + 64 * kept]
+                segment.path.unlink()
+                with open(segment.path, "wb") as file:
+                    file.write(content)
+                    file.truncate(segment.size_bytes)
+        size = segments[0].size_bytes
+        before = files_of(data / "wal")
+        found = []
+        for room in (0, 3 * size // 2, 5 * size // 2):
+            with full(folder, room), pytest.raises(NoRoom) as told:
+                recover(made, data)
+            text = str(told.value)
+            assert text.startswith(f"{data}/reports: no room for reports from "), text
+            assert f"it wants {size:,} bytes, the disk has " in text
+            assert "Nothing that was acknowledged is lost" in text and "start again" in text
+            assert files_of(data / "wal") == before and read_manifest(data) == manifest
+            assert not list(data.rglob("*.tmp"))
+            reader = ReportLogReader(data, manifest)
+            found.append(reader.find_end())
+            assert (logged(data) == whole[: found[-1]]).all() if found[-1] else True
+            reader.close()
+        assert found == sorted(found) and found[-1] > kept
+        assert recover(made, data).reports == len(whole)
+        assert (logged(data) == whole).all()
+        proven = recovery.verify(data, made.limits)
+        assert proven.compared == proven.reports == len(whole)
+
+
+def test_an_operator_is_told_by_a_start(tmp_path: Path, instance: str) -> None:
+    """`perpcore up` with a report log to complete and no room for it, killed before."""
+    with (
+        mounted(tmp_path / "small", "tmpfs", "-o", f"size={VENUE}") as folder,
+        venue_in(folder, instance, **{"wal.segment_bytes": 2 * MIB}) as venue,
+    ):
+        venue.log = tmp_path / "up.log"
+        witness = Witness(venue)
+        venue.start()
+        view = venue.until_running()
+        witness.attach(view)
+        loaded(view)
+        witness.follow(0.3)
+        witness.detach()
+        venue.end()
+        for path in (venue.data / "reports").glob("rep.*"):
+            path.unlink()
+        with full(folder):
+            said = len(venue.said())
+            venue.start()
+            assert venue.until_ended() == 1
+            told = venue.said()[said:].splitlines()[-1]
+            assert told.startswith(f"Error: {venue.data}/reports: no room for reports from 0 on")
+            assert "it wants 268,439,552 bytes, the disk has 0 free (No space left on dev" in told
+            assert "is lost: the WAL has it. Make room, then start again. perpcore prune" in told
+        venue.start()
+        view = venue.until_running()
+        witness.attach(view)
+        loaded(view)
+        witness.follow(0.3)
+        assert venue.stop() == 0, venue.said()[-3000:]
+        witness.follow(0.3)
+        witness.detach()
+        check_history(venue.data, view.cursor(SEQUENCED), witness.reports())
+        proven = perpcore("verify", "--data", str(venue.data))
+        assert proven.returncode == 0, proven.stderr
+
+
+# ---------------------------------------------------------------- snapshots
+
+
+def test_a_snapshot_without_room(tmp_path: Path, instance: str) -> None:
+    """Beside a venue that runs: it takes nothing of what is free, says so, and leaves nothing."""
+    with (
+        mounted(tmp_path / "small", "tmpfs", "-o", f"size={VENUE}") as folder,
+        venue_in(folder, instance, **{"wal.segment_bytes": 2 * MIB}) as venue,
+    ):
+        venue.log = tmp_path / "up.log"
+        witness = Witness(venue)
+        venue.start()
+        view = venue.until_running()
+        witness.attach(view)
+
+        def snapshot() -> Path | None:
+            """A new one; None where no CHECKPOINT has come since the last."""
+            done = perpcore("snapshot", "--data", str(venue.data))
+            assert done.returncode == 0, done.stderr
+            return list_snapshots(venue.data)[0] if "the state after" in done.stdout else None
+
+        first = wait_until(snapshot, 120, "no CHECKPOINT")
+        size, epoch = first.stat().st_size, view.epoch
+        after = view.cursor(SEQUENCED) + 2 * CHECKPOINT_EVERY
+        wait_until(lambda: view.cursor(SEQUENCED) > after, 120, "it stands still")
+        witness.follow(0.2)
+        with full(folder, size // 2):
+            free = os.statvfs(folder).f_bavail
+            for _ in range(2):  # as its timer would have it
+                done = perpcore("snapshot", "--data", str(venue.data))
+                assert done.returncode == 1
+                text = f"{venue.data}/snapshots: no room for snapshot snap."
+                assert f"Error: no snapshot was written: {text}" in done.stderr
+                assert f"the disk has {free * os.statvfs(folder).f_frsize:,} free" in done.stderr
+                assert "Older ones stay. Make room, then make one again" in done.stderr
+            assert [path.name for path in first.parent.iterdir()] == [first.name]
+            assert os.statvfs(folder).f_bavail == free
+            witness.follow(0.2)
+        wait_until(lambda: not view.cursor(CUT), 180, "it stays cancel-only")
+        assert wait_until(snapshot, 120, "no CHECKPOINT") > first
+        assert view.epoch == epoch, "no reason to die"
+        assert venue.stop() == 0, venue.said()[-3000:]
+        witness.follow(0.3)
+        witness.detach()
+        check_history(venue.data, view.cursor(SEQUENCED), witness.reports())
+        proven = perpcore("verify", "--data", str(venue.data))
+        assert proven.returncode == 0 and "  2 snapshots, each" in proven.stdout, proven
