@@ -37,6 +37,7 @@ from engine.files import (
     DataError,
     Manifest,
     lock_data,
+    lock_wal,
     read_manifest,
     read_watermark,
     replace_file,
@@ -74,7 +75,7 @@ from engine.state import (
     shard_tables,
     shared_book_tables,
 )
-from engine.wal import WalRecovery, begin_epoch, open_wal, scan_wal
+from engine.wal import WalRecovery, WalScan, begin_epoch, open_wal, scan_wal
 from engine.walreader import BlockScanner, WalReader, commands_upto, first_header
 from shm.codes import Kind
 from shm.config import Config
@@ -623,10 +624,11 @@ def verify(data: Path, limits: Limits) -> Verified:
     """
     begun = time.monotonic()
     notes: list[str] = []
-    with lock_data(data):
+    with ExitStack() as stack:
+        stack.enter_context(lock_data(data))
+        stack.enter_context(lock_wal(data))  # nor a journal that outlives its engine
         manifest = read_manifest(data)
         first, sections = _oldest(data, manifest)
-        end = scan_wal(data, first)
         arrays = fresh_arrays(limits, reports=_REPORTS)
         if sections:
             restore(arrays, limits, sections, 1)
@@ -638,25 +640,26 @@ def verify(data: Path, limits: Limits) -> Verified:
             check_history(data, meta)
             snapshots[int(meta["seq"])] = (path, meta, sections)
         checkpoints = 0
-        with (
-            closing(proof),
-            closing(_looked_at(data, _reader(data, first, end.seq), end.seq)) as batches,
-        ):
-            for rows, _taken in batches:
-                start = 0
-                for at in np.flatnonzero(rows["kind"] == Kind.CHECKPOINT):
-                    checkpoints += 1
-                    seq = int(rows["seq"][at]) - 1
-                    if seq in snapshots:
-                        replayer.feed(rows[start:at])
-                        replayer.feed(_NOTHING, end=True)
-                        start = int(at)
-                        path, meta, _sections = snapshots[seq]
-                        if state_digest(arrays, limits) != meta["state_digest"]:
-                            raise Diverged(f"{path}: replay reaches another state at {seq}")
-                replayer.feed(rows[start:])
-            replayer.feed(_NOTHING, end=True)
-            compared = proof.finish(int(arrays["venue"]["reports_count"][0]))
+        stack.enter_context(closing(proof))
+        wal = stack.enter_context(closing(WalScan(data, manifest, first)))
+        reader = _reader(data, first, wal.marked_seq, wal.blocks)
+        for rows, _taken in stack.enter_context(closing(_looked_at(data, reader))):
+            start = 0
+            for at in np.flatnonzero(rows["kind"] == Kind.CHECKPOINT):
+                checkpoints += 1
+                seq = int(rows["seq"][at]) - 1
+                if seq in snapshots:
+                    replayer.feed(rows[start:at])
+                    replayer.feed(_NOTHING, end=True)
+                    start = int(at)
+                    path, meta, _sections = snapshots[seq]
+                    if state_digest(arrays, limits) != meta["state_digest"]:
+                        raise Diverged(f"{path}: replay reaches another state at {seq}")
+            replayer.feed(rows[start:])
+        end = wal.finish()
+        assert reader.after_seq == end.seq
+        replayer.feed(_NOTHING, end=True)
+        compared = proof.finish(int(arrays["venue"]["reports_count"][0]))
         v = arrays["venue"][0]
         return Verified(
             first_seq=first + 1,

@@ -17,7 +17,7 @@ import os
 import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -129,14 +129,26 @@ def scan_wal(data: Path, snapshot_seq: int = 0) -> WalEnd:
     snapshot_seq    a snapshot covers the commands up to here; segments before it are not read
     raises          WalDamage when commands that were acknowledged cannot be read
     """
-    manifest = read_manifest(data)
-    # Before the scan: beside a journal it moves on, and what it vouched for then is in the log now.
-    marked = read_watermark(data, manifest).durable_seq
-    blocks = BlockScanner(data, manifest, snapshot_seq)
-    try:
-        return _judge(blocks, marked, snapshot_seq, {})[0]
-    finally:
-        blocks.close()
+    with closing(WalScan(data, read_manifest(data), snapshot_seq)) as wal:
+        return wal.finish()
+
+
+class WalScan:
+    """A log that is looked at and not changed: read the commands of its blocks, `finish` it."""
+
+    def __init__(self, data: Path, manifest: Manifest, snapshot_seq: int) -> None:
+        self.snapshot_seq = snapshot_seq
+        # Before the scan: beside a journal it moves on, and what it vouched for then is in the log
+        # now.
+        self.marked_seq = read_watermark(data, manifest).durable_seq
+        self.blocks = BlockScanner(data, manifest, snapshot_seq)
+
+    def finish(self) -> WalEnd:
+        """Go on to where the log ends, and judge that."""
+        return _judge(self.blocks, self.marked_seq, self.snapshot_seq, {})[0]
+
+    def close(self) -> None:
+        self.blocks.close()
 
 
 def _judge(
