@@ -138,6 +138,12 @@ class Limits:
 
     # ------------------------------------------------------------ rules
 
+    def refuse_banned(self, address: str, now_ms: int) -> None:
+        """ApiError -1003 for who is banned: before anything is reckoned, or remembered, for it."""
+        base = self._row(address, now_ms)
+        if base >= 0 and self._cells[base + 1] > now_ms:
+            raise self._banned(self._cells[base + 1], now_ms)
+
     def weigh(self, address: str, weight: int, now_ms: int) -> int:
         """Count a request; returns the weight used.
 

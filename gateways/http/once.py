@@ -100,8 +100,8 @@ class Once:
         until_ms    when it is too old, at most AHEAD_MS from now
         """
         high, low = digest
-        # The upper bits of a product follow from all bits of what is multiplied.
-        bucket = (high * self._factor >> 32 & _LOWER) % self._buckets
+        # Only the upper bits of a product follow from all bits of what is multiplied.
+        bucket = (high * self._factor >> 32 & _LOWER) * self._buckets >> 32
         try:
             lockf(self._fd, LOCK_EX | LOCK_NB, 1, bucket)
         except BlockingIOError:

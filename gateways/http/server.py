@@ -196,6 +196,7 @@ class Front:
         now_ms = recv_ns // 1_000_000
         shown, address = self.address(request)
         limits = self.gate.limits
+        limits.refuse_banned(shown, now_ms)
         weighed = False
         try:
             route = BY_NAME.get((request.method, path))

@@ -184,6 +184,7 @@ class Session:
         recv_ns = clock_ns()
         now_ms = recv_ns // 1_000_000
         method, limits = reply.method, self.gate.limits
+        limits.refuse_banned(self.socket.address, now_ms)
         if method in SESSION:
             limits.weigh(self.socket.address, 2, now_ms)
             result = self._session(str(method), params, now_ms)

@@ -1,4 +1,4 @@
-"""A disk that is full where a file is made at once: a recovery's report log, a snapshot.
+"""A disk that is full where a file is made at once: a recovery's report log, a snapshot, a set.
 
 What there is says so in words, nothing that was acknowledged is lost, and with room it goes on.
 Each test has a small file system of its own, and really fills it.
@@ -24,7 +24,10 @@ from engine.memory import limits_of
 from engine.reportlog import ReportLogReader, list_segments
 from engine.room import NoRoom
 from engine.snapshotfile import list_snapshots
+from gateways.http.once import Came, Once
+from gateways.http.signing import digest_of
 from shm.cursors import CUT, SEQUENCED
+from shm.files import DataError
 from tests.faults.test_sync_errors import mounted
 from tests.faults.test_venue_faults import venue_in
 from tests.process.helpers import Witness, perpcore, wait_until
@@ -173,6 +176,27 @@ def test_an_operator_is_told_by_a_start(tmp_path: Path, instance: str) -> None:
         check_history(venue.data, view.cursor(SEQUENCED), witness.reports())
         proven = perpcore("verify", "--data", str(venue.data))
         assert proven.returncode == 0, proven.stderr
+
+
+# ---------------------------------------------------------------- gateways
+
+
+def test_a_gateway_without_room_for_what_it_must_remember(tmp_path: Path) -> None:
+    """It doesn't start, and leaves nothing that another would take for good."""
+    with mounted(tmp_path / "small", "tmpfs", "-o", "size=64m") as folder:
+        with full(folder, 20 * MIB):
+            with pytest.raises(DataError) as told:
+                Once(folder / "once")
+            assert str(told.value).startswith(
+                f"{folder}/once: needs 33,558,528 bytes, its disk has"
+            )
+            assert "Make room, then start the gateway again" in str(told.value)
+            assert (folder / "once").stat().st_blocks == 0
+        once = Once(folder / "once")
+        with full(folder):  # every bucket has its place already
+            for k in range(20_000):
+                assert once.came(digest_of(b"%d" % k, "key"), 10**12, 10**12) is Came.FIRST
+        once.close()
 
 
 # ---------------------------------------------------------------- snapshots

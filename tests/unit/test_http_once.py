@@ -178,6 +178,19 @@ def test_a_gateways_longest_minute_fits(tmp_path: Path) -> None:
             assert ask(once, digest_of(b"%d" % k, "key"), AHEAD_MS, 0) is Came.FIRST
 
 
+@pytest.mark.parametrize("shift", [0, 20, 40, 52])
+def test_digests_that_are_alike_fall_into_different_buckets(tmp_path: Path, shift: int) -> None:
+    """Whichever bits they differ in: what somebody chose with care fills no bucket either."""
+    with opened(tmp_path, 256):
+        pass
+    with open(tmp_path / "once", "r+b") as file:  # a secret that is the same in every run
+        file.seek(16)
+        file.write((0x9E37_79B9_7F4A_7C15).to_bytes(8, "little"))
+    with opened(tmp_path, 256) as (once, _):
+        for k in range(2048):  # eight a bucket, where they are spread
+            assert ask(once, (k << shift, k + 1), 5000, 0) is Came.FIRST
+
+
 @contextmanager
 def another_holds(path: Path, locks: int) -> Iterator[subprocess.Popen[str]]:
     """A process that has the locks of the first buckets, until it is killed."""

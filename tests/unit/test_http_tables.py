@@ -379,9 +379,12 @@ def test_whoever_goes_on_is_banned_everywhere(tmp_path: Path) -> None:
         statuses.append(error.value.status)
         assert error.value.retry_after_s > 0
     assert statuses[0] == 429 and statuses[-1] == 418
-    with pytest.raises(ApiError) as error:
-        two.weigh("a", 1, NOW + BAN_FIRST_MS - 1)
-    assert error.value.status == 418
+    for refuse in (lambda at: two.weigh("a", 1, at), lambda at: two.refuse_banned("a", at)):
+        with pytest.raises(ApiError) as error:
+            refuse(NOW + BAN_FIRST_MS - 1)
+        assert error.value.status == 418 and error.value.code == -1003
+    two.refuse_banned("b", NOW)
+    two.refuse_banned("a", NOW + BAN_FIRST_MS)
     assert two.weigh("a", 1, NOW + BAN_FIRST_MS + 60_000) == 1
 
 
