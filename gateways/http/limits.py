@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gateways.http.errors import ApiError
+from gateways.mapped import reserve
 
 INSTANCES: Final = 8
 WEIGHT_1M: Final = 0
@@ -48,14 +49,16 @@ class Limits:
     """This gateway's column of the counters, and the sums over all columns."""
 
     def __init__(self, path: Path, instance: int, rates: Rates) -> None:
-        """instance: 0 to 7, another one for each gateway of this host."""
+        """instance: 0 to 7, another one for each gateway of this host.
+
+        raises      DataError: the disk has no room for the file
+        """
         self.rates = rates
         self._most = tuple(rates)
         self._instance = instance
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
-        if os.fstat(self._file).st_size < _FILE_BYTES:
-            os.ftruncate(self._file, _FILE_BYTES)
+        reserve(self._file, path, _FILE_BYTES)
         self._map = mmap.mmap(self._file, _FILE_BYTES)
         self._cells = memoryview(self._map).cast("q")
         self._rows: dict[str, tuple[int, int]] = {}  # subject -> its first cell, its key

@@ -27,7 +27,6 @@ was refused, written over and forgotten. What the engine took, the engine rememb
 
 from __future__ import annotations
 
-import errno
 import logging
 import mmap
 import os
@@ -41,6 +40,7 @@ from pathlib import Path
 from typing import Final
 
 from gateways.http.signing import FUTURE_MS, RECV_WINDOW_MS_MAX
+from gateways.mapped import reserve
 from shm.files import DataError, magic_word
 from shm.logs import Bound, say
 
@@ -229,16 +229,10 @@ def _make(fd: int, path: Path, buckets: int) -> None:
     size_bytes = _size_bytes(buckets)
     os.ftruncate(fd, 0)
     try:
-        os.posix_fallocate(fd, 0, size_bytes)
-    except OSError as error:
+        reserve(fd, path, size_bytes)
+    except DataError:
         os.ftruncate(fd, 0)
-        if error.errno != errno.ENOSPC:
-            raise
-        room = os.statvfs(path.parent)
-        raise DataError(
-            f"{path}: needs {size_bytes:,} bytes, its disk has "
-            f"{room.f_bavail * room.f_frsize:,} free. Make room, then start the gateway again"
-        ) from None
+        raise
     head = _HEAD.pack(MAGIC, buckets, secrets.randbits(64) | 1)
     os.pwrite(fd, head[8:], 8)
     os.pwrite(fd, head[:8], 0)

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gateways.mapped import reserve
 from gateways.zmq.protocol import NOT_RUNNING, WHYS, WINDOW
 from shm.files import magic_word
 
@@ -59,7 +60,10 @@ class Sessions:
     """The mapped file. Rows are named by their number."""
 
     def __init__(self, path: Path, rows: int, wal: tuple[int, int]) -> None:
-        """wal: id of the log that requests are counted in; (0, 0) while there is none."""
+        """wal: id of the log that requests are counted in; (0, 0) while there is none.
+
+        raises      DataError: the disk has no room for the file
+        """
         head = (MAGIC, *boot_words(), *wal, WINDOW, rows)
         size_bytes = 8 * (HEAD_WORDS + rows * ROW_WORDS)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -69,7 +73,7 @@ class Sessions:
             fresh = memoryview(kept).cast("q").tolist() != list(head)
         if fresh:
             os.ftruncate(self._fd, 0)
-            os.ftruncate(self._fd, size_bytes)
+        reserve(self._fd, path, size_bytes)
         self._map = mmap.mmap(self._fd, size_bytes)
         self._words = memoryview(self._map).cast("q")
         if fresh:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from engine.memory import limits_of
 from engine.reportlog import ReportLogReader, list_segments
 from engine.room import NoRoom
 from engine.snapshotfile import list_snapshots
+from gateways.http.limits import Limits, Rates
 from gateways.http.once import Came, Once
 from gateways.http.signing import digest_of
+from gateways.zmq.sessions import Sessions
 from shm.cursors import CUT, SEQUENCED
 from shm.files import DataError
 from tests.faults.test_sync_errors import mounted
@@ -181,22 +184,35 @@ def test_an_operator_is_told_by_a_start(tmp_path: Path, instance: str) -> None:
 # ---------------------------------------------------------------- gateways
 
 
-def test_a_gateway_without_room_for_what_it_must_remember(tmp_path: Path) -> None:
-    """It doesn't start, and leaves nothing that another would take for good."""
+MAPPED: dict[str, Callable[[Path], Any]] = {
+    "once": Once,
+    "limits": lambda path: Limits(path, 0, Rates(10**9, 10**9, 10**9)),
+    "sessions": lambda path: Sessions(path, 1024, (1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", MAPPED)
+def test_a_gateway_without_room_for_a_file_it_maps(tmp_path: Path, name: str) -> None:
+    """It doesn't start; where it has started, no store finds the disk full (that is a SIGBUS)."""
     with mounted(tmp_path / "small", "tmpfs", "-o", "size=64m") as folder:
-        with full(folder, 20 * MIB):
-            with pytest.raises(DataError) as told:
-                Once(folder / "once")
-            assert str(told.value).startswith(
-                f"{folder}/once: needs 33,558,528 bytes, its disk has"
-            )
-            assert "Make room, then start the gateway again" in str(told.value)
-            assert (folder / "once").stat().st_blocks == 0
-        once = Once(folder / "once")
-        with full(folder):  # every bucket has its place already
-            for k in range(20_000):
-                assert once.came(digest_of(b"%d" % k, "key"), 10**12, 10**12) is Came.FIRST
-        once.close()
+        path = folder / name
+        with full(folder, MIB), pytest.raises(DataError) as told:
+            MAPPED[name](path)
+        assert re.match(rf"{path}: needs [0-9,]+ bytes, its disk has [0-9,]+ free", str(told.value))
+        assert "Make room, then start the gateway again" in str(told.value)
+        made = MAPPED[name](path)
+        with full(folder):
+            found = path.stat()
+            assert found.st_blocks * 512 >= found.st_size > MIB
+            for k in range(2000):
+                if isinstance(made, Once):
+                    digest = digest_of(b"%d" % k, "key")
+                    assert made.came(digest, 10**12, 10**12) is Came.FIRST
+                elif isinstance(made, Limits):
+                    assert made.weigh(f"{k}", 1, 10**12) == 1
+                else:
+                    made.touch(made.add(k % 64, k, 1, set()))
+        made.close()
 
 
 # ---------------------------------------------------------------- snapshots
