@@ -17,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -141,8 +142,9 @@ class Lock:
                     "Stop that process first, or give this one another data directory"
                 ) from None
         if not path.is_dir():
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"pid {os.getpid()}\n".encode(), 0)
+            with suppress(OSError):  # for a message alone: whoever makes room needs this lock
+                os.ftruncate(self._fd, 0)
+                os.pwrite(self._fd, f"pid {os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         if self._fd >= 0:

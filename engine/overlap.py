@@ -155,7 +155,8 @@ class Overlap(LoggedReports):
             PAGE_BYTES + self._segment_records * RECORD_BYTES,
             reports_folder(self.data),
             f"reports from {index} on, which a recovery derived",
-            "Nothing that was acknowledged is lost: the WAL has it. Make room, then start again",
+            "Nothing that was acknowledged is lost: the WAL has it. Make room (perpcore prune "
+            "--dry-run says what may go), then start again",
         )
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ def wanting(size_bytes: int, folder: Path, what: str, then: str) -> Iterator[Non
 
     size_bytes  that are wanted at most
     what        they are for
-    then        what holds meanwhile, and what to do when there is room
+    then        what holds meanwhile, and what to do
     """
     try:
         yield
@@ -35,6 +35,5 @@ def wanting(size_bytes: int, folder: Path, what: str, then: str) -> Iterator[Non
         room = os.statvfs(folder)
         raise NoRoom(
             f"{folder}: no room for {what}: it wants {size_bytes:,} bytes, the disk has "
-            f"{room.f_bavail * room.f_frsize:,} free ({os.strerror(error.errno or 0)}). {then}. "
-            "perpcore prune --dry-run says what may go"
+            f"{room.f_bavail * room.f_frsize:,} free ({os.strerror(error.errno or 0)}). {then}"
         ) from error

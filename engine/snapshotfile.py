@@ -94,7 +94,7 @@ def write_snapshot(
     head["file_hash"] = _hash(np.frombuffer(text + rows.tobytes(), np.uint8))
     stamp(head, MAGIC)
     temporary = path.with_name(path.name + ".tmp")
-    then = "Older ones stay. Make room, then make one again"
+    then = "Older ones stay. perpcore prune --dry-run says what may go"
     with wanting(at, path.parent, f"snapshot {path.name}", then), _whole_or_gone(temporary) as file:
         # All of it at once, or none: what is free is what a venue that runs needs next.
         os.posix_fallocate(file.fileno(), 0, at)

@@ -16,6 +16,7 @@ Never   counts as done before its log has been replayed and compared with its di
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -24,12 +25,13 @@ import sqlite3
 import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from engine import files, recovery, wal, walblocks, walreader
 from engine.files import DataError, Manifest
+from engine.room import wanting
 from engine.snapshotfile import list_snapshots
 from shm.files import PAGE_BYTES
 from shm.records import REPORT_GROUP
@@ -50,6 +52,7 @@ _OURS: Final = (
     "durable",
     recovery.LIMITS_FILE,
 )
+_OF_THE_MOMENT: Final = ("gateways.once",)  # 32 MB that nobody has a use for a minute later
 _SQLITE: Final = b"SQLite format 3\0"
 
 
@@ -143,7 +146,11 @@ def _stores(data: Path) -> Iterator[tuple[Path, bool]]:
     """Files in the data directory that are not the engine's, and whether SQLite keeps them."""
     for path in sorted(data.rglob("*")):
         part = path.relative_to(data).parts[0]
-        if part in _OURS or not path.is_file() or path.name.endswith(("-wal", "-shm", ".sock")):
+        if (
+            part in (*_OURS, *_OF_THE_MOMENT)
+            or not path.is_file()
+            or path.name.endswith(("-wal", "-shm", ".sock"))
+        ):
             continue
         with open(path, "rb") as file:
             yield path, file.read(16) == _SQLITE
@@ -160,7 +167,17 @@ def _copy_stores(data: Path, to: Path) -> None:
             closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as source,
             closing(sqlite3.connect(sink)) as copied,
         ):
-            source.backup(copied)
+            try:
+                source.backup(copied)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                    raise
+                raise OSError(errno.ENOSPC, str(error), str(sink)) from error
+
+
+def _size(folder: Path) -> int:
+    """Bytes of disk that its files take."""
+    return sum(p.stat().st_blocks * 512 for p in folder.rglob("*") if p.is_file())
 
 
 def _hash(path: Path) -> str:
@@ -194,26 +211,29 @@ def backup(data: Path, to: Path) -> Made:
     part = folder.with_name(folder.name + ".part")
     if part.exists():
         shutil.rmtree(part)
+    to.mkdir(parents=True, exist_ok=True)
+    then = "None was made, those before it stay. Make room (--keep), or name another disk"
     try:
-        with files.lock_retention(data):
-            _copy_stores(data, part / "stores")
-            _copy_data(data, part / "data")
-        verified = recovery.verify(part / "data", limits_for(part / "data"))
-        hashes = _hashes(part)
-        contents = {
-            "format": FORMAT,
-            "made": name,
-            "seq": verified.seq,
-            "state_digest": verified.state_digest,
-            "files": hashes,
-        }
-        (part / CONTENTS).write_text(json.dumps(contents, indent=1))
-        files.sync_files(part)
-        part.rename(folder)
+        with wanting(_size(data), to, "a backup", then):
+            with files.lock_retention(data):
+                _copy_stores(data, part / "stores")
+                _copy_data(data, part / "data")
+            verified = recovery.verify(part / "data", limits_for(part / "data"))
+            hashes = _hashes(part)
+            contents = {
+                "format": FORMAT,
+                "made": name,
+                "seq": verified.seq,
+                "state_digest": verified.state_digest,
+                "files": hashes,
+            }
+            (part / CONTENTS).write_text(json.dumps(contents, indent=1))
+            files.sync_files(part)
+            part.rename(folder)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-    size = sum(p.stat().st_blocks * 512 for p in folder.rglob("*") if p.is_file())
+    size = _size(folder)
     return Made(str(folder), verified.seq, size, len(hashes), time.monotonic() - begun)
 
 
@@ -291,18 +311,44 @@ def restore(
         to_seq = _seq_at(source, to_ns)
     if to_seq is not None and not 0 < to_seq <= last:
         raise BackupError(f"{folder}: holds commands up to {last}; asked for {to_seq}")
-    shutil.copytree(source, data, dirs_exist_ok=True)
-    stores = folder / "stores"
-    if to_seq is None or to_seq == last:
-        if stores.is_dir():
-            shutil.copytree(stores, data, dirs_exist_ok=True)
-    else:
-        # Followers' stores may be ahead of that point: they are derived again from the log.
-        for path in stores.glob("users*") if stores.is_dir() else ():
-            shutil.copy2(path, data / path.name)
-        _cut_after(data, to_seq)
-    files.sync_files(data)
+    with _all_or_nothing(folder, data):
+        shutil.copytree(source, data, dirs_exist_ok=True)
+        stores = folder / "stores"
+        if to_seq is None or to_seq == last:
+            if stores.is_dir():
+                shutil.copytree(stores, data, dirs_exist_ok=True)
+        else:
+            # Followers' stores may be ahead of that point: they are derived again from the log.
+            for path in stores.glob("users*") if stores.is_dir() else ():
+                shutil.copy2(path, data / path.name)
+            _cut_after(data, to_seq)
+        files.sync_files(data)
     return recovery.verify(data, limits_for(data))
+
+
+@contextmanager
+def _all_or_nothing(folder: Path, data: Path) -> Iterator[None]:
+    """Leave nothing in a directory that was empty, or not there, when a disk says no.
+
+    Half a venue would be taken for one: some of its files prove themselves.
+    """
+    existed = data.exists()
+    try:
+        yield
+    except OSError as error:
+        for path in data.iterdir() if data.exists() else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        room = os.statvfs(next(p for p in (data, *data.parents) if p.exists()))
+        if not existed and data.exists():
+            data.rmdir()
+        # Of all that shutil could not copy, the first.
+        why = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        wanted = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+        raise BackupError(
+            f"{data}: {wanted:,} bytes were to be laid there, its disk has "
+            f"{room.f_bavail * room.f_frsize:,} free: {why}. Nothing of it was left. "
+            "Make room, or name a directory on another disk"
+        ) from error
 
 
 def _cut_after(data: Path, seq: int) -> None:

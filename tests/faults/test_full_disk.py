@@ -10,6 +10,7 @@ import os
 import random
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from engine import recovery
 from engine.files import read_manifest
@@ -35,6 +37,9 @@ from tests.faults.test_sync_errors import mounted
 from tests.faults.test_venue_faults import venue_in
 from tests.process.helpers import Witness, perpcore, wait_until
 from tests.process.test_kill import check_history, loaded
+from tools import backup
+from tools.backup import BackupError
+from tools.cli import main
 from tools.inprocess import zeroed_arrays
 from tools.simulate import History
 from tools.simulateengine import LOG_RECORDS
@@ -167,7 +172,11 @@ def test_an_operator_is_told_by_a_start(tmp_path: Path, instance: str) -> None:
             told = venue.said()[said:].splitlines()[-1]
             assert told.startswith(f"Error: {venue.data}/reports: no room for reports from 0 on")
             assert "it wants 268,439,552 bytes, the disk has 0 free (No space left on dev" in told
-            assert "is lost: the WAL has it. Make room, then start again. perpcore prune" in told
+            assert "is lost: the WAL has it. Make room (perpcore prune --dry-run" in told
+            # What its operator does then works without room.
+            for command in (["prune"], ["verify"], ["backup", "--to", str(tmp_path / "backups")]):
+                done = CliRunner().invoke(main, [*command, "--data", str(venue.data)])
+                assert done.exit_code == 0, done.output
         venue.start()
         view = venue.until_running()
         witness.attach(view)
@@ -177,8 +186,46 @@ def test_an_operator_is_told_by_a_start(tmp_path: Path, instance: str) -> None:
         witness.follow(0.3)
         witness.detach()
         check_history(venue.data, view.cursor(SEQUENCED), witness.reports())
-        proven = perpcore("verify", "--data", str(venue.data))
-        assert proven.returncode == 0, proven.stderr
+
+
+# ---------------------------------------------------------------- backups
+
+
+def test_a_backup_and_a_restore_without_room(made: History, tmp_path: Path) -> None:
+    """Nothing that could be taken for either is left, and with room they are what they should be."""
+    source = Path(shutil.copytree(made.data, tmp_path / "source"))
+    with sqlite3.connect(source / "users.sqlite") as store:
+        store.execute("CREATE TABLE notes (text TEXT)")
+        store.executemany("INSERT INTO notes VALUES (?)", [("x" * 1000,)] * 500)
+    (source / "gateways.once").write_bytes(b"of the moment")
+    with mounted(tmp_path / "small", "tmpfs", "-o", "size=64m") as folder:
+        backups = folder / "backups"
+        kept = backup.backup(source, backups)
+        assert not list(Path(kept.path).rglob("gateways.once"))
+        for left in (0, 200_000, kept.size_bytes // 2, kept.size_bytes - 8192):
+            with full(folder, left), pytest.raises(NoRoom) as told:
+                backup.backup(source, backups)
+            assert re.match(
+                rf"{backups}: no room for a backup: it wants [0-9,]+ bytes, the disk has [0-9,]+ "
+                r"free \(No space left on device\)\. None was made, those before it stay\.",
+                str(told.value),
+            )
+            assert list(backups.iterdir()) == [Path(kept.path)]
+        there = folder / "there"
+        there.mkdir()
+        for target in (there, folder / "new" / "one"):
+            for left in (0, kept.size_bytes // 2):
+                with full(folder, left), pytest.raises(BackupError) as refused:
+                    backup.restore(Path(kept.path), target)
+                assert re.match(
+                    rf"{target}: [0-9,]+ bytes were to be laid there, its disk has [0-9,]+ free: "
+                    r".*No space left on device.*\. Nothing of it was left\. Make room",
+                    str(refused.value),
+                )
+                assert not target.exists() if target != there else not list(there.iterdir())
+            assert backup.restore(Path(kept.path), target).seq == kept.seq
+            with sqlite3.connect(target / "users.sqlite") as store:
+                assert store.execute("SELECT count(*) FROM notes").fetchone() == (500,)
 
 
 # ---------------------------------------------------------------- gateways
@@ -249,7 +296,7 @@ def test_a_snapshot_without_room(tmp_path: Path, instance: str) -> None:
                 text = f"{venue.data}/snapshots: no room for snapshot snap."
                 assert f"Error: no snapshot was written: {text}" in done.stderr
                 assert f"the disk has {free * os.statvfs(folder).f_frsize:,} free" in done.stderr
-                assert "Older ones stay. Make room, then make one again" in done.stderr
+                assert "Older ones stay. perpcore prune --dry-run says" in done.stderr
             assert [path.name for path in first.parent.iterdir()] == [first.name]
             assert os.statvfs(folder).f_bavail == free
             witness.follow(0.2)
