@@ -53,7 +53,11 @@ def save(data: Path, name: str, layout: str, index: int, blobs: Mapping[str, byt
     ).encode()
     path = checkpoint_path(data, name)
     path.parent.mkdir(mode=0o750, exist_ok=True)
-    replace_file(path, len(head).to_bytes(8, "little") + head + body)
+    try:
+        replace_file(path, len(head).to_bytes(8, "little") + head + body)
+    except OSError:
+        path.with_name(path.name + ".tmp").unlink(missing_ok=True)  # on a disk that is full
+        raise
 
 
 def load(data: Path, name: str, layout: str) -> Checkpoint | None:

@@ -3,7 +3,8 @@
 Reads   the reports ring of a running engine while it keeps up, the report log when it was lapped or
         no engine runs (shm/feed.py, shm/reportlog.py).
 Writes  its checkpoints; followers/<name>.pos, for which the log is kept; counters in shared memory.
-Never   holds the engine back: nothing waits for a follower.
+Never   holds the engine back: nothing waits for a follower. Never ends for a full disk: it goes on
+        from memory, and keeps its state when there is room.
 
     state (follower's own) + index of the next report  --reports-->  state, index'
 
@@ -20,19 +21,23 @@ Invariants
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from gateways.disk import is_full
 from shm.config import Config
 from shm.control import CURSOR_PARTS, CURSORS, View
 from shm.counters import COUNTER_CELLS, Counters
 from shm.feed import Feed, load_progress
 from shm.files import DataError, read_manifest
+from shm.logs import say
 from shm.notify import WAITS, alive, notify
 from shm.pointers import table
 from shm.records import REPORT
@@ -42,6 +47,7 @@ from shm.segment import Part, Segment, SegmentError
 
 Array = np.ndarray[Any, Any]
 
+LOG: Final = logging.getLogger("perpcore.follow")
 BATCH: Final = 8192  # reports in one read
 _COMMAND_REPORTS_MAX: Final = 1 << 24  # of one command: more is not an engine's
 _SLEEP_LEAST_S: Final = 0.0002
@@ -53,6 +59,10 @@ _GATHER_MOST_S: Final = 0.001
 _ATTACH_EVERY_S: Final = 0.1
 _REGISTER_EVERY_S: Final = 1.0
 _BEAT_EVERY_S: Final = 1.0
+_FULL_S: Final = 2.0  # between two tries on a full disk
+
+
+_NO_ROWS: Final = np.zeros(0, REPORT.dtype)
 
 
 class FollowError(DataError):
@@ -255,6 +265,7 @@ class Follower:
         self._kept_index = index
         self._told_s = 0.0
         self._beat_s = 0.0
+        self._full_until_s = 0.0  # not 0: the disk was full when something was to be kept
         self._caught_up_to: int | None = None
 
     # ------------------------------------------------------------ what a follower is
@@ -271,6 +282,10 @@ class Follower:
         """Keep the state, which stands at `index`, so that a kill loses nothing."""
         raise NotImplementedError
 
+    def room(self) -> bool:
+        """Whether it can take more reports now."""
+        return True
+
     def on_ready(self) -> None:
         """The state has come to what was durable when the process started."""
 
@@ -278,7 +293,7 @@ class Follower:
 
     def turn(self) -> int:
         """Read and apply once, serve, keep the place when it is time; returns how much was done."""
-        rows = self.source.read()
+        rows = self.source.read() if self.room() else _NO_ROWS
         if len(rows):
             self.apply(rows)
             if self.counts is not None:
@@ -286,7 +301,7 @@ class Follower:
         did = len(rows) + self.serve()
         now = time.monotonic()
         if now - self._kept_s >= self.checkpoint_seconds and self.source.next > self._kept_index:
-            self.checkpoint()
+            self.kept(self.checkpoint)
         if now - self._told_s >= _REGISTER_EVERY_S or (did == 0 and now - self._told_s > 0.05):
             self.health.tell(self.source, self.checkpoints)
             self._told_s = now
@@ -296,6 +311,24 @@ class Follower:
             self._beat_s = now
             alive(self.ready, f"from report {self.source.next}" if self.source.attached else WAITS)
         return did
+
+    def kept(self, keep: Callable[[], None]) -> bool:
+        """Do what writes to the disk, and say whether it was done: not while that is full."""
+        if time.monotonic() < self._full_until_s:
+            return False
+        try:
+            keep()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            if self._full_until_s == 0.0:
+                say(LOG, logging.ERROR, "nothing is kept: the disk is full", why=str(error))
+            self._full_until_s = time.monotonic() + _FULL_S
+            return False
+        if self._full_until_s:
+            say(LOG, logging.INFO, "there is room again", report=self.source.next)
+            self._full_until_s = 0.0
+        return True
 
     def checkpoint(self) -> None:
         """Keep the state now, and let the log go below it."""
@@ -335,7 +368,7 @@ class Follower:
         stop: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda got, _frame: stop.append(got))
-        self.register(self.source.next)
+        self.kept(lambda: self.register(self.source.next))
         pause = _SLEEP_LEAST_S
         try:
             while not stop:
@@ -351,7 +384,8 @@ class Follower:
                     time.sleep(pause)
                     pause = min(pause * 1.5, _SLEEP_MOST_S)
             notify("STOPPING=1")
+            self._full_until_s = 0.0  # a last try
             if self.source.next > self._kept_index:
-                self.checkpoint()
+                self.kept(self.checkpoint)
         finally:
             self.close()

@@ -7,6 +7,7 @@ Never   imports numba, or anything that a command may not need.
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -45,6 +46,16 @@ def operator_errors() -> tuple[type[Exception], ...]:
     return (OSError, *(getattr(module, name) for module, name in loaded if module))
 
 
+def _told(error: Exception) -> str:
+    """What an operator is told; of a full disk more than its errno, which often names no file."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{error}. Nothing that was acknowledged is lost. df says which disk it is, and "
+            "perpcore prune --dry-run what of a venue may go; then run this again"
+        )
+    return str(error)
+
+
 class Commands(click.Group):
     """A group whose commands end with a message where the operator can do something."""
 
@@ -55,7 +66,7 @@ class Commands(click.Group):
             raise  # click ends quietly: whoever read us has seen enough
         except Exception as error:
             if isinstance(error, operator_errors()):
-                raise click.ClickException(str(error)) from error
+                raise click.ClickException(_told(error)) from error
             raise
 
 

@@ -7,6 +7,7 @@ Never   keeps a state beside the database: the cursor in it says where to go on.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -58,15 +59,23 @@ class HistoryFollower(Follower):
         """Commit when it is time; reading goes on meanwhile."""
         late = time.monotonic() - self._committed_s >= self._commit_s
         if self.writer.waiting >= _WAITING_MAX or (late and self._behind()):
-            self._commit()
-            return 1
+            return int(self.kept(self._commit))
         return 0
+
+    def room(self) -> bool:
+        """Rows that can't be written wait in memory: so many, and no more."""
+        return self.writer.waiting < _WAITING_MAX
 
     def _behind(self) -> bool:
         return self.writer.index > self._kept_index or self.writer.waiting > 0
 
     def _commit(self) -> None:
-        self.writer.commit()
+        try:
+            self.writer.commit()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            raise OSError(errno.ENOSPC, str(error)) from None
         self._kept_index = self.writer.index
         self._committed_s = time.monotonic()
 
@@ -78,7 +87,7 @@ class HistoryFollower(Follower):
         did = super().turn()
         now = time.monotonic()
         if now - self._kept_s >= self.checkpoint_seconds:
-            self.register(self._kept_index)
+            self.kept(lambda: self.register(self._kept_index))
             self._kept_s = now
         return did
 

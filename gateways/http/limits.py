@@ -18,8 +18,8 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gateways.disk import reserve
 from gateways.http.errors import ApiError
-from gateways.mapped import reserve
 
 INSTANCES: Final = 8
 WEIGHT_1M: Final = 0

@@ -39,8 +39,8 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock, lockf
 from pathlib import Path
 from typing import Final
 
+from gateways.disk import reserve
 from gateways.http.signing import FUTURE_MS, RECV_WINDOW_MS_MAX
-from gateways.mapped import reserve
 from shm.files import DataError, magic_word
 from shm.logs import Bound, say
 

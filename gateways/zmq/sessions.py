@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gateways.mapped import reserve
+from gateways.disk import reserve
 from gateways.zmq.protocol import NOT_RUNNING, WHYS, WINDOW
 from shm.files import magic_word
 

@@ -12,7 +12,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,18 @@ from engine.memory import limits_of
 from engine.reportlog import ReportLogReader, list_segments
 from engine.room import NoRoom
 from engine.snapshotfile import list_snapshots
+from gateways.accounts.main import AccountsFollower
+from gateways.follow import Follower
+from gateways.history.main import HistoryFollower
 from gateways.http.limits import Limits, Rates
 from gateways.http.once import Came, Once
 from gateways.http.signing import digest_of
 from gateways.zmq.sessions import Sessions
+from shm.config import Config
+from shm.config import History as HistorySettings
 from shm.cursors import CUT, SEQUENCED
 from shm.files import DataError
+from shm.reportlog import follower_positions
 from tests.faults.test_sync_errors import mounted
 from tests.faults.test_venue_faults import venue_in
 from tests.process.helpers import Witness, perpcore, wait_until
@@ -260,6 +266,70 @@ def test_a_gateway_without_room_for_a_file_it_maps(tmp_path: Path, name: str) ->
                 else:
                     made.touch(made.add(k % 64, k, 1, set()))
         made.close()
+
+
+# ---------------------------------------------------------------- followers
+
+
+def told_by(follower: Follower) -> int:
+    """Turns until nothing is left that it would take now; the next report it wants."""
+    idle = 0
+    while idle < 5:
+        idle = 0 if follower.turn() else idle + 1
+    return follower.source.next
+
+
+def kept_rows(path: Path) -> dict[str, list[Any]]:
+    with closing(sqlite3.connect(path)) as db:
+        names = [n for (n,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: sorted(db.execute(f"SELECT * FROM {name}"), key=repr) for name in names}
+
+
+@pytest.mark.parametrize("make", [AccountsFollower, HistoryFollower])
+def test_a_follower_goes_on_while_the_disk_is_full(
+    made: History,
+    tmp_path: Path,
+    instance: str,
+    make: Callable[[Config], Follower],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """From memory; history, which can't, waits. With room both keep what they came to."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr("gateways.follow._FULL_S", 0.0)
+    monkeypatch.setattr("gateways.follow.BATCH", 500)
+    monkeypatch.setattr("gateways.history.main._WAITING_MAX", 1000)
+
+    def on(data: Path) -> Config:
+        shutil.copytree(made.data, data)
+        config = msgspec.structs.replace(made.config, data_dir=str(data), instance=instance)
+        return msgspec.structs.replace(config, history=HistorySettings(commit_ms=1))
+
+    with mounted(tmp_path / "small", "tmpfs", "-o", "size=64m") as folder:
+        config = on(folder / "data")
+        follower = make(config)
+        follower.checkpoint_seconds = 0
+        with full(folder):
+            stands = told_by(follower)
+            said = [record.message for record in caplog.records]
+            assert said.count("nothing is kept: the disk is full") == 1
+            assert not list(folder.rglob("*.tmp"))
+            positions = follower_positions(folder / "data")
+            assert positions.get(follower.name, 0) < stands
+        end = told_by(follower)
+        assert end > stands if make is HistoryFollower else end == stands
+        assert "there is room again" in [r.message for r in caplog.records]
+        assert follower_positions(folder / "data")[follower.name] == end
+        follower.close()
+        again = make(config)
+        assert again.source.next == end, "what it kept"
+        again.close()
+        if make is HistoryFollower:
+            other = make(on(tmp_path / "roomy"))
+            other.checkpoint_seconds = 0
+            told_by(other)
+            other.close()
+            assert kept_rows(config.history_path) == kept_rows(other.config.history_path)
 
 
 # ---------------------------------------------------------------- snapshots
