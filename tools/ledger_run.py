@@ -8,13 +8,17 @@ Never   holds the engine back.
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 import numpy as np
 
+from gateways.disk import is_full
 from gateways.follow import Follower
 from ledger.files import LedgerError, ledger_folder
 from ledger.store import Ledger
@@ -29,6 +33,7 @@ LOG: Final = logging.getLogger("perpcore.ledger")
 NAME: Final = "ledger"
 _WAIT_S: Final = 0.1
 _START_SECONDS: Final = 600.0
+_FULL_SECONDS: Final = 5
 
 
 def wal_of(data: Path) -> tuple[int, int]:
@@ -90,7 +95,25 @@ def run(config: Config) -> int:
         follower.run()
     except LedgerError as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        if not is_full(error):
+            raise
+        say(LOG, logging.ERROR, "the disk is full: the books wait for room", why=str(error))
+        _begin_again()
     return 0
+
+
+def _begin_again() -> NoReturn:
+    """Start this program anew in a while: books stand a kill, and this is no death that counts.
+
+    A service manager gives up on one that dies again and again, also when there is room at last.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    for _ in range(_FULL_SECONDS):
+        alive(False, "the disk is full")
+        time.sleep(1)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 class _Sink:
