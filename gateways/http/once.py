@@ -233,6 +233,10 @@ def _make(fd: int, path: Path, buckets: int) -> None:
     except DataError:
         os.ftruncate(fd, 0)
         raise
+    # Real zeros, and not only their place: each page's first store would wait for the file system.
+    zeros = bytes(1 << 20)
+    for at in range(0, size_bytes, len(zeros)):
+        os.pwrite(fd, zeros[: size_bytes - at], at)
     head = _HEAD.pack(MAGIC, buckets, secrets.randbits(64) | 1)
     os.pwrite(fd, head[8:], 8)
     os.pwrite(fd, head[:8], 0)
