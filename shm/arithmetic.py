@@ -139,6 +139,12 @@ def wide(value: int) -> int:
 
 
 @inlined
+def below_zero(value: int) -> int:
+    """1 where an int64 is negative, as NIL is, and 0 where not: for `either`."""
+    return -(value >> np.int64(63))
+
+
+@inlined
 def bounded(value: int, limit: int) -> int:
     """`value`, or the nearest of +-limit."""
     return min(max(value, -limit), limit)

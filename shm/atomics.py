@@ -78,6 +78,13 @@ if PLAIN:
     def divide_up(a: int, b: int) -> int:
         return -(-int(a) // int(b))
 
+    def unlikely(condition: bool) -> bool:
+        return condition
+
+    def either(which: int, zeroth: int, first: int) -> int:
+        assert which in (0, 1)
+        return first if which else zeroth
+
     def multiply_high(a: int, b: int) -> tuple[np.uint64, np.uint64]:
         product = int(a) * int(b)
         return np.uint64(product >> 64), np.uint64(product & ((1 << 64) - 1))
@@ -343,6 +350,39 @@ else:
             return builder.add(cut, builder.zext(more, _I64))
 
         return types.int64(types.int64, types.int64), codegen
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def unlikely(typingctx: Any, condition: Any) -> Any:
+        """The condition of an `if` that is hardly ever true: what it leads to is laid out apart,
+        and what that needs in registers and on the stack isn't got ready on the common way."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            one_bit = ir.IntType(1)
+            expect = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(one_bit, [one_bit, one_bit]),
+                "llvm.expect.i1",
+            )
+            return builder.call(expect, [args[0], ir.Constant(one_bit, 0)])
+
+        return types.boolean(types.boolean), codegen
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def either(typingctx: Any, which: Any, zeroth: Any, first: Any) -> Any:
+        """`zeroth` where `which` is 0, `first` where it is 1, by a mask and never by a branch.
+
+        For what is a coin toss to the processor, as the side of an order: a wrong guess costs it
+        as much as fifty instructions. The mask is one that LLVM can't see through, or it would
+        make a branch of it again.
+        """
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            which, zeroth, first = args
+            shape = ir.FunctionType(_I64, [_I64])
+            mask = builder.asm(shape, "", "=r,0", [builder.neg(which)], False)
+            return builder.xor(zeroth, builder.and_(builder.xor(zeroth, first), mask))
+
+        return types.int64(types.int64, types.int64, types.int64), codegen
 
     @intrinsic  # type: ignore[untyped-decorator]
     def multiply_high(typingctx: Any, a: Any, b: Any) -> Any:

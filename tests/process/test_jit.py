@@ -59,6 +59,44 @@ def test_a_second_checkout_starts_warm_and_a_changed_callee_starts_cold(tmp_path
     assert result(checkout(tmp_path / "c" / "project", 7), cache) == [15, 0, 1]
 
 
+CHOSEN = """
+import numpy as np
+from shm.atomics import either
+from shm.jit import kernel
+
+@kernel
+def masked(value: int, kept: int, other: int) -> int:
+    return either(-(value >> np.int64(63)), kept, other)
+
+@kernel
+def written(value: int, kept: int, other: int) -> int:
+    return kept ^ ((kept ^ other) & (value >> np.int64(63)))
+
+for chosen in (masked, written):
+    print(chosen(-3, 1, 2), chosen(0, 1, 2))
+    text = chosen.inspect_llvm(chosen.signatures[0])
+    print("select" in text[: text.index("ret i32")])
+"""
+
+
+def test_llvm_does_not_see_through_a_choice_by_mask(tmp_path: Path) -> None:
+    """Where it does, it makes a select of the mask, and in a large kernel a branch of the select:
+    a coin toss to the processor, where the side of an order decides."""
+    place = checkout(tmp_path / "project", 1)
+    for name in ("atomics", "pointers"):
+        shutil.copy(ROOT / "shm" / f"{name}.py", place / "shm" / f"{name}.py")
+    (place / "shm" / "chosen.py").write_text(CHOSEN)
+    done = subprocess.run(
+        [sys.executable, "-c", "import shm.chosen"],
+        cwd=place,
+        env=os.environ | {"PERPCORE_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["2 1", "False", "2 1", "True"]
+
+
 FORKED = """
 from shm.jit import apart, kernel
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shm.arithmetic import (
+    below_zero,
     ceil_div,
     fee_of,
     fits_money,
@@ -16,7 +17,7 @@ from shm.arithmetic import (
     muldiv_up,
     product_exceeds,
 )
-from shm.atomics import leading_zeros, trailing_zeros
+from shm.atomics import either, leading_zeros, trailing_zeros, unlikely
 from shm.hashing import K0, K1, K2, K3, fold_line, fold_word, hash_words
 from shm.jit import kernel
 from shm.pointers import table
@@ -34,6 +35,22 @@ def edges(least: int, most: int) -> st.SearchStrategy[int]:
 
 
 WORDS = edges(-BIG, BIG - 1)
+
+
+@kernel
+def _by_sign(value: int, kept: int, other: int) -> tuple[int, bool]:
+    """`other` where `value` is negative; whether the hint about a condition left it as it was."""
+    negative = False
+    if unlikely(value < 0):
+        negative = True
+    return either(below_zero(value), kept, other), negative
+
+
+@given(WORDS, WORDS, WORDS)
+def test_a_choice_without_a_branch_is_the_same_choice(value: int, kept: int, other: int) -> None:
+    assert _by_sign(np.int64(value), np.int64(kept), np.int64(other)) == (
+        (other, True) if value < 0 else (kept, False)
+    )
 
 
 @given(WORDS, WORDS, edges(1, BIG - 1))
