@@ -127,11 +127,12 @@ def _ask(
         if ask == Ask.MOVE:
             c["kind"] = Kind.AMEND
             c["flags"] = _MOVE
-        elif ask == Ask.REDUCE:
-            c["kind"] = Kind.REDUCE
         else:
-            c["kind"] = Kind.CANCEL
+            c["kind"] = Kind.REDUCE
             c["end_reason"] = Reason.USER_CANCEL
+            if ask != Ask.REDUCE:
+                c["kind"] = Kind.CANCEL
+                c["decided_lots"] = 0
     cursors[RISKED] = seq
 
 

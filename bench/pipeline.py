@@ -45,7 +45,16 @@ from engine import memory, pipeline
 from engine.pipeline import Engine, Stage, turn
 from engine.state import Limits, allocate, risk_tables, shard_tables, shared_book_tables
 from shm import ingress
-from shm.atomics import CLOCK_MONOTONIC, clock_ns, load_acquire, prefetch, store_release, yield_now
+from shm.arithmetic import wide
+from shm.atomics import (
+    CLOCK_MONOTONIC,
+    clock_ns,
+    either,
+    load_acquire,
+    prefetch,
+    store_release,
+    yield_now,
+)
 from shm.codes import Flag, Kind, ReportKind, Tif
 from shm.config import Config, Producer, load
 from shm.cursors import (
@@ -212,7 +221,8 @@ def drive(
         if row < end:
             batch = min(64, end - row)
             for k in range(batch):
-                for cell in range(0, width, 8):
+                ingress.copy_line(rows, k * _WORDS, source, (row + k) * width)
+                for cell in range(8, width, 8):
                     ingress.copy_line(rows, k * _WORDS + cell, source, (row + k) * width + cell)
             row += ingress.push_many(ring, capacity, rows, 0, batch)
             # What comes next is on its way from main memory while these are dealt with.
@@ -220,17 +230,21 @@ def drive(
                 prefetch(source, (row + k) * width)
         did = turn(e, stages, 1)
         written = cursors[REPORTS_WRITTEN]
+        sums[0] = sums[0] + written - read
+        answers = 0
+        trades = 0
+        lots = 0
         while read < written:
-            r = e.out.execs[read & mask]
-            kind = r["kind"]
-            sums[0] = sums[0] + 1
-            if kind == ReportKind.EXEC:
-                if r["status"] & 1 == 1:
-                    sums[2] = sums[2] + 1
-                    sums[3] = sums[3] + r["lots"]
-            elif kind == ReportKind.ORDER and words[(read & mask) * 8 + 3] != 0:
-                sums[1] = sums[1] + 1
+            about = words[(read & mask) * 8 + 1]
+            kind = (about >> 48) & 255
+            answers += wide((kind == ReportKind.ORDER) & (words[(read & mask) * 8 + 3] != 0))
+            takes = wide(kind == ReportKind.EXEC) & (about >> 56)
+            trades += takes
+            lots += either(takes, 0, e.out.execs[read & mask]["lots"])
             read += 1
+        sums[1] = sums[1] + answers
+        sums[2] = sums[2] + trades
+        sums[3] = sums[3] + lots
         store_release(cursors, REPORTS_READ, read)
         store_release(cursors, JOURNALED, cursors[RISKED])
         if did == 0 and row == end:

@@ -33,6 +33,8 @@ from engine.prices import (
     show_leaf,
 )
 from engine.state import Books, Limits
+from shm.arithmetic import below_zero, wide
+from shm.atomics import either, unlikely
 from shm.codes import NodeState, Side
 from shm.jit import inlined, kernel, rarely
 from shm.pointers import Cells, Rows
@@ -66,8 +68,8 @@ def _count(book: Any, side: int, change: int) -> None:
 def _set_best(book: Any, side: int, price_ticks: int) -> None:
     bid = book["best_bid"]
     ask = book["best_ask"]
-    book["best_bid"] = price_ticks if side == Side.BUY else bid
-    book["best_ask"] = ask if side == Side.BUY else price_ticks
+    book["best_bid"] = either(side, price_ticks, bid)
+    book["best_ask"] = either(side, ask, price_ticks)
 
 
 @inlined
@@ -92,30 +94,28 @@ def link(
     """
     row = symbol * 2 + side
     leaf = leaf_of(matcher, trie_bits, trie_children, leaf_bits, row, price_ticks, 1)
-    if leaf == NIL:
+    if unlikely(leaf == NIL):
         return False
     o = nodes[slot]
     level_row = leaf * 64 + (price_ticks & 63)
     level = levels[level_row]
     book = books[symbol]
-    mark = bit(price_ticks & 63)
     bits = leaf_bits[leaf]
-    if bits & mark == 0:
-        leaf_bits[leaf] = bits | mark
-        if bits == 0:
-            show_leaf(matcher, trie_bits, leaf)
-        level["first"] = slot
-        level["lots"] = open_lots
-        o["prev"] = NIL
-        bid = book["best_bid"]
-        ask = book["best_ask"]
-        book["best_bid"] = max(bid, price_ticks) if side == Side.BUY else bid
-        book["best_ask"] = ask if side == Side.BUY else min(ask, price_ticks)
-    else:
-        last = level["last"]
-        nodes[last]["next"] = slot
-        level["lots"] += open_lots
-        o["prev"] = last
+    if unlikely(bits == 0):
+        show_leaf(matcher, trie_bits, leaf)
+    leaf_bits[leaf] = bits | bit(price_ticks & 63)
+    # One way for the first of a price and for the next: what there is nobody to be told by, the
+    # node tells itself.
+    alone = 1 - ((bits >> np.int64(price_ticks & 63)) & 1)
+    last = either(alone, wide(level["last"]), NIL)
+    nodes[either(alone, last, slot)]["next"] = slot
+    o["prev"] = last
+    level["first"] = either(alone, wide(level["first"]), slot)
+    level["lots"] += open_lots
+    bid = book["best_bid"]
+    ask = book["best_ask"]
+    book["best_bid"] = either(side, max(bid, price_ticks), bid)
+    book["best_ask"] = either(side, ask, min(ask, price_ticks))
     level["last"] = slot
     _count(book, side, 1)
     node_levels[slot] = level_row
@@ -142,7 +142,7 @@ def level_emptied(
     leaf = level_row >> 6
     bits = leaf_bits[leaf] & ~bit(level_row & 63)
     leaf_bits[leaf] = bits
-    if bits == 0:
+    if unlikely(bits == 0):
         best = hide_leaf(matcher, trie_bits, trie_children, leaf_bits, leaf, side, price_ticks)
     else:
         # The rest of the best leaf is the best of the rest.
@@ -150,7 +150,7 @@ def level_emptied(
     book = books[symbol]
     bid = book["best_bid"]
     ask = book["best_ask"]
-    if price_ticks == (bid if side == Side.BUY else ask):
+    if unlikely(price_ticks == either(side, bid, ask)):
         _set_best(book, side, best)
 
 
@@ -172,21 +172,19 @@ def unlink(
     side = np.int64(o["side"])
     level_row = node_levels[slot]
     level = levels[level_row]
-    following = o["next"]
-    previous = o["prev"]
+    following = wide(o["next"])
+    previous = wide(o["prev"])
     level["lots"] -= o["open_lots"]
     o["state"] = NodeState.DEAD
     _count(books[symbol], side, -1)
-    if previous != NIL:
-        nodes[previous]["next"] = following
-        if following != NIL:
-            nodes[following]["prev"] = previous
-        else:
-            level["last"] = previous
-    elif following != NIL:
-        nodes[following]["prev"] = NIL
-        level["first"] = following
-    else:
+    # Where in the queue it stood is a toss too: a neighbour that isn't there is the node itself.
+    first = below_zero(previous)
+    last = below_zero(following)
+    nodes[either(first, previous, slot)]["next"] = following
+    nodes[either(last, following, slot)]["prev"] = previous
+    level["first"] = either(first, wide(level["first"]), following)
+    level["last"] = either(last, wide(level["last"]), previous)
+    if first & last != 0:
         level_emptied(
             books,
             trie_bits,
@@ -237,16 +235,15 @@ def join_mine(
 ) -> None:
     """Put a node at the end of the list of its (account, symbol)."""
     m = mine[position]
-    if m["symbol"] == NIL:
+    if unlikely(m["symbol"] == NIL):
         _first_use(mine, mine_heads, position, account, symbol)
     o = nodes[slot]
-    last = m["last"]
+    last = wide(m["last"])
+    alone = below_zero(last)
+    nodes[either(alone, last, slot)]["mine_next"] = slot
     o["mine_prev"] = last
     o["mine_next"] = NIL
-    if last == NIL:
-        m["first"] = slot
-    else:
-        nodes[last]["mine_next"] = slot
+    m["first"] = either(alone, wide(m["first"]), slot)
     m["last"] = slot
 
 

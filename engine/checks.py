@@ -10,7 +10,7 @@ from typing import Final
 
 from engine.setup import ACCOUNTS, SYMBOLS
 from engine.state import Risk
-from shm.arithmetic import muldiv_down
+from shm.arithmetic import muldiv_down, wide
 from shm.codes import Reason, State
 from shm.jit import inlined, kernel
 from shm.pointers import Cells, Rows
@@ -76,6 +76,19 @@ def state_reason(r: Risk, account: int, symbol: int, worst: int) -> int:
 
 
 @inlined
+def all_trades(r: Risk, setup: Cells, account: int, symbol: int) -> bool:
+    """Whether account and symbol exist, and they and the venue take everything.
+
+    That is so nearly always, and then the three above need not be asked.
+    """
+    if account >= setup[ACCOUNTS] or symbol >= setup[SYMBOLS]:
+        return False
+    v = r.venue[0]
+    states = wide(r.symbols[symbol]["state"]) | wide(r.accounts[account]["state"])
+    return (states | v["state"] | v["disk_state"]) == State.TRADING
+
+
+@inlined
 def price_reason(s: Rows, price: int) -> int:
     """Whether a limit price is one this symbol takes now."""
     if price < s["price_ticks_min"] or price > s["price_ticks_max"]:
@@ -94,9 +107,8 @@ def band_reason(s: Rows, price: int) -> int:
 
 
 @inlined
-def outgrown(r: Risk, wallet: int, more: int) -> bool:
+def outgrown(w: Rows, more: int) -> bool:
     """Whether `more` exposure could take the sums of a wallet out of int64 (shm/units.py)."""
-    w = r.wallets[wallet]
     return (
         w["exposure_quanta"] + more > EXPOSURE_QUANTA_MAX
         or w["wallet_quanta"] > MONEY_QUANTA_MAX

@@ -36,7 +36,8 @@ from engine import expiry, hashmap, proposals
 from engine.clients import close_client
 from engine.setup import ORDER_BITS, ORDERS
 from engine.state import Risk
-from shm.arithmetic import muldiv_down
+from shm.arithmetic import muldiv_down, wide
+from shm.atomics import either, unlikely
 from shm.codes import Flag, Reason, Side
 from shm.jit import apart, inlined, kernel, rarely
 from shm.margin import available, order_hold, order_need, taker_fee_ppm
@@ -77,54 +78,51 @@ def free_slot(r: Risk, slot: int) -> None:
 
 
 @inlined
-def _add_held(r: Risk, c: Rows, change: int) -> None:
+def _add_held(c: Rows, p: Rows, w: Rows, change: int) -> None:
     """Add to the sums of an order's position and wallet, where its holds count."""
-    p = r.positions[c["position"]]
     p["hold_quanta"] += change
-    if c["apart"] != 0:
+    if unlikely(c["apart"] != 0):
         p["hold_apart_quanta"] += change
-    elif c["side"] == Side.SELL:
-        p["hold_sell_quanta"] += change
-    r.wallets[p["wallet"]]["held_quanta"] += change
+    else:
+        p["hold_sell_quanta"] += either(wide(c["side"]), 0, change)
+    w["held_quanta"] += change
+
+
+# What follows takes the rows of an order's claim, its position and its wallet: whoever calls has
+# them, and the compiler, to which any store may have changed any index, would look each up again.
 
 
 @inlined
-def change_hold(r: Risk, slot: int, quanta: int) -> None:
+def change_hold(c: Rows, p: Rows, w: Rows, quanta: int) -> None:
     """Set what an order holds, and with it the sums of its position and wallet."""
-    c = r.claims[slot]
     change = quanta - c["hold_quanta"]
     if change != 0:
         c["hold_quanta"] = quanta
-        _add_held(r, c, change)
+        _add_held(c, p, w, change)
 
 
 @inlined
-def change_both(r: Risk, slot: int, quanta: int, reserve_quanta: int) -> None:
+def change_both(c: Rows, p: Rows, w: Rows, quanta: int, reserve_quanta: int) -> None:
     """Set what an order holds and what is held beyond it: what goes from one to the other stays."""
-    c = r.claims[slot]
     change = quanta + reserve_quanta - c["hold_quanta"] - c["reserve_quanta"]
     c["hold_quanta"] = quanta
     c["reserve_quanta"] = reserve_quanta
-    if change != 0:
-        _add_held(r, c, change)
+    _add_held(c, p, w, change)
 
 
 @inlined
-def change_reserve(r: Risk, slot: int, quanta: int) -> None:
+def change_reserve(c: Rows, p: Rows, w: Rows, quanta: int) -> None:
     """Set what is held beyond an order's own hold, for AMENDs in flight."""
-    c = r.claims[slot]
     change = quanta - c["reserve_quanta"]
     if change != 0:
         c["reserve_quanta"] = quanta
-        _add_held(r, c, change)
+        _add_held(c, p, w, change)
 
 
 @inlined
-def set_apart(r: Risk, slot: int, apart: int) -> None:
+def set_apart(c: Rows, p: Rows, apart: int) -> None:
     """Say whether an order's holds are netted, and move them to where they count then."""
-    c = r.claims[slot]
-    if apart != c["apart"]:
-        p = r.positions[c["position"]]
+    if unlikely(apart != c["apart"]):
         held = c["hold_quanta"] + c["reserve_quanta"]
         to_apart = held if apart != 0 else -held
         p["hold_apart_quanta"] += to_apart
@@ -134,10 +132,8 @@ def set_apart(r: Risk, slot: int, apart: int) -> None:
 
 
 @inlined
-def change_exposure(r: Risk, slot: int, quanta: int) -> None:
+def change_exposure(c: Rows, w: Rows, quanta: int) -> None:
     """Set what an order may come to cost at worst, and with it the sum of its wallet."""
-    c = r.claims[slot]
-    w = r.wallets[r.positions[c["position"]]["wallet"]]
     w["exposure_quanta"] += quanta - c["exposure_quanta"]
     c["exposure_quanta"] = quanta
 
@@ -203,11 +199,8 @@ def closable(r: Risk, position: int, side: int, reduce_only: bool) -> int:
     """
     p = r.positions[position]
     lots = p["lots"]
-    if lots == 0 or (lots > 0) == (side == Side.BUY):
-        return 0
-    size = lots if lots > 0 else -lots
     taken = p["reduce_only_lots"] if reduce_only else p["close_lots"]
-    return max(size - taken, 0)
+    return max(either(wide(side), -lots, lots) - taken, 0)
 
 
 @inlined
@@ -241,16 +234,15 @@ def flip_to_open(r: Risk, setup: Cells, slot: int, lots: int) -> bool:
     if c["flags"] & _REDUCE_ONLY:
         proposals.mark_order(r.claims, r.proposals, setup, slot, Reason.REDUCE_ONLY)
         return False
-    taker = taker_fee_ppm(r.accounts, r.symbols, c["account"], c["symbol"])
-    more, apart = order_hold(
-        r.symbols, c["symbol"], c["side"], c["price_ticks"], lots, p["leverage"], taker
-    )
+    s = r.symbols[c["symbol"]]
+    taker = taker_fee_ppm(r.accounts[c["account"]], s)
+    more, apart = order_hold(s, c["side"], c["price_ticks"], lots, p["leverage"], taker)
     apart = max(apart, c["apart"])
     held = c["hold_quanta"] + c["reserve_quanta"]
     need = order_need(r.symbols, p, c["side"], held, c["apart"], held + more, apart)
     if need <= available(r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"]):
-        set_apart(r, slot, apart)
-        change_hold(r, slot, c["hold_quanta"] + more)
+        set_apart(c, p, apart)
+        change_hold(c, p, r.wallets[p["wallet"]], c["hold_quanta"] + more)
         return True
     proposals.mark_order(r.claims, r.proposals, setup, slot, Reason.FLIP)
     return False
@@ -264,6 +256,8 @@ def consume(r: Risk, slot: int, lots: int, closing: int) -> None:
     the opening part the other way round. The hold shrinks with the open claim.
     """
     c = r.claims[slot]
+    p = r.positions[c["position"]]
+    w = r.wallets[p["wallet"]]
     close = c["close_lots"]
     opens = c["open_lots"] - close
     assert 0 < lots <= c["open_lots"] and 0 <= closing <= lots
@@ -274,26 +268,24 @@ def consume(r: Risk, slot: int, lots: int, closing: int) -> None:
         from_open = opens
     left = c["open_lots"] - lots
     exposure = muldiv_down(c["exposure_quanta"], left, c["open_lots"]) if left > 0 else 0
-    change_exposure(r, slot, exposure)
+    change_exposure(c, w, exposure)
     c["open_lots"] = left
-    change_lots(r, c, -lots)
+    change_lots(c, p, -lots)
     if from_close != 0:
         change_close(r, slot, close - from_close)
     if from_open != 0 and c["hold_quanta"] != 0:
         rest = opens - from_open
         # Rounded down: what remains held never exceeds what was held for it.
-        change_hold(r, slot, muldiv_down(c["hold_quanta"], rest, opens) if rest > 0 else 0)
+        change_hold(c, p, w, muldiv_down(c["hold_quanta"], rest, opens) if rest > 0 else 0)
 
 
 @inlined
-def change_lots(r: Risk, c: Rows, change: int) -> None:
+def change_lots(c: Rows, p: Rows, change: int) -> None:
     """Add to the open lots that a position's orders have, over both sides and of sells alone."""
     if change == 0:
         return  # a new price alone: two lines of the position that need not be here
-    p = r.positions[c["position"]]
     p["order_lots"] += change
-    if c["side"] == Side.SELL:
-        p["sell_lots"] += change
+    p["sell_lots"] += either(wide(c["side"]), 0, change)
 
 
 @inlined
@@ -303,7 +295,7 @@ def open_order(r: Risk, setup: Cells, slot: int) -> None:
     p = r.positions[c["position"]]
     hashmap.put(r.order_index, setup[ORDER_BITS], c["order_id"], slot)
     p["open_orders"] += 1
-    change_lots(r, c, c["open_lots"])
+    change_lots(c, p, c["open_lots"])
     r.wallets[p["wallet"]]["exposure_quanta"] += c["exposure_quanta"]
     r.accounts[c["account"]]["open_orders"] += 1
     r.symbols[c["symbol"]]["open_orders"] += 1
@@ -319,11 +311,11 @@ def end_order(r: Risk, setup: Cells, slot: int) -> None:
     c = r.claims[slot]
     assert c["order_id"] != 0 and c["done"] == 0
     p = r.positions[c["position"]]
+    w = r.wallets[p["wallet"]]
     change_close(r, slot, 0)
-    change_hold(r, slot, 0)
-    change_reserve(r, slot, 0)
-    change_lots(r, c, -c["open_lots"])
-    change_exposure(r, slot, 0)
+    change_both(c, p, w, 0, 0)
+    change_lots(c, p, -c["open_lots"])
+    change_exposure(c, w, 0)
     p["open_orders"] -= 1
     r.accounts[c["account"]]["open_orders"] -= 1
     r.symbols[c["symbol"]]["open_orders"] -= 1
@@ -357,9 +349,11 @@ def leave_flight(r: Risk, slot: int) -> None:
 def _end_amends(r: Risk, slot: int) -> None:
     """No AMEND is in flight any more: what was counted for what might have become is given back."""
     c = r.claims[slot]
+    p = r.positions[c["position"]]
+    w = r.wallets[p["wallet"]]
     c["amended"] = 0
-    change_reserve(r, slot, 0)
+    change_reserve(c, p, w, 0)
     # It rests, so it trades at its own price and no other.
     c["worst_ticks"] = c["price_ticks"]
     exposure = c["price_ticks"] * c["open_lots"] * r.symbols[c["symbol"]]["tick_lot_quanta"]
-    change_exposure(r, slot, exposure)
+    change_exposure(c, w, exposure)

@@ -476,7 +476,7 @@ def lots_to_close(r: Risk, row: int, equity: int, needed: int) -> int:
     if bracket == NIL:
         return size
     rest = needed - maintenance(r.brackets, r.symbols, symbol, value)
-    taker = taker_fee_ppm(r.accounts, r.symbols, p["account"], symbol)
+    taker = taker_fee_ppm(r.accounts[p["account"]], r.symbols[symbol])
     clearance = r.contracts[symbol]["liquidation_fee_ppm"]
     while bracket > symbol * BRACKETS_MAX:
         keep = muldiv_down(size, r.brackets[bracket]["floor_quanta"], value)
@@ -500,7 +500,7 @@ def _plan_order(r: Risk, row: int, equity: int, needed: int, count: int) -> None
     share = equity_share(equity, part, needed, count)
     lots = p["lots"]
     size = lots if lots > 0 else -lots
-    taker = taker_fee_ppm(r.accounts, r.symbols, p["account"], symbol)
+    taker = taker_fee_ppm(r.accounts[p["account"]], r.symbols[symbol])
     if taker > 0:
         share -= min(size, FILLS_RESERVED)
     ticks = bankruptcy_ticks(r.symbols, symbol, lots, value, share, taker)

@@ -26,8 +26,8 @@ import numpy as np
 from engine.book import best_against, crosses, join_mine, leave_mine, link, unlink
 from engine.prices import NO_ASK, NO_BID, READ_SEEN, TAKING, TAKING_JOINED, leaf_of, next_price
 from engine.state import Books
-from shm.arithmetic import product_exceeds
-from shm.atomics import load_acquire, prefetch, store_release
+from shm.arithmetic import below_zero, product_exceeds
+from shm.atomics import either, load_acquire, prefetch, store_release, unlikely
 from shm.codes import Flag, Kind, MatchKind, NodeState, Reason, Route, Side, Stp, Tif, Type
 from shm.cursors import RISKED
 from shm.jit import apart, inlined, kernel, rarely
@@ -40,6 +40,9 @@ _TO_BACK: Final = int(Flag.TO_BACK)
 _UPSERT: Final = int(Flag.UPSERT)
 _REMAINING: Final = int(Flag.REMAINING)
 _KEEP_QTY: Final = int(Flag.KEEP_QTY)
+_OF_ONE_ORDER: Final = (
+    (1 << Kind.AMEND) | (1 << Kind.CANCEL) | (1 << Kind.REDUCE) | (1 << Kind.EXPIRE)
+)
 
 # No step writes more records than this before it asks for room again: AMENDED and RESTED, or what a
 # taker met and what became of it.
@@ -510,12 +513,13 @@ def match_commands(
         c = commands[seq & commands_mask]
         symbol = np.int64(c["symbol"])
         route = c["route"]
-        if route == Route.NOWHERE or (
-            route == Route.SHARD and shards != 1 and symbol % shards != shard
+        if unlikely(
+            route == Route.NOWHERE
+            or (route == Route.SHARD and shards != 1 and symbol % shards != shard)
         ):
             seq += 1
             continue
-        if not _room(cursors, read_cell, matcher, written, capacity):
+        if unlikely(not _room(cursors, read_cell, matcher, written, capacity)):
             break
         assert c["seq"] == seq
         kind = c["kind"]
@@ -524,10 +528,107 @@ def match_commands(
         joined = False  # it is in its account's list
         resumed = False
         amended = NIL  # where its AMENDED is, the newest record
-        if matcher[TAKING] == seq:
+        if unlikely(matcher[TAKING] == seq):
             enter = True
             resumed = True
             joined = matcher[TAKING_JOINED] == 1
+        elif (_OF_ONE_ORDER >> np.int64(kind)) & 1 != 0:
+            live = (
+                slot != NIL
+                and nodes[slot]["state"] == NodeState.LIVE
+                and nodes[slot]["order_id"] == c["decided_order_id"]
+            )
+            r = matches[written & matches_mask]
+            written += 1
+            flags = np.int64(c["flags"])
+            open_lots = c["decided_lots"]  # after an amend or reduce
+            reason = np.int64(c["end_reason"])  # if that leaves nothing
+            refused = not live
+            if kind != Kind.AMEND:
+                # decided_lots is what shall come off the order; 0: all of it.
+                if live:
+                    rest = nodes[slot]["open_lots"] - open_lots
+                    open_lots = either(below_zero(-open_lots), 0, rest)
+            else:
+                reason = np.int64(Reason.AMENDED_AWAY)
+                if live:
+                    if unlikely(flags & _KEEP_QTY != 0):
+                        open_lots = nodes[slot]["open_lots"]
+                    elif flags & _REMAINING == 0:
+                        open_lots -= nodes[slot]["filled_lots"]
+                elif (
+                    flags & _UPSERT != 0
+                    and slot != NIL
+                    and open_lots > 0
+                    and nodes[slot]["state"] != NodeState.LIVE
+                ):
+                    # A row that settlement has not given away yet keeps what it had filled.
+                    filled_lots = nodes[slot]["filled_lots"]
+                    same = nodes[slot]["order_id"] == c["decided_order_id"]
+                    _place(nodes, c, slot)
+                    nodes[slot]["filled_lots"] = filled_lots if same else 0
+                    enter = True
+                    refused = False
+            if unlikely(refused):
+                _write(r, seq, symbol, slot, MatchKind.REFUSED, Reason.NONE, 1, 0, 0, 0)
+            elif live:
+                o = nodes[slot]
+                was_lots = o["open_lots"]
+                stays = kind != Kind.AMEND or (
+                    c["limit_ticks"] == o["price_ticks"]
+                    and open_lots <= was_lots
+                    and flags & _TO_BACK == 0
+                )
+                if open_lots > 0 and stays:
+                    levels[node_levels[slot]]["lots"] -= was_lots - open_lots
+                    o["open_lots"] = open_lots
+                    _write(
+                        r,
+                        seq,
+                        symbol,
+                        slot,
+                        MatchKind.AMENDED,
+                        Reason.NONE,
+                        1,
+                        o["price_ticks"],
+                        o["filled_lots"] + open_lots,
+                        open_lots,
+                    )
+                else:
+                    unlink(
+                        nodes,
+                        node_levels,
+                        books,
+                        trie_bits,
+                        trie_children,
+                        leaf_bits,
+                        levels,
+                        matcher,
+                        slot,
+                    )
+                    if open_lots <= 0:
+                        leave_mine(nodes, mine, slot)
+                        _write(r, seq, symbol, slot, MatchKind.ENDED, reason, 1, 0, 0, was_lots)
+                    else:
+                        enter = True
+                        joined = True
+            if enter:
+                o = nodes[slot]
+                o["price_ticks"] = c["limit_ticks"]
+                o["open_lots"] = open_lots
+                amended = written
+                _write(
+                    r,
+                    seq,
+                    symbol,
+                    slot,
+                    MatchKind.AMENDED,
+                    Reason.NONE,
+                    0,
+                    c["limit_ticks"],
+                    o["filled_lots"] + open_lots,
+                    open_lots,
+                )
         elif kind == Kind.PLACE or kind == Kind.TRIGGER or kind == Kind.LIQUIDATION_ORDER:
             _place(nodes, c, slot)
             enter = True
@@ -626,114 +727,6 @@ def match_commands(
             r["maker_open_lots"] = ask_divisor
             r["trade_id"] = notional
             written += 2
-        elif (
-            kind == Kind.AMEND or kind == Kind.CANCEL or kind == Kind.REDUCE or kind == Kind.EXPIRE
-        ):
-            live = (
-                slot != NIL
-                and nodes[slot]["state"] == NodeState.LIVE
-                and nodes[slot]["order_id"] == c["decided_order_id"]
-            )
-            r = matches[written & matches_mask]
-            written += 1
-            flags = np.int64(c["flags"])
-            open_lots = c["decided_lots"]  # after an amend or reduce
-            reason = np.int64(c["end_reason"])  # if that leaves nothing
-            refused = not live
-            if kind == Kind.CANCEL:
-                open_lots = 0
-            elif kind == Kind.EXPIRE:
-                # decided_lots is what shall come off an order that shrinks; 0: all of it.
-                if live:
-                    open_lots = nodes[slot]["open_lots"] - open_lots if open_lots > 0 else 0
-            elif kind == Kind.REDUCE:
-                reason = np.int64(Reason.USER_CANCEL)
-                if live:
-                    open_lots = nodes[slot]["open_lots"] - open_lots
-            else:
-                reason = np.int64(Reason.AMENDED_AWAY)
-                if live:
-                    if flags & _KEEP_QTY != 0:
-                        open_lots = nodes[slot]["open_lots"]
-                    elif flags & _REMAINING == 0:
-                        open_lots -= nodes[slot]["filled_lots"]
-                elif (
-                    flags & _UPSERT != 0
-                    and slot != NIL
-                    and open_lots > 0
-                    and nodes[slot]["state"] != NodeState.LIVE
-                ):
-                    # A row that settlement has not given away yet keeps what it had filled.
-                    filled_lots = nodes[slot]["filled_lots"]
-                    same = nodes[slot]["order_id"] == c["decided_order_id"]
-                    _place(nodes, c, slot)
-                    nodes[slot]["filled_lots"] = filled_lots if same else 0
-                    enter = True
-                    refused = False
-            if refused:
-                _write(r, seq, symbol, slot, MatchKind.REFUSED, Reason.NONE, 1, 0, 0, 0)
-            elif live:
-                o = nodes[slot]
-                was_lots = o["open_lots"]
-                stays = (
-                    kind == Kind.REDUCE
-                    or kind == Kind.EXPIRE
-                    or (
-                        c["limit_ticks"] == o["price_ticks"]
-                        and open_lots <= was_lots
-                        and flags & _TO_BACK == 0
-                    )
-                )
-                if open_lots > 0 and stays:
-                    levels[node_levels[slot]]["lots"] -= was_lots - open_lots
-                    o["open_lots"] = open_lots
-                    _write(
-                        r,
-                        seq,
-                        symbol,
-                        slot,
-                        MatchKind.AMENDED,
-                        Reason.NONE,
-                        1,
-                        o["price_ticks"],
-                        o["filled_lots"] + open_lots,
-                        open_lots,
-                    )
-                else:
-                    unlink(
-                        nodes,
-                        node_levels,
-                        books,
-                        trie_bits,
-                        trie_children,
-                        leaf_bits,
-                        levels,
-                        matcher,
-                        slot,
-                    )
-                    if open_lots <= 0:
-                        leave_mine(nodes, mine, slot)
-                        _write(r, seq, symbol, slot, MatchKind.ENDED, reason, 1, 0, 0, was_lots)
-                    else:
-                        enter = True
-                        joined = True
-            if enter:
-                o = nodes[slot]
-                o["price_ticks"] = c["limit_ticks"]
-                o["open_lots"] = open_lots
-                amended = written
-                _write(
-                    r,
-                    seq,
-                    symbol,
-                    slot,
-                    MatchKind.AMENDED,
-                    Reason.NONE,
-                    0,
-                    c["limit_ticks"],
-                    o["filled_lots"] + open_lots,
-                    open_lots,
-                )
         else:
             r = matches[written & matches_mask]
             _write(r, seq, symbol, NIL, MatchKind.DONE, Reason.NONE, 1, 0, 0, 0)
@@ -791,11 +784,11 @@ def match_commands(
                         c["order_stp"],
                         written,
                     )
-            if outcome == _PAUSED:
+            if unlikely(outcome == _PAUSED):
                 matcher[TAKING] = seq
                 matcher[TAKING_JOINED] = joined
                 break
-            if resumed:
+            if unlikely(resumed):
                 matcher[TAKING] = 0
             if outcome == _LEFT:
                 open_lots = nodes[slot]["open_lots"]

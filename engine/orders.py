@@ -14,6 +14,7 @@ from typing import Final
 from engine import algos, claims, clients, countdown, hashmap
 from engine.checks import (
     account_reason,
+    all_trades,
     band_reason,
     has_client_id,
     line_1_is_clean,
@@ -24,10 +25,11 @@ from engine.checks import (
 )
 from engine.commands import WORDS, Commands
 from engine.positions import any_leg, closes_leg, leg_row, mode_fits, new_position
-from engine.scopes import is_locked
+from engine.scopes import is_frozen, is_locked
 from engine.setup import ASSETS, ORDER_BITS, ORDERS, POSITIONS
 from engine.state import Risk
-from shm.arithmetic import muldiv_down, product_exceeds
+from shm.arithmetic import muldiv_down, product_exceeds, wide
+from shm.atomics import either, unlikely
 from shm.codes import Flag, Kind, PositionSide, Reason, Route, Side, State, Stp, Tif, Type
 from shm.jit import apart, inlined, kernel
 from shm.maintenance import notional_allowed
@@ -52,17 +54,17 @@ def _resolve(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     """Claim row of the live order that a command means, or NIL: not there, or not theirs."""
     c = cs.base[at]
     order_id = c["order_id"]
-    if order_id == 0 and has_client_id(cs.words, at):
+    if unlikely(order_id == 0) and has_client_id(cs.words, at):
         row = clients.find_client(r, setup, c["account"], cs.words, at * WORDS + 8)
         if row != NIL and r.clients[row]["closed_ns"] == 0:
             order_id = r.clients[row]["order_id"]
     if order_id <= 0:
         return NIL
     slot = hashmap.get(r.order_index, setup[ORDER_BITS], order_id)
-    if slot == NIL:
+    if unlikely(slot == NIL):
         return NIL
     claim = r.claims[slot]
-    if claim["account"] != c["account"] or claim["symbol"] != c["symbol"]:
+    if unlikely(claim["account"] != c["account"] or claim["symbol"] != c["symbol"]):
         return NIL
     return slot
 
@@ -84,9 +86,7 @@ def _aim(r: Risk, cs: Commands, at: int, slot: int) -> None:
 @inlined
 def _worst_ticks(s: Rows, side: int, limit: int) -> int:
     """The worst price an order may trade at: a taking sell may get more than it asked for."""
-    if side == Side.BUY:
-        return limit
-    return max(limit, s["high_bid_ticks"])
+    return either(wide(side), limit, max(limit, s["high_bid_ticks"]))
 
 
 @kernel
@@ -144,13 +144,14 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         or not line_1_is_clean(cs.words, at)
     ):
         return Reason.MALFORMED
-    reason = account_reason(r, setup, account)
-    if reason == Reason.NONE:
-        reason = symbol_reason(r, setup, symbol)
-    if reason == Reason.NONE:
-        reason = state_reason(r, account, symbol, State.TRADING)
-    if reason != Reason.NONE:
-        return reason
+    if unlikely(not all_trades(r, setup, account, symbol)):
+        reason = account_reason(r, setup, account)
+        if reason == Reason.NONE:
+            reason = symbol_reason(r, setup, symbol)
+        if reason == Reason.NONE:
+            reason = state_reason(r, account, symbol, State.TRADING)
+        if reason != Reason.NONE:
+            return reason
     s = r.symbols[symbol]
     named = has_client_id(cs.words, at)
     client = NIL
@@ -226,7 +227,7 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     if product_exceeds(worst, lots, s["ticks_lots_max"]):
         return Reason.NOTIONAL_TOO_LARGE
     wallet = account * setup[ASSETS] + s["asset"]
-    if outgrown(r, wallet, worst * lots * s["tick_lot_quanta"]):
+    if outgrown(r.wallets[wallet], worst * lots * s["tick_lot_quanta"]):
         return Reason.NOTIONAL_TOO_LARGE
     if position != NIL:
         p = r.positions[position]
@@ -243,8 +244,8 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
             return Reason.REDUCE_ONLY
         lots = min(lots, claimable)
     close = min(lots, claimable)
-    taker = taker_fee_ppm(r.accounts, r.symbols, account, symbol)
-    hold, apart = order_hold(r.symbols, symbol, side, hold_price, lots - close, leverage, taker)
+    taker = taker_fee_ppm(r.accounts[account], s)
+    hold, apart = order_hold(s, side, hold_price, lots - close, leverage, taker)
     if hold > 0:
         need = hold
         if position != NIL:
@@ -311,10 +312,11 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     claim["reserve_quanta"] = 0
     claim["worst_ticks"] = worst
     claim["exposure_quanta"] = worst * lots * s["tick_lot_quanta"]
-    if side == Side.BUY and not market:
-        s["high_bid_ticks"] = max(s["high_bid_ticks"], price)
+    if not market:
+        s["high_bid_ticks"] = max(s["high_bid_ticks"], either(wide(side), price, 0))
     claims.open_order(r, setup, slot)
-    claims.change_hold(r, slot, hold)
+    p = r.positions[position]
+    claims.change_hold(claim, p, r.wallets[wallet], hold)
     if close > 0:
         claims.change_close(r, slot, close)
     c["risk_held_quanta"] = hold
@@ -352,26 +354,32 @@ def decide_cancel(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     if (
         c["flags"] != 0
         or c["price_ticks"] != 0
-        or (c["kind"] == Kind.CANCEL and c["qty_lots"] != 0)
+        or (c["kind"] == Kind.CANCEL) & (c["qty_lots"] != 0)
         or not line_1_is_clean(cs.words, at)
     ):
         return Reason.MALFORMED
-    reason = account_reason(r, setup, c["account"])
-    if reason == Reason.NONE:
-        reason = symbol_reason(r, setup, c["symbol"])
-    if reason != Reason.NONE:
-        return reason
+    account = wide(c["account"])
+    symbol = wide(c["symbol"])
+    calm = all_trades(r, setup, account, symbol)
+    if unlikely(not calm):
+        reason = account_reason(r, setup, account)
+        if reason == Reason.NONE:
+            reason = symbol_reason(r, setup, symbol)
+        if reason != Reason.NONE:
+            return reason
     slot = _resolve(r, setup, cs, at)
     if slot == NIL:
         return Reason.UNKNOWN_ORDER
-    reason = state_reason(r, c["account"], c["symbol"], State.CANCEL_ONLY)
-    if reason != Reason.NONE:
-        return reason
-    if c["kind"] == Kind.REDUCE:
-        if c["qty_lots"] <= 0 or c["qty_lots"] > QTY_LOTS_MAX:
-            return Reason.BAD_QTY
-        c["decided_lots"] = c["qty_lots"]
-    if is_locked(r, r.claims[slot]["position"], r.positions[r.claims[slot]["position"]]["wallet"]):
+    if unlikely(not calm):
+        reason = state_reason(r, account, symbol, State.CANCEL_ONLY)
+        if reason != Reason.NONE:
+            return reason
+    lots = c["qty_lots"]
+    if (c["kind"] == Kind.REDUCE) & ((lots <= 0) | (lots > QTY_LOTS_MAX)):
+        return Reason.BAD_QTY
+    c["decided_lots"] = lots
+    p = r.positions[r.claims[slot]["position"]]
+    if unlikely(is_frozen(p, r.wallets[p["wallet"]])):
         return Reason.LIQUIDATING
     c["end_reason"] = Reason.USER_CANCEL
     _aim(r, cs, at, slot)
@@ -390,20 +398,25 @@ def decide_amend(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         or not line_1_is_clean(cs.words, at)
     ):
         return Reason.MALFORMED
-    reason = account_reason(r, setup, c["account"])
-    if reason == Reason.NONE:
-        reason = symbol_reason(r, setup, c["symbol"])
-    if reason != Reason.NONE:
-        return reason
+    account = wide(c["account"])
+    symbol = wide(c["symbol"])
+    calm = all_trades(r, setup, account, symbol)
+    if unlikely(not calm):
+        reason = account_reason(r, setup, account)
+        if reason == Reason.NONE:
+            reason = symbol_reason(r, setup, symbol)
+        if reason != Reason.NONE:
+            return reason
     slot = _resolve(r, setup, cs, at)
-    if slot == NIL or r.claims[slot]["type"] != Type.LIMIT:
+    if unlikely(slot == NIL or r.claims[slot]["type"] != Type.LIMIT):
         return Reason.UNKNOWN_ORDER
-    reason = state_reason(r, c["account"], c["symbol"], State.TRADING)
-    if reason != Reason.NONE:
-        return reason
-    s = r.symbols[c["symbol"]]
+    if unlikely(not calm):
+        reason = state_reason(r, account, symbol, State.TRADING)
+        if reason != Reason.NONE:
+            return reason
+    s = r.symbols[symbol]
     price = c["price_ticks"]
-    if price_reason(s, price) != Reason.NONE:
+    if unlikely(price_reason(s, price) != Reason.NONE):
         return Reason.BAD_PRICE
     claim = r.claims[slot]
     lots = claim["open_lots"] if keep else c["qty_lots"]
@@ -413,6 +426,7 @@ def decide_amend(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     if not keep and (flags & _REMAINING) == 0:
         left = max(lots - (claim["qty_lots"] - claim["open_lots"]), 0)
     p = r.positions[claim["position"]]
+    w = r.wallets[p["wallet"]]
     reduce_only = (claim["flags"] & _REDUCE_ONLY) != 0
     if not reduce_only and s["notional_quanta_min"] > 0:
         total = min(claim["qty_lots"] - claim["open_lots"] + left, s["qty_lots_max"])
@@ -422,51 +436,50 @@ def decide_amend(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     # the worst of them counts.
     worst = max(_worst_ticks(s, claim["side"], price), claim["worst_ticks"])
     most = max(left, claim["open_lots"])
-    if product_exceeds(worst, most, s["ticks_lots_max"]):
+    if unlikely(product_exceeds(worst, most, s["ticks_lots_max"])):
         return Reason.NOTIONAL_TOO_LARGE
     exposure = max(worst * most * s["tick_lot_quanta"], claim["exposure_quanta"])
-    if outgrown(r, p["wallet"], exposure - claim["exposure_quanta"]):
+    if unlikely(outgrown(w, exposure - claim["exposure_quanta"])):
         return Reason.NOTIONAL_TOO_LARGE
-    if band_reason(s, price) != Reason.NONE:
+    if unlikely(band_reason(s, price) != Reason.NONE):
         return Reason.PRICE_BAND
-    locked = is_locked(r, claim["position"], p["wallet"])
-    if reduce_only:
+    locked = is_frozen(p, w)
+    if unlikely(reduce_only):
         if left > claim["open_lots"]:
             return Reason.REDUCE_ONLY
     elif price != claim["price_ticks"] or left > claim["open_lots"]:
         # Less of the same is never refused, wherever the mark may be by now.
         side = claim["side"]
         opens = max(left - claim["close_lots"], 0)
-        taker = taker_fee_ppm(r.accounts, r.symbols, c["account"], c["symbol"])
-        hold, apart = order_hold(r.symbols, c["symbol"], side, price, opens, p["leverage"], taker)
+        taker = taker_fee_ppm(r.accounts[account], s)
+        hold, apart = order_hold(s, side, price, opens, p["leverage"], taker)
         apart = max(apart, claim["apart"])
         held = claim["hold_quanta"] + claim["reserve_quanta"]
         if hold > held or apart != claim["apart"]:
             hold = max(hold, held)
             need = order_need(r.symbols, p, side, held, claim["apart"], hold, apart)
             if need > available(
-                r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"]
+                r.accounts, r.wallets, r.symbols, r.positions, account, p["wallet"]
             ):
                 return Reason.INSUFFICIENT_MARGIN
-        if locked:
+        if unlikely(locked):
             return Reason.LIQUIDATING
         more = left - claim["open_lots"]
         if (
             more > 0
             and opens > 0
-            and _beyond_bracket(r, c["symbol"], claim["position"], side, price, more, p["leverage"])
+            and _beyond_bracket(r, symbol, claim["position"], side, price, more, p["leverage"])
         ):
             return Reason.BRACKET_NOTIONAL
         if hold > held or apart != claim["apart"]:
-            claims.set_apart(r, slot, apart)
-            claims.change_reserve(r, slot, claim["reserve_quanta"] + hold - held)
-    if locked:
+            claims.set_apart(claim, p, apart)
+            claims.change_reserve(claim, p, w, claim["reserve_quanta"] + hold - held)
+    if unlikely(locked):
         return Reason.LIQUIDATING
     claim["amended"] = 1
-    claims.change_exposure(r, slot, exposure)
+    claims.change_exposure(claim, w, exposure)
     claim["worst_ticks"] = worst
-    if claim["side"] == Side.BUY:
-        s["high_bid_ticks"] = max(s["high_bid_ticks"], price)
+    s["high_bid_ticks"] = max(s["high_bid_ticks"], either(wide(claim["side"]), price, 0))
     c["decided_lots"] = lots
     c["limit_ticks"] = price
     _aim(r, cs, at, slot)

@@ -37,7 +37,7 @@ from typing import Final
 import numpy as np
 
 from engine.state import FINGERS, MATCHER_CELLS
-from shm.atomics import leading_zeros, trailing_zeros
+from shm.atomics import leading_zeros, trailing_zeros, unlikely
 from shm.codes import Side
 from shm.jit import inlined, kernel, rarely
 from shm.pointers import Cells
@@ -281,9 +281,9 @@ def leaf_of(
     """
     part = price_ticks >> 6
     finger = _finger(row, part)
-    if matcher[finger] == ((row << _KEY_BITS) | part):
-        return matcher[finger + 1]
-    return _look_up_leaf(matcher, trie_bits, trie_children, leaf_bits, row, part, make)
+    if unlikely(matcher[finger] != ((row << _KEY_BITS) | part)):
+        return _look_up_leaf(matcher, trie_bits, trie_children, leaf_bits, row, part, make)
+    return matcher[finger + 1]
 
 
 # ---------------------------------------------------------------- what is in sight

@@ -45,10 +45,10 @@ from engine.state import Risk
 from engine.takeover import decide_takeover
 from engine.transfers import decide_transfer
 from shm.arithmetic import wide
-from shm.atomics import load_acquire, prefetch, prefetch_line, store_release
+from shm.atomics import load_acquire, prefetch, prefetch_line, store_release, unlikely
 from shm.codes import Kind, Reason, Route
 from shm.cursors import RISKED, SEQUENCED
-from shm.jit import PLAIN, inlined, kernel
+from shm.jit import PLAIN, inlined, kernel, spliced
 from shm.pointers import Cells
 from shm.units import NIL, PRODUCER_SHIFT, PRODUCERS_MAX, REQUEST_NUMBER_MAX
 
@@ -90,13 +90,13 @@ def _take_number(r: Risk, cs: Commands, at: int) -> int:
     c = cs.base[at]
     request = c["request"]
     producer = request >> PRODUCER_SHIFT
-    if producer < 0 or producer >= PRODUCERS_MAX:
+    if unlikely(producer < 0 or producer >= PRODUCERS_MAX):
         return Reason.MALFORMED
     if producer == 0:
         return Reason.NONE  # the engine itself
     number = request & REQUEST_NUMBER_MAX
     p = r.producers[producer]
-    if number <= p["last_number"]:
+    if unlikely(number <= p["last_number"]):
         # Which command an older number became, nobody remembers.
         c["risk_note"] = p["last_seq"] if number == p["last_number"] else 0
         return Reason.DUPLICATE_REQUEST
@@ -105,7 +105,7 @@ def _take_number(r: Risk, cs: Commands, at: int) -> int:
     return Reason.NONE
 
 
-@kernel
+@spliced
 def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
     """Fill line 3 of the command in slot `at`. The views are one memory, read by kind."""
     c = cs.base[at]
@@ -124,10 +124,10 @@ def decide(r: Risk, setup: Cells, cs: Commands, at: int) -> None:
     c["risk_held_quanta"] = 0
     c["risk_note"] = 0
     kind = c["kind"]
-    if algos.ends_some(kind):
+    if unlikely(algos.ends_some(kind)):
         c["decided_lots"] = NIL
     reason = _take_number(r, cs, at)
-    if reason == Reason.NONE and digests.is_signed(cs.words, at, c):
+    if reason == Reason.NONE and unlikely(digests.is_signed(cs.words, at, c)):
         c["risk_note"] = digests.take(r, setup, cs.words, at, c)
         if c["risk_note"] != 0:
             reason = Reason.REPLAYED
@@ -244,19 +244,20 @@ def warm(r: Risk, setup: Cells, cs: Commands, first: int, last: int) -> None:
         prefetch_line(r.wallets, wallet, 1)
         # What names no order may become one: it will be called by its sequence number.
         order_id = c["order_id"] if c["order_id"] != 0 else seq
-        entry = 2 * hashmap.home(order_id, orders)
-        prefetch(r.order_index, entry)
-        prefetch(r.order_index, entry + 2)  # whoever removes it looks at the next, a line further
-        key = position_key(account, symbol, c["position_side"])
-        prefetch(r.position_index, 2 * hashmap.home(key, legs))
+        home = hashmap.home(order_id, orders)
+        prefetch(r.order_index, 2 * home)
+        prefetch(r.order_index, 2 * home + 2)  # whoever removes it looks at the next too
+        c["slot"] = home  # until it is decided: for the second time round
+        home = hashmap.home(position_key(account, symbol, c["position_side"]), legs)
+        prefetch(r.position_index, 2 * home)
+        c["position"] = home
     for seq in range(first, last + 1):
         c = cs.base[seq & mask]
-        key = position_key(wide(c["account"]), wide(c["symbol"]), c["position_side"])
-        position = r.position_index[2 * hashmap.home(key, legs) + 1]
+        position = r.position_index[2 * wide(c["position"]) + 1]
         prefetch_line(r.positions, position, 0)
         prefetch_line(r.positions, position, 1)
         prefetch_line(r.positions, position, 2)
-        slot = r.order_index[2 * hashmap.home(c["order_id"], orders) + 1]
+        slot = r.order_index[2 * wide(c["slot"]) + 1]
         prefetch_line(r.claims, slot, 0)
         prefetch_line(r.claims, slot, 1)
 
@@ -292,7 +293,7 @@ def risk_commands(
                 v["diverged_seq"] = seq
                 break
         else:
-            if c["kind"] == Kind.CHECKPOINT and v["settled_seq"] != seq - 1:
+            if unlikely(c["kind"] == Kind.CHECKPOINT) and v["settled_seq"] != seq - 1:
                 break  # a point where nothing is between risk and settlement
             c["settled_seq"] = v["settled_seq"]
         decide(r, setup, cs, at)

@@ -13,7 +13,7 @@ from shm.arithmetic import wide
 from shm.codes import LiquidationStep
 from shm.jit import inlined, kernel
 from shm.maintenance import cross_health, isolated_health
-from shm.pointers import Cells
+from shm.pointers import Cells, Rows
 from shm.records import NO_SYMBOL
 from shm.units import NIL
 
@@ -60,16 +60,23 @@ def step_of(r: Risk, wallet: int, isolated: int) -> int:
 
 
 @inlined
-def is_locked(r: Risk, row: int, wallet: int) -> bool:
-    """Whether orders and settings of a position (or, NIL, of a wallet) are refused.
+def is_frozen(p: Rows, w: Rows) -> bool:
+    """Whether orders and settings of a position are refused; its row and its wallet's.
 
     An isolated position takes its margin from the cross wallet: that one's liquidation locks both.
     """
-    if r.wallets[wallet]["liquidation"] != 0:
+    if w["liquidation"] != 0:
         return True
-    if row == NIL or r.positions[row]["isolated"] == 0:
-        return False
-    return r.positions[row]["liquidation"] != 0 or r.positions[row]["isolated_quanta"] < 0
+    return p["isolated"] != 0 and (p["liquidation"] != 0 or p["isolated_quanta"] < 0)
+
+
+@inlined
+def is_locked(r: Risk, row: int, wallet: int) -> bool:
+    """The same by numbers; row NIL: of a wallet alone."""
+    w = r.wallets[wallet]
+    if row == NIL:
+        return w["liquidation"] != 0
+    return is_frozen(r.positions[row], w)
 
 
 @inlined

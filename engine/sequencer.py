@@ -32,7 +32,7 @@ from engine.setup import (
 from engine.state import Risk
 from shm import ingress
 from shm.arithmetic import wide
-from shm.atomics import CLOCK_REALTIME, clock_ns, load_acquire, store_release
+from shm.atomics import CLOCK_REALTIME, clock_ns, load_acquire, store_release, unlikely
 from shm.codes import PRIVILEGED_FLAGS, Flag, Kind, LiquidationStep, Side, State, Tif
 from shm.cursors import (
     CUT,
@@ -43,7 +43,7 @@ from shm.cursors import (
     SETTLED,
     matched,
 )
-from shm.jit import inlined, kernel
+from shm.jit import inlined, kernel, rarely
 from shm.pointers import Cells, Rows, cells_at
 from shm.records import NO_SYMBOL
 from shm.units import PRODUCER_SHIFT, REQUEST_NUMBER_MAX
@@ -111,11 +111,37 @@ def _blank(
     return at
 
 
+@kernel
+def _corrected(ring: Cells, codes: int) -> int:
+    """The word of kind, flags and lines of a command that may not come as it is."""
+    rarely()
+    kind = codes & 255
+    if kind >= 64 or ((_KNOWN >> kind) & 1) == 0:
+        kind = Kind.NONE
+    elif ((ring[_KINDS] >> kind) & 1) == 0 or (
+        kind <= Kind.AMEND and ((codes >> 32) & _PRIVILEGED) != 0 and ring[_PRIVILEGE] == 0
+    ):
+        kind = Kind.REFUSED
+    return (codes & 0x00FFFFFFFFFFFF00) | kind | (ingress.lines_of(codes) << 56)
+
+
 @inlined
 def _take(
-    ring: Cells, source: int, words: Cells, setup: Cells, own: Cells, seq: int, now: int
+    ring: Cells,
+    source: int,
+    words: Cells,
+    setup: Cells,
+    own: Cells,
+    seq: int,
+    now: int,
+    kinds: int,
+    barred: int,
 ) -> None:
-    """Copy one command out of a ring into the slot of `seq`, and make it safe to look at."""
+    """Copy one command out of a ring into the slot of `seq`, and make it safe to look at.
+
+    kinds       bit k: the producer may send kind k
+    barred      flags of word 7 that it may not set on some kinds
+    """
     to = (seq & setup[COMMAND_MASK]) * _WORDS
     # Read once: the producer may still scribble over its ring, and a copy is what is judged.
     number = ring[source + 2]
@@ -124,7 +150,14 @@ def _take(
     parameter_3 = ring[source + 5]
     about = ring[source + 6]
     codes = ring[source + 7]
-    lines = ingress.lines_of(codes)
+    kind = codes & 255
+    lines = (codes >> 56) & 255
+    if unlikely(
+        kind >= 64 or ((kinds >> kind) & 1) == 0 or codes & barred != 0 or lines == 0 or lines > 3
+    ):
+        codes = _corrected(ring, codes)
+        kind = codes & 255
+        lines = codes >> 56
     # Lines of the command that was here before; what it did not fill is zero already, and most
     # commands are of one line: theirs are the only two of a slot that are touched.
     before = (words[to + 7] >> 56) & 255
@@ -138,13 +171,6 @@ def _take(
     elif before > 2:
         for k in range(16, 24):
             words[to + k] = 0
-    kind = codes & 255
-    if kind >= 64 or ((_KNOWN >> kind) & 1) == 0:
-        kind = Kind.NONE
-    elif ((ring[_KINDS] >> kind) & 1) == 0 or (
-        kind <= Kind.AMEND and ((codes >> 32) & _PRIVILEGED) != 0 and ring[_PRIVILEGE] == 0
-    ):
-        kind = Kind.REFUSED
     words[to] = seq
     words[to + 1] = now
     words[to + 2] = (ring[_PRODUCER] << PRODUCER_SHIFT) | (number & REQUEST_NUMBER_MAX)
@@ -152,7 +178,7 @@ def _take(
     words[to + 4] = parameter_2
     words[to + 5] = parameter_3
     words[to + 6] = about & _LOW_48  # settled_lag is the journal's
-    words[to + 7] = (codes & 0x00FFFFFFFFFFFF00) | kind | (lines << 56)
+    words[to + 7] = codes
     own[LAST_KIND] = kind
 
 
@@ -295,13 +321,16 @@ def sequence_commands(
             count = ingress.available(ring, capacity)
             # A producer that lost its mind (ingress.CORRUPT) is not heard; the others are.
             count = min(max(count, 0), QUOTA)
+            kinds = ring[_KINDS] & _KNOWN
+            barred = _PRIVILEGED << 32 if ring[_PRIVILEGE] == 0 else 0
             done = 0
             while done < count and _room(cursors, setup, own, seq):
-                if seq == checkpoint:
+                if unlikely(seq == checkpoint):
                     _blank(commands, words, setup, own, seq, Kind.CHECKPOINT, now)
                     checkpoint += every
                 else:
-                    _take(ring, ingress.peek(ring, capacity, done), words, setup, own, seq, now)
+                    source = ingress.peek(ring, capacity, done)
+                    _take(ring, source, words, setup, own, seq, now, kinds, barred)
                     done += 1
                 seq += 1
             if done > 0:

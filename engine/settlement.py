@@ -44,7 +44,7 @@ from engine.setup import ASSETS, COMMAND_MASK, MATCH_MASK, SHARDS, SYMBOLS
 from engine.state import Risk
 from engine.takeover import settle_takeover, settle_victim
 from shm.arithmetic import fee_of, muldiv_down, wide
-from shm.atomics import load_acquire, prefetch, prefetch_line, store_release
+from shm.atomics import load_acquire, prefetch_line, store_release, unlikely
 from shm.codes import Flag, Kind, MatchKind, Reason, Route, State, Status, Working
 from shm.cursors import SETTLED
 from shm.jit import PLAIN, apart, inlined, kernel, rarely, spliced
@@ -106,11 +106,10 @@ def fill_side(
     closing, realised = trade_position(r, position, c["side"], price, lots)
     w["exposure_quanta"] += abs(p["entry_quanta"])
     account = c["account"]
-    symbol = c["symbol"]
     if taker:
-        rate = taker_fee_ppm(r.accounts, r.symbols, account, symbol)
+        rate = taker_fee_ppm(r.accounts[account], s)
     else:
-        rate = maker_fee_ppm(r.accounts, r.symbols, account, symbol)
+        rate = maker_fee_ppm(r.accounts[account], s)
     fee = fee_of(price * lots * s["tick_lot_quanta"], rate)
     r.wallets[FEE_ACCOUNT * setup[ASSETS] + s["asset"]]["wallet_quanta"] += fee
     held = c["hold_quanta"]
@@ -156,35 +155,46 @@ def fill_side(
 
 
 @inlined
-def amend_claim(r: Risk, setup: Cells, slot: int, price: int, total: int, left: int) -> None:
+def amend_claim(
+    r: Risk, setup: Cells, slot: int, price: int, total: int, left: int, last: bool
+) -> None:
     """An amended or reduced order has `left` lots at `price`: its claims and hold follow.
 
     Smaller at the same price keeps its share of the hold; anything else is reckoned anew. While an
     AMEND is in flight nothing is given back: it may need what this one doesn't.
+
+    last      nothing more is to come of the command
     """
     c = r.claims[slot]
     p = r.positions[c["position"]]
+    w = r.wallets[p["wallet"]]
+    account = wide(c["account"])
+    s = r.symbols[c["symbol"]]
     before = c["open_lots"]
     close = c["close_lots"]
     opens = before - close
     same = price == c["price_ticks"]
-    claims.change_lots(r, c, left - before)
+    claims.change_lots(c, p, left - before)
     c["open_lots"] = left
     c["qty_lots"] = total
     c["price_ticks"] = price
-    exposure = c["worst_ticks"] * left * r.symbols[c["symbol"]]["tick_lot_quanta"]
+    if c["amended"] != 0 and last and c["in_flight"] == 1:
+        # What claims.leave_flight would do in a moment, at one go.
+        c["amended"] = 0
+        c["worst_ticks"] = price
+    exposure = c["worst_ticks"] * left * s["tick_lot_quanta"]
     if c["amended"] == 0 or exposure > c["exposure_quanta"]:
-        claims.change_exposure(r, slot, exposure)
+        claims.change_exposure(c, w, exposure)
     claims.change_close(r, slot, min(close, left))
     new_opens = left - c["close_lots"]
-    if (c["flags"] & _REDUCE_ONLY) != 0:
+    if unlikely((c["flags"] & _REDUCE_ONLY) != 0):
         if new_opens > 0:
             # It was trimmed behind the AMEND's back.
             proposals.mark_order(r.claims, r.proposals, setup, slot, Reason.REDUCE_ONLY)
         elif c["pending"] == Reason.REDUCE_ONLY:
             c["pending"] = 0  # nothing in excess is left to take off
         return
-    if new_opens == 0 and c["pending"] == Reason.FLIP:
+    if unlikely(c["pending"] == Reason.FLIP) and new_opens == 0:
         c["pending"] = 0  # the same
     held = c["hold_quanta"] + c["reserve_quanta"]
     apart = c["apart"]
@@ -193,25 +203,21 @@ def amend_claim(r: Risk, setup: Cells, slot: int, price: int, total: int, left: 
         if new_opens < opens:
             need = muldiv_down(need, new_opens, opens) if new_opens > 0 else 0
     else:
-        taker = taker_fee_ppm(r.accounts, r.symbols, c["account"], c["symbol"])
-        need, apart = order_hold(
-            r.symbols, c["symbol"], c["side"], price, new_opens, p["leverage"], taker
-        )
-        if c["in_flight"] > 1:
+        taker = taker_fee_ppm(r.accounts[account], s)
+        need, apart = order_hold(s, c["side"], price, new_opens, p["leverage"], taker)
+        if unlikely(c["in_flight"] > 1):
             apart = max(apart, c["apart"])  # what else is in flight may need it
-    if need > held or apart > c["apart"]:
+    if unlikely(need > held or apart > c["apart"]):
         # The mark has moved since risk reckoned, or a claim was robbed: more only if there is more.
         more = order_need(
             r.symbols, p, c["side"], held, c["apart"], max(need, held), max(apart, c["apart"])
         )
-        if more > available(
-            r.accounts, r.wallets, r.symbols, r.positions, c["account"], p["wallet"]
-        ):
+        if more > available(r.accounts, r.wallets, r.symbols, r.positions, account, p["wallet"]):
             need = min(need, held)
             apart = c["apart"]
-    claims.set_apart(r, slot, apart)
-    reserve = max(held - need, 0) if c["amended"] != 0 else c["reserve_quanta"]
-    claims.change_both(r, slot, need, reserve)
+    claims.set_apart(c, p, apart)
+    reserve = max(held - need, 0) if c["amended"] != 0 else 0
+    claims.change_both(c, p, w, need, reserve)
 
 
 @inlined
@@ -237,7 +243,7 @@ def _born(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
     c = cs.base[at]
     slot = c["slot"]
     reports.order(r, out, setup, c, slot, Status.NEW, Reason.NONE, True)
-    if c["lines"] > 1:
+    if unlikely(c["lines"] > 1):
         reports.origin(r, out, setup, c, cs.words, at * WORDS, c["decided_order_id"], True)
     r.venue[0]["answered"] = 1
     o = r.claims[slot]
@@ -254,20 +260,18 @@ def _born(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
             o["close_lots"],
             o["open_lots"],
         )
-    if c["kind"] == Kind.LIQUIDATION_ORDER:
+    if unlikely(c["kind"] == Kind.LIQUIDATION_ORDER):
         report_order(r, out, setup, c)
 
 
 @inlined
-def settle_match(
-    r: Risk, out: Out, cursors: Cells, setup: Cells, cs: Commands, matches: Rows, at: int, m: int
+def _announce(
+    r: Risk, out: Out, cursors: Cells, setup: Cells, cs: Commands, at: int, x: Rows
 ) -> bool:
-    """One match record of the command in slot `at`; False: the reports ring is full, come again."""
+    """What is due before the first match record `x` of a command; False: the ring is full."""
     c = cs.base[at]
-    x = matches[m]
     v = r.venue[0]
     kind = x["kind"]
-    assert x["seq"] == c["seq"]
     if v["answered"] == 0:
         if _places(c["kind"]):
             if c["kind"] == Kind.TRIGGER:
@@ -290,9 +294,24 @@ def settle_match(
             reports.answer(r, out, setup, c, Reason.NONE, 0, 0)
             reports.origin(r, out, setup, c, cs.words, at * WORDS, 0, False)
             v["answered"] = 1
-    if (c["kind"] == Kind.CANCEL_ALL or c["kind"] == Kind.CANCEL_SYMBOL) and not algos.settle_ended(
-        r, out, cursors, setup, c
-    ):
+    if c["kind"] == Kind.CANCEL_ALL or c["kind"] == Kind.CANCEL_SYMBOL:
+        return algos.settle_ended(r, out, cursors, setup, c)
+    return True
+
+
+@inlined
+def settle_match(
+    r: Risk, out: Out, cursors: Cells, setup: Cells, cs: Commands, matches: Rows, at: int, m: int
+) -> bool:
+    """One match record of the command in slot `at`; False: the reports ring is full, come again."""
+    c = cs.base[at]
+    x = matches[m]
+    v = r.venue[0]
+    kind = x["kind"]
+    assert x["seq"] == c["seq"]
+    # What is AMENDED is answered by that itself. The ways part here, and only once: which one it is
+    # the processor can't guess.
+    if kind != MatchKind.AMENDED and not _announce(r, out, cursors, setup, cs, at, x):
         return False
     if kind == MatchKind.BOOK or kind == MatchKind.IMPACT:
         index.settle_sample(r, out, setup, c, x)
@@ -307,7 +326,7 @@ def settle_match(
             s["trade_count"] += 1
             fill_side(r, out, setup, c["seq"], maker, 0, x["trade_id"], price, lots)
             fill_side(r, out, setup, c["seq"], taker, 1, x["trade_id"], price, lots)
-            if c["kind"] == Kind.LIQUIDATION_ORDER:
+            if unlikely(c["kind"] == Kind.LIQUIDATION_ORDER):
                 count_fill(r, x["symbol"], price, lots)
             assert r.claims[maker]["open_lots"] == x["maker_open_lots"]
             assert r.claims[taker]["open_lots"] == x["open_lots"]
@@ -360,7 +379,7 @@ def settle_match(
         told = o["hold_quanta"]
         if first and _places(c["kind"]):
             told -= c["risk_held_quanta"]
-        if told != 0 or (o["close_lots"] != 0 and told == o["hold_quanta"]):
+        if (told != 0) | ((o["close_lots"] != 0) & (told == o["hold_quanta"])):
             reports.hold(r, out, setup, c["seq"], slot, 0, -told, 0, 0)
         claims.end_order(r, setup, slot)
     elif kind == MatchKind.AMENDED:
@@ -368,7 +387,8 @@ def settle_match(
         held = r.claims[slot]["hold_quanta"]
         close = r.claims[slot]["close_lots"]
         apart = r.claims[slot]["apart"]
-        amend_claim(r, setup, slot, x["price_ticks"], x["lots"], x["open_lots"])
+        last = x["last"] == 1
+        amend_claim(r, setup, slot, x["price_ticks"], x["lots"], x["open_lots"], last)
         reports.order(
             r,
             out,
@@ -379,7 +399,7 @@ def settle_match(
             c["end_reason"] if c["kind"] == Kind.EXPIRE else 0,
             True,
         )
-        if c["lines"] > 1:
+        if unlikely(c["lines"] > 1):
             reports.origin(r, out, setup, c, cs.words, at * WORDS, c["decided_order_id"], False)
         v["answered"] = 1
         o = r.claims[slot]
@@ -666,16 +686,11 @@ def _next_record(
 
 
 @inlined
-def _fetch(r: Risk, setup: Cells, c: Rows) -> None:
+def _fetch(r: Risk, c: Rows) -> None:
     """Ask for all that a command soon to be settled is about, wherever matching left it.
 
     Asking for row NIL, or by a slot that risk has not filled yet, does no harm.
     """
-    account = wide(c["account"])
-    symbol = wide(c["symbol"])
-    asset = r.symbols[symbol]["asset"] if symbol < setup[SYMBOLS] else 0
-    prefetch(r.accounts, account)
-    prefetch_line(r.wallets, account * setup[ASSETS] + asset, 0)
     slot = wide(c["slot"])
     prefetch_line(r.claims, slot, 0)
     prefetch_line(r.claims, slot, 1)
@@ -709,12 +724,12 @@ def settle_commands(
     while work < budget and seq <= upto:
         at = seq & setup[COMMAND_MASK]
         c = cs.base[at]
-        if not reports.has_room(r, cursors, setup):
+        if unlikely(not reports.has_room(r, cursors, setup)):
             break
         if not PLAIN:
-            _fetch(r, setup, cs.base[(seq + _AHEAD) & setup[COMMAND_MASK]])
+            _fetch(r, cs.base[(seq + _AHEAD) & setup[COMMAND_MASK]])
         finished = False
-        if c["route"] == Route.NOWHERE:
+        if unlikely(c["route"] == Route.NOWHERE):
             middle = 1
             work += 1
             if not settle_nowhere(r, out, cursors, setup, cs, at):
@@ -722,13 +737,13 @@ def settle_commands(
             finished = True
         else:
             shard = _next_record(cursors, cs, matches, setup, v, at)
-            if shard == NIL:
+            if unlikely(shard == NIL):
                 break
             read = cursors[_read_cell(shard)]
             m = shard * (mask + 1) + (read & mask)
             work += 1
             middle = 1
-            if not settle_match(r, out, cursors, setup, cs, matches, at, m):
+            if unlikely(not settle_match(r, out, cursors, setup, cs, matches, at, m)):
                 break
             last = matches[m]["last"] == 1
             store_release(cursors, _read_cell(shard), read + 1)
@@ -740,7 +755,7 @@ def settle_commands(
         if finished:
             if c["route"] == Route.SHARD and c["slot"] != NIL:
                 claims.leave_flight(r, c["slot"])
-                if c["kind"] == Kind.LIQUIDATION_ORDER:
+                if unlikely(c["kind"] == Kind.LIQUIDATION_ORDER):
                     settle_order_end(r, out, setup, c)
             middle = 0
             v["answered"] = 0

@@ -21,7 +21,8 @@ far outside any balance, so that no number of positions can wrap them.
 
 from __future__ import annotations
 
-from shm.arithmetic import bounded, ceil_div, clamped_product, fee_of
+from shm.arithmetic import bounded, ceil_div, clamped_product, fee_of, wide
+from shm.atomics import either, unlikely
 from shm.codes import Side
 from shm.jit import inlined, kernel
 from shm.maintenance import maintenance, position_value
@@ -35,33 +36,35 @@ AVAILABLE_CLAMP = EXPOSURE_QUANTA_MAX
 
 
 @inlined
-def taker_fee_ppm(accounts: Rows, symbols: Rows, account: int, symbol: int) -> int:
-    """The taker fee an account pays in a symbol."""
-    a = accounts[account]
-    return a["taker_fee_ppm"] if a["own_fees"] != 0 else symbols[symbol]["taker_fee_ppm"]
+def taker_fee_ppm(a: Rows, s: Rows) -> int:
+    """The taker fee an account pays in a symbol; their rows."""
+    if unlikely(a["own_fees"] != 0):
+        return a["taker_fee_ppm"]
+    return s["taker_fee_ppm"]
 
 
 @inlined
-def maker_fee_ppm(accounts: Rows, symbols: Rows, account: int, symbol: int) -> int:
+def maker_fee_ppm(a: Rows, s: Rows) -> int:
     """The maker fee an account pays in a symbol; negative is a rebate."""
-    a = accounts[account]
-    return a["maker_fee_ppm"] if a["own_fees"] != 0 else symbols[symbol]["maker_fee_ppm"]
+    if unlikely(a["own_fees"] != 0):
+        return a["maker_fee_ppm"]
+    return s["maker_fee_ppm"]
 
 
 @inlined
 def order_hold(
-    symbols: Rows, symbol: int, side: int, price_ticks: int, lots: int, leverage: int, fee_ppm: int
+    s: Rows, side: int, price_ticks: int, lots: int, leverage: int, fee_ppm: int
 ) -> tuple[int, int]:
     """What `lots` that may open at `price_ticks` hold, and 1 if that stands apart.
 
     A sell may fill above its limit, so it is reckoned at the mark when that is higher. Opening
     above the mark (or selling below it) loses the difference at once; that is held too.
 
+    s         the symbol's row
     fee_ppm   the account's taker fee
     """
-    if lots <= 0:
-        return 0, 0
-    s = symbols[symbol]
+    # Nothing that opens goes the same way and comes to nothing: it is as frequent as something.
+    lots = max(lots, 0)
     mark = s["mark_ticks"]
     price = price_ticks
     loss_ticks = 0
@@ -134,16 +137,14 @@ def order_need(
     before = _need(lots, margin, buys, sells, aside)
     if was_apart != 0:
         aside -= held
-    elif side == Side.SELL:
-        sells -= held
     else:
-        buys -= held
+        sells -= either(wide(side), 0, held)
+        buys -= either(wide(side), held, 0)
     if apart != 0:
         aside += hold
-    elif side == Side.SELL:
-        sells += hold
     else:
-        buys += hold
+        sells += either(wide(side), 0, hold)
+        buys += either(wide(side), hold, 0)
     return _need(lots, margin, buys, sells, aside) - before
 
 

@@ -116,8 +116,8 @@ class Writer:
             identity = pool[i["which"] % len(pool)]
         if what == "upsert":
             rules["flags"] |= int(Flag.UPSERT)
-        if what == "expire" and i["which"] % 2:
-            rules["decided_lots"] = 0
+        if what == "cancel" or (what == "expire" and i["which"] % 2):
+            rules["decided_lots"] = 0  # all of it
         kind = Kind.AMEND if what == "upsert" else Kind[what.upper()]
         return command(**{**identity, **rules, "kind": kind, "end_reason": Reason.USER_CANCEL})
 

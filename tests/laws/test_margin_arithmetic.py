@@ -63,7 +63,7 @@ def unit_and_lots(r: random.Random) -> tuple[int, int]:
 def _hold(
     symbols: Any, side: int, price: int, lots: int, leverage: int, fee: int
 ) -> tuple[int, int]:
-    hold, apart = order_hold(symbols, 0, side, price, lots, leverage, fee)
+    hold, apart = order_hold(symbols[0], side, price, lots, leverage, fee)
     return np.int64(hold), np.int64(apart)
 
 

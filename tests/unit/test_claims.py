@@ -58,7 +58,9 @@ def one_order(close: int, opens: int, hold: int) -> tuple[Venue, int]:
     r = v.engine.risk
     slot = next(c["slot"] for c in v.live_claims())
     assert v.arrays["claims"][slot]["close_lots"] == close
-    claims.change_hold(r, slot, hold)
+    c = r.claims[slot]
+    p = r.positions[c["position"]]
+    claims.change_hold(c, p, r.wallets[p["wallet"]], hold)
     return v, slot
 
 
