@@ -178,8 +178,11 @@ class Rig:
 # ---------------------------------------------------------------- the disk, and a bare echo
 
 
-def sync_ns(folder: Path, count: int) -> np.ndarray[Any, Any]:
-    """How long writing a page and syncing it takes, in the folder of the WAL."""
+def sync_ns(folder: Path, count: int, pause_s: float = 0.002) -> np.ndarray[Any, Any]:
+    """How long writing a page and syncing it takes, in the folder of the WAL.
+
+    pause_s     between two: a host that has slept longer takes longer
+    """
     path = folder / "probe"
     fd = os.open(path, os.O_RDWR | os.O_CREAT)
     os.write(fd, bytes(4096 * count))
@@ -190,7 +193,7 @@ def sync_ns(folder: Path, count: int) -> np.ndarray[Any, Any]:
         os.pwrite(fd, b"x" * 4096, 4096 * k)
         os.fdatasync(fd)
         taken.append(time.perf_counter_ns() - before)
-        time.sleep(0.002)
+        time.sleep(pause_s)
     os.close(fd)
     path.unlink()
     return np.array(taken)
@@ -588,7 +591,9 @@ def latency_beside_syncs(
     after = np.median(sync_ns(folder, count)), np.median(echo_ns(folder, RATE, count))
     sync, echo = (round(float(a + b) / 2) for a, b in zip(before, after, strict=True))
     report.latency(case, cells)
+    rested = round(float(np.median(sync_ns(folder, count, 1 / RATE))))
     beside = {"sync_p50_ns": sync, "echo_p50_ns": echo, "wanted_ns": 2 * sync + 200_000}
+    beside["sync_rested_p50_ns"] = rested  # at the rate of the orders; what is wanted goes by sync
     return latency_row(case, cells, **beside, **hops(rig, int(rig.seconds * RATE)))
 
 

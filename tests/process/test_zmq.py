@@ -10,6 +10,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,9 +21,11 @@ import zmq
 
 from gateways.client.client import Client, ClientError
 from gateways.zmq import protocol
+from gateways.zmq.gateway import ATTEND_NS
 from gateways.zmq.protocol import NUMBER, Hello, Order, Taken
 from shm.codes import Kind, Reason, ReportKind, Side, Status
 from shm.hops import read_requests
+from shm.interrupts import disk_cpus
 from shm.kinds import command
 from shm.records import COMMAND
 from shm.units import PRODUCER_SHIFT
@@ -110,6 +113,38 @@ def test_an_order_and_what_becomes_of_it(
         gone = client.send([Order("cancel", symbol=0, client_id=name)])
         report = answer(client, gone.first_request)
         assert report["status"] == Status.CANCELED and report["order_id"] == first["order_id"]
+
+
+def test_a_lone_order_is_awaited_off_the_cores_of_the_disk(
+    doors: Doors, ann: tuple[str, str]
+) -> None:
+    """All threads of the gateway keep off them while orders come singly, and no longer than that."""
+    cores = os.sched_getaffinity(0)
+    quiet = cores - disk_cpus(doors.venue.data)
+    if not quiet or quiet == cores:
+        pytest.skip("here every core takes the disk's interrupts, or none is said to")
+    threads = Path(f"/proc/{doors.processes['zmq'].pid}/task")
+
+    def kept() -> set[frozenset[int]]:
+        return {frozenset(os.sched_getaffinity(int(each.name))) for each in threads.iterdir()}
+
+    with doors.connected(ann) as client:
+        took: list[float] = []
+        while kept() != {frozenset(quiet)} and len(took) < 200:
+            start = time.monotonic()
+            answer(client, client.send([Order("cancel_all", symbol=0)]).first_request)
+            took.append(time.monotonic() - start)
+        if len(took) == 200:
+            assert sorted(took)[100] > ATTEND_NS / 1e9, "its answers are quick, and it didn't move"
+            pytest.skip("an answer takes so long here that nobody waits awake for it")
+        end = time.monotonic() + 30
+        while kept() != {frozenset(cores)}:
+            assert time.monotonic() < end, "it keeps there though many are on their way"
+            for _ in range(500):
+                client.send_later([Order("cancel_all", symbol=0)])
+            for _ in range(500):
+                client.taken()
+        clean(client)
 
 
 def test_records_and_msgpack_say_the_same(doors: Doors, ann: tuple[str, str]) -> None:
