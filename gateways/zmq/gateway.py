@@ -41,6 +41,7 @@ from gateways.zmq.codec import (
     rows_of_orders,
     rows_of_records,
 )
+from gateways.zmq.cores import Cores
 from gateways.zmq.looking import Looking
 from gateways.zmq.protocol import NUMBER, Current, Epoch, Hello, Taken, Welcome
 from gateways.zmq.resend import Log, Pruned
@@ -49,7 +50,6 @@ from shm.codes import Kind
 from shm.config import Config
 from shm.door import Door
 from shm.files import DataError, read_manifest
-from shm.interrupts import disk_cpus
 from shm.kinds import command
 from shm.records import COMMAND, layouts_digest
 from shm.segment import SegmentError
@@ -66,7 +66,6 @@ FAREWELLS_MAX: Final = 1000  # clients that went without being told, and will be
 _NOT_THEIRS: Final = (protocol.NOT_RUNNING, protocol.OVERLOADED)  # a client couldn't help it
 HELLOS: Final = msgspec.msgpack.Decoder(Hello)
 ATTEND_NS: Final = 1_000_000  # where a lone answer takes longer, two wake-ups more are nothing
-CROWD: Final = 8  # turns in a row with more on the way than a lone answer
 FEW: Final = 16  # commands that are waited for awake; reports that are looked at one by one
 _MORE: Final = zmq.NOBLOCK | zmq.SNDMORE
 _NOBODY: Final = np.zeros(0, np.int64)
@@ -112,9 +111,7 @@ class Gateway:
         self._answered = True  # and its answer has come
         self._since_ns = 0  # when a request was handed over while no other was on its way
         self._usual_ns = 0  # how long the answer to such a one takes
-        self._cpus = self._kept = os.sched_getaffinity(0)
-        self._quiet_cpus = self._cpus - disk_cpus(Path(config.data_dir)) or self._cpus
-        self._crowd = 0  # turns in a row whose commands weren't alone
+        self._cores = Cores(Path(config.data_dir))
         self._memory = Sessions(*_memory_of(config, producer))
         self._orphans = self._memory.armed()  # row -> account, of a process that was killed
         self._orphans_until_s = 0.0
@@ -360,24 +357,9 @@ class Gateway:
         alone, first = self._answered, self._number
         self._drain()
         if alone and 0 < self._number - first <= FEW:
-            self._crowd = 0
             self._attend()
         elif self._number != first:
-            self._crowd += 1
-            if self._crowd == CROWD:
-                self._keep_to(self._cpus)
-
-    def _keep_to(self, cpus: set[int]) -> None:
-        """Let all threads of this process run on these cores alone.
-
-        With ZeroMQ's thread too: to wake that on another core, which sleeps, takes longer than to
-        have it take turns with this one.
-        """
-        if self._kept != cpus:
-            self._kept = cpus
-            for thread in Path("/proc/self/task").iterdir():
-                with suppress(ProcessLookupError):
-                    os.sched_setaffinity(int(thread.name), cpus)
+            self._cores.awaits_many()
 
     def _drain(self) -> None:
         """Take what has come; more than a turn's worth goes on in the next one."""
@@ -411,7 +393,7 @@ class Gateway:
         """
         if self._usual_ns > ATTEND_NS:
             return
-        self._keep_to(self._quiet_cpus)
+        self._cores.awaits_one()
         until_ns = self._since_ns + ATTEND_NS
         while not self._answered and time.monotonic_ns() < until_ns:
             if not self._stream.attend(self._fd, until_ns):
