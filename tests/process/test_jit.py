@@ -36,17 +36,22 @@ def checkout(place: Path, step: int) -> Path:
     return place
 
 
-def result(place: Path, cache: Path) -> list[int]:
-    """What the outer kernel says in a process of its own, and how often the cache had it or not."""
+def printed(place: Path, cache: Path, program: str) -> list[str]:
+    """The lines that a program prints, run within a project of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN],
+        [sys.executable, "-c", program],
         cwd=place,
         env=os.environ | {"PERPCORE_CACHE": str(cache)},
         capture_output=True,
         text=True,
         check=True,
     )
-    return [int(text) for text in done.stdout.split()]
+    return done.stdout.splitlines()
+
+
+def result(place: Path, cache: Path) -> list[int]:
+    """What the outer kernel says in a process of its own, and how often the cache had it or not."""
+    return [int(text) for text in printed(place, cache, RUN)[0].split()]
 
 
 def test_a_second_checkout_starts_warm_and_a_changed_callee_starts_cold(tmp_path: Path) -> None:
@@ -86,15 +91,12 @@ def test_llvm_does_not_see_through_a_choice_by_mask(tmp_path: Path) -> None:
     for name in ("atomics", "pointers"):
         shutil.copy(ROOT / "shm" / f"{name}.py", place / "shm" / f"{name}.py")
     (place / "shm" / "chosen.py").write_text(CHOSEN)
-    done = subprocess.run(
-        [sys.executable, "-c", "import shm.chosen"],
-        cwd=place,
-        env=os.environ | {"PERPCORE_CACHE": str(tmp_path / "cache")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.splitlines() == ["2 1", "False", "2 1", "True"]
+    assert printed(place, tmp_path / "cache", "import shm.chosen") == [
+        "2 1",
+        "False",
+        "2 1",
+        "True",
+    ]
 
 
 FORKED = """
@@ -130,12 +132,4 @@ def test_only_the_call_that_is_made_sets_its_places(tmp_path: Path) -> None:
     """Nothing is zeroed for the calls of other branches, and an error is told all the same."""
     place = checkout(tmp_path / "project", 1)
     (place / "shm" / "forked.py").write_text(FORKED)
-    done = subprocess.run(
-        [sys.executable, "-c", "import shm.forked"],
-        cwd=place,
-        env=os.environ | {"PERPCORE_CACHE": str(tmp_path / "cache")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.splitlines() == ["5 -8", "too much", "False"]
+    assert printed(place, tmp_path / "cache", "import shm.forked") == ["5 -8", "too much", "False"]
