@@ -85,7 +85,10 @@ Array = np.ndarray[Any, Any]
 CHECKPOINT_EVERY: Final = 65536
 PRODUCER: Final = 3
 STALL_NS: Final = 20_000  # longer than a full turn of the stages
-REPORTS: Final = 2048  # slots of the reports ring of the fused case
+# Of the fused case: rings no larger than one thread needs, so that most of it stays near the core.
+SLOTS: Final = 128  # of the ingress ring, filled 64 at a time
+COMMANDS: Final = 256  # of the commands ring, and of the matches ring
+REPORTS: Final = 512  # of the reports ring
 _WORDS: Final = 32
 STEPS: Final = 4  # of the load over processes: three reports a command
 RATES: Final = (25_000, 100_000, 250_000, 500_000, 1_000_000)
@@ -180,8 +183,7 @@ def private_engine(accounts: int, slots: int) -> tuple[dict[str, Array], Array, 
         leaves=4096,
         trie=1024,
     )
-    # Rings no larger than one thread needs: all of it stays in the second-level cache.
-    arrays = pipeline.allocate_rings(commands=256, matches=256, reports=REPORTS)
+    arrays = pipeline.allocate_rings(commands=COMMANDS, matches=COMMANDS, reports=REPORTS)
     for specs in (risk_tables(limits), shared_book_tables(limits), shard_tables(limits)):
         arrays.update(allocate(specs))
     pipeline.initialise(arrays, limits)
@@ -202,13 +204,11 @@ def drive(
     first: int,
     count: int,
     sums: Cells,
-    rows: Cells,
 ) -> None:
     """Push commands and turn the pipeline until every one of them is settled.
 
     source  the first `width` cells of COMMAND rows, packed: 8 where a line is all they have
     sums    reports, answers, trades and lots, counted from the reports as a reader would
-    rows    COMMAND[64] as cells, where the next ones are laid out to be pushed
     """
     stages = 15
     row = first
@@ -220,11 +220,7 @@ def drive(
     while True:
         if row < end:
             batch = min(64, end - row)
-            for k in range(batch):
-                ingress.copy_line(rows, k * _WORDS, source, (row + k) * width)
-                for cell in range(8, width, 8):
-                    ingress.copy_line(rows, k * _WORDS + cell, source, (row + k) * width + cell)
-            row += ingress.push_many(ring, capacity, rows, 0, batch)
+            row += ingress.push_rows(ring, capacity, source, width, row, batch)
             # What comes next is on its way from main memory while these are dealt with.
             for k in range(min(64, end - row)):
                 prefetch(source, (row + k) * width)
@@ -257,24 +253,25 @@ def fused(report: Report, smoke: bool, runs: int) -> None:
     stream = exchange_core(count)
     rows = []
     for _ in range(runs):
-        arrays, ring, engine = private_engine(1000, 1024)
+        arrays, ring, engine = private_engine(1000, SLOTS)
         cells = table(ring)
         setup = declare(1000)
         setup["request"] = np.arange(1, len(setup) + 1)
         sums = np.zeros(8, np.int64)
         # Deposits are settled before the first order is checked.
-        buffers = table(sums), table(np.zeros(64 * _WORDS, np.int64))
-        drive(engine, cells, 1024, table(setup.view(np.int64)), _WORDS, 0, len(setup), *buffers)
+        counts = table(sums)
+        source = table(setup.view(np.int64))
+        drive(engine, cells, SLOTS, source, _WORDS, 0, len(setup), counts)
         first = int(arrays["venue"]["settled_seq"][0]) + 1
         commands = commands_of(stream, first)
         commands["request"] = len(setup) + 1 + np.arange(len(commands))
         # Packed as they would come off a wire: fetched a line after the other, not one in four.
         source = table(commands.view(np.int64).reshape(-1, _WORDS)[:, :8].ravel())
         fill = 1000
-        drive(engine, cells, 1024, source, 8, 0, fill, *buffers)
+        drive(engine, cells, SLOTS, source, 8, 0, fill, counts)
         answered = int(sums[1])
         wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
-        drive(engine, cells, 1024, source, 8, fill, len(commands) - fill, *buffers)
+        drive(engine, cells, SLOTS, source, 8, fill, len(commands) - fill, counts)
         cpu, wall = time.thread_time_ns() - cpu, time.perf_counter_ns() - wall
         n = len(commands) - fill
         assert int(sums[1]) - answered == n, f"{int(sums[1]) - answered} answers, {n} commands"
@@ -284,7 +281,8 @@ def fused(report: Report, smoke: bool, runs: int) -> None:
     rows.sort()
     middle = rows[len(rows) // 2]
     report.table(
-        "fused, one thread, no disk: exchange-core's stream (3 M commands, 71 % moves)",
+        f"fused, one thread, no disk: exchange-core's stream (3 M commands, 71 % moves); rings of "
+        f"{SLOTS} ingress slots, {COMMANDS} commands and matches, {REPORTS} reports",
         [
             {
                 "runs": runs,

@@ -116,12 +116,13 @@ def copy_line(to: Cells, first: int, source: Cells, at: int) -> None:
     to[first + 7] = w7
 
 
-@kernel
-def push_many(ring: Cells, capacity: int, source: Cells, first: int, count: int) -> int:
+@inlined
+def push_rows(ring: Cells, capacity: int, source: Cells, width: int, first: int, count: int) -> int:
     """Hand commands to the sequencer, in order, until one does not fit.
 
     ring        int64 cells of the ring's part
-    source      COMMAND rows as int64 cells, 32 a row
+    source      the first `width` cells of COMMAND rows: all 32, or fewer lines for commands that
+                have no more
     first       row of the first one, `count` of them
     returns     how many were taken; the one after them was refused
     """
@@ -129,7 +130,7 @@ def push_many(ring: Cells, capacity: int, source: Cells, first: int, count: int)
     open_to_all = capacity - capacity // 10
     done = 0
     while done < count:
-        at = (first + done) * COMMAND_WORDS
+        at = (first + done) * width
         codes = source[at + _CODES]
         # What kind it is, is asked only where that matters: no branch predictor knows it ahead.
         if tail - ring[HEAD_SEEN] >= open_to_all:
@@ -141,7 +142,9 @@ def push_many(ring: Cells, capacity: int, source: Cells, first: int, count: int)
                     break
         to = SLOTS + (tail & (capacity - 1)) * SLOT_WORDS
         copy_line(ring, to, source, at)
-        for line in range(1, lines_of(codes)):
+        lines = lines_of(codes)
+        assert 8 * lines <= width  # or what lay in the slot before would be sent again
+        for line in range(1, lines):
             copy_line(ring, to + 8 * line, source, at + 8 * line)
         tail += 1
         done += 1
@@ -149,9 +152,15 @@ def push_many(ring: Cells, capacity: int, source: Cells, first: int, count: int)
             ring[LAST_REQUEST] = source[at + _REQUEST]
             store_release(ring, TAIL, tail)
     if done & 31 != 0:
-        ring[LAST_REQUEST] = source[(first + done - 1) * COMMAND_WORDS + _REQUEST]
+        ring[LAST_REQUEST] = source[(first + done - 1) * width + _REQUEST]
         store_release(ring, TAIL, tail)
     return done
+
+
+@kernel
+def push_many(ring: Cells, capacity: int, source: Cells, first: int, count: int) -> int:
+    """`push_rows` of whole COMMAND rows."""
+    return push_rows(ring, capacity, source, COMMAND_WORDS, first, count)
 
 
 @kernel

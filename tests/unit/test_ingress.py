@@ -26,6 +26,7 @@ from shm.ingress import (
     TAIL,
     IngressRing,
     push_many,
+    push_rows,
     ring_parts,
 )
 from shm.jit import PLAIN, kernel
@@ -116,6 +117,21 @@ def test_only_the_lines_that_are_filled_travel(row: str) -> None:
     assert push(cells, 16, rows) == 1
     take(table(cells), 16, 1, table(out))
     assert out.tolist() == sent[:words].tolist() + [-7] * (24 - words)
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3])
+def test_rows_may_be_as_narrow_as_the_lines_that_are_filled(lines: int) -> None:
+    rows = commands(*[Kind.PLACE] * 40, lines=lines)
+    whole = rows.view(np.int64).reshape(-1, 32)
+    whole[:, 8 * lines - 1] |= np.arange(40) << 8  # something of each in its last line
+    wide_ring, narrow_ring = new_ring(64), new_ring(64)
+    assert push(wide_ring, 64, rows) == 40
+    narrow = whole[:, : 8 * lines].ravel()
+    assert push_rows(table(narrow_ring), 64, table(narrow), 8 * lines, 0, 40) == 40
+    assert narrow_ring.tolist() == wide_ring.tolist()
+    assert push_rows(table(narrow_ring), 64, table(narrow), 8 * lines, 3, 5) == 5
+    with pytest.raises(AssertionError):
+        push_rows(table(narrow_ring), 64, table(narrow), 8 * lines - 8, 0, 1)
 
 
 BATCHES = st.lists(
