@@ -89,7 +89,6 @@ from engine.reportlog import (
     L_FLUSH,
     SEGMENT_FULL,
     ReportLog,
-    no_space,
 )
 from engine.snapshotfile import list_snapshots, read_meta
 from engine.wal import begin_epoch, create_wal, make_segment, recover_wal
@@ -104,6 +103,7 @@ from shm.cursors import (
     JOURNALED,
     REPORTS_JOURNALED,
 )
+from shm.files import is_full
 from shm.histogram import HISTOGRAM_CELLS
 from shm.hopcells import HOP_CELLS
 from shm.jit import PLAIN
@@ -414,7 +414,7 @@ class Journal:
             with self._log_lock:
                 self.log.prepare()
         except OSError as error:
-            if not no_space(error):
+            if not is_full(error):
                 log.exception("cannot make a segment ahead")
             if not cut:
                 log.error(
@@ -489,7 +489,7 @@ class Journal:
             try:
                 self.log.roll()
             except OSError as error:
-                if not no_space(error):
+                if not is_full(error):
                     raise
                 return False
         return True

@@ -18,7 +18,6 @@ follower that was lapped in the ring finds in the log what it missed.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -445,8 +444,3 @@ def prune_reports(
         total -= segment.size_bytes
         removed.append(segment.path)
     return removed
-
-
-def no_space(error: OSError) -> bool:
-    """Whether a file could not be made because the disk, or a quota on it, is full."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.reportlog import no_space
-from shm.files import DataError
+from shm.files import DataError, is_full
 
 
 class NoRoom(DataError):
@@ -30,7 +29,7 @@ def wanting(size_bytes: int, folder: Path, what: str, then: str) -> Iterator[Non
     try:
         yield
     except OSError as error:
-        if not no_space(error):
+        if not is_full(error):
             raise
         room = os.statvfs(folder)
         raise NoRoom(

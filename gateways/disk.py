@@ -7,19 +7,10 @@ something goes on without having kept it, and does so when there is room.
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
-from typing import Final
 
-from shm.files import DataError
-
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-
-
-def is_full(error: OSError) -> bool:
-    """Whether it says that a disk, or a quota on it, is full."""
-    return error.errno in _FULL
+from shm.files import DataError, is_full
 
 
 def reserve(fd: int, path: Path, size_bytes: int) -> None:

@@ -31,12 +31,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from gateways.disk import is_full
 from shm.config import Config
 from shm.control import CURSOR_PARTS, CURSORS, View
 from shm.counters import COUNTER_CELLS, Counters
 from shm.feed import Feed, load_progress
-from shm.files import DataError, read_manifest
+from shm.files import DataError, is_full, read_manifest
 from shm.logs import say
 from shm.notify import WAITS, alive, notify
 from shm.pointers import table

@@ -9,6 +9,7 @@ A new name is durable only after: write a .tmp, fsync it, rename it, fsync the d
 
 from __future__ import annotations
 
+import errno
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,11 @@ PAGE_BYTES: Final = 4096  # what O_DIRECT asks of address, offset and length, on
 
 class DataError(Exception):
     """The data directory cannot be used as it is; says what, where and what to do."""
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it says that there is no room: on a disk, in a quota, under a limit of file sizes."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class WalDamage(DataError):

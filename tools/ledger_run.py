@@ -18,12 +18,11 @@ from typing import Any, Final, NoReturn
 import click
 import numpy as np
 
-from gateways.disk import is_full
 from gateways.follow import Follower
 from ledger.files import LedgerError, ledger_folder
 from ledger.store import Ledger
 from shm.config import Config
-from shm.files import DataError, read_manifest
+from shm.files import DataError, is_full, read_manifest
 from shm.logs import say, set_up
 from shm.notify import WAITS, Patience, alive
 
