@@ -65,14 +65,6 @@ def _count(book: Any, side: int, change: int) -> None:
 
 
 @inlined
-def _set_best(book: Any, side: int, price_ticks: int) -> None:
-    bid = book["best_bid"]
-    ask = book["best_ask"]
-    book["best_bid"] = either(side, price_ticks, bid)
-    book["best_ask"] = either(side, ask, price_ticks)
-
-
-@inlined
 def link(
     nodes: Rows,
     node_levels: Cells,
@@ -127,7 +119,7 @@ def link(
 
 
 @inlined
-def level_emptied(
+def _forget_level(
     books: Rows,
     trie_bits: Cells,
     trie_children: Cells,
@@ -137,21 +129,24 @@ def level_emptied(
     symbol: int,
     side: int,
     price_ticks: int,
+    emptied: int,
 ) -> None:
-    """Take an empty level out of the price order, and move the best price on if it was that."""
+    """Where `emptied` is 1: take a level out of the price order, and move the best price on if it
+    was that. Whether it is is a toss, so what is done is the same for 0."""
     leaf = level_row >> 6
-    bits = leaf_bits[leaf] & ~bit(level_row & 63)
+    bits = leaf_bits[leaf] & ~(emptied << np.int64(level_row & 63))
     leaf_bits[leaf] = bits
+    book = books[symbol]
+    bid = book["best_bid"]
+    ask = book["best_ask"]
     if unlikely(bits == 0):
         best = hide_leaf(matcher, trie_bits, trie_children, leaf_bits, leaf, side, price_ticks)
     else:
         # The rest of the best leaf is the best of the rest.
         best = (price_ticks & ~63) | best_of(bits, side)
-    book = books[symbol]
-    bid = book["best_bid"]
-    ask = book["best_ask"]
-    if unlikely(price_ticks == either(side, bid, ask)):
-        _set_best(book, side, best)
+    moves = emptied & wide(price_ticks == either(side, bid, ask))
+    book["best_bid"] = either(moves & (1 - side), bid, best)
+    book["best_ask"] = either(moves & side, ask, best)
 
 
 @inlined
@@ -184,18 +179,18 @@ def unlink(
     nodes[either(last, following, slot)]["prev"] = previous
     level["first"] = either(first, wide(level["first"]), following)
     level["last"] = either(last, wide(level["last"]), previous)
-    if first & last != 0:
-        level_emptied(
-            books,
-            trie_bits,
-            trie_children,
-            leaf_bits,
-            matcher,
-            level_row,
-            symbol,
-            side,
-            o["price_ticks"],
-        )
+    _forget_level(
+        books,
+        trie_bits,
+        trie_children,
+        leaf_bits,
+        matcher,
+        level_row,
+        symbol,
+        side,
+        o["price_ticks"],
+        first & last,
+    )
 
 
 @inlined
@@ -251,16 +246,15 @@ def join_mine(
 def leave_mine(nodes: Rows, mine: Rows, slot: int) -> None:
     """Take a node out of the list of its (account, symbol)."""
     o = nodes[slot]
-    following = o["mine_next"]
-    previous = o["mine_prev"]
-    if previous != NIL:
-        nodes[previous]["mine_next"] = following
-    else:
-        mine[o["position"]]["first"] = following
-    if following != NIL:
-        nodes[following]["mine_prev"] = previous
-    else:
-        mine[o["position"]]["last"] = previous
+    m = mine[o["position"]]
+    following = wide(o["mine_next"])
+    previous = wide(o["mine_prev"])
+    first = below_zero(previous)
+    last = below_zero(following)
+    nodes[either(first, previous, slot)]["mine_next"] = following
+    nodes[either(last, following, slot)]["mine_prev"] = previous
+    m["first"] = either(first, wide(m["first"]), following)
+    m["last"] = either(last, wide(m["last"]), previous)
 
 
 # ---------------------------------------------------------------- empty, and again from NODE rows

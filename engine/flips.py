@@ -58,17 +58,17 @@ def flip_robbed(
                 apart = c["apart"]
                 opened = claims.flip_to_open(r, setup, slot, lots)
                 reports.flip(r, out, setup, seq, slot, thief_order_id, lots, held, opened)
-                if c["apart"] != apart:
-                    reports.hold(
-                        r,
-                        out,
-                        setup,
-                        seq,
-                        slot,
-                        c["hold_quanta"],
-                        0,
-                        c["close_lots"],
-                        c["open_lots"],
-                    )
+                reports.hold(
+                    r,
+                    out,
+                    setup,
+                    seq,
+                    slot,
+                    c["apart"] != apart,
+                    c["hold_quanta"],
+                    0,
+                    c["close_lots"],
+                    c["open_lots"],
+                )
             slot = older
     return True

@@ -26,7 +26,7 @@ import numpy as np
 from engine.book import best_against, crosses, join_mine, leave_mine, link, unlink
 from engine.prices import NO_ASK, NO_BID, READ_SEEN, TAKING, TAKING_JOINED, leaf_of, next_price
 from engine.state import Books
-from shm.arithmetic import below_zero, product_exceeds
+from shm.arithmetic import below_zero, product_exceeds, wide
 from shm.atomics import either, load_acquire, prefetch, store_release, unlikely
 from shm.codes import Flag, Kind, MatchKind, NodeState, Reason, Route, Side, Stp, Tif, Type
 from shm.cursors import RISKED
@@ -541,45 +541,45 @@ def match_commands(
             r = matches[written & matches_mask]
             written += 1
             flags = np.int64(c["flags"])
-            open_lots = c["decided_lots"]  # after an amend or reduce
-            reason = np.int64(c["end_reason"])  # if that leaves nothing
+            open_lots = c["decided_lots"]  # after an amend
+            amends = wide(kind == Kind.AMEND)
+            reason = either(amends, wide(c["end_reason"]), Reason.AMENDED_AWAY)  # if none are left
             refused = not live
-            if kind != Kind.AMEND:
-                # decided_lots is what shall come off the order; 0: all of it.
-                if live:
-                    rest = nodes[slot]["open_lots"] - open_lots
-                    open_lots = either(below_zero(-open_lots), 0, rest)
-            else:
-                reason = np.int64(Reason.AMENDED_AWAY)
-                if live:
-                    if unlikely(flags & _KEEP_QTY != 0):
-                        open_lots = nodes[slot]["open_lots"]
-                    elif flags & _REMAINING == 0:
-                        open_lots -= nodes[slot]["filled_lots"]
-                elif (
-                    flags & _UPSERT != 0
-                    and slot != NIL
-                    and open_lots > 0
-                    and nodes[slot]["state"] != NodeState.LIVE
-                ):
-                    # A row that settlement has not given away yet keeps what it had filled.
-                    filled_lots = nodes[slot]["filled_lots"]
-                    same = nodes[slot]["order_id"] == c["decided_order_id"]
-                    _place(nodes, c, slot)
-                    nodes[slot]["filled_lots"] = filled_lots if same else 0
-                    enter = True
-                    refused = False
+            if live:
+                # Of whatever else there is, decided_lots is what shall come off; 0: all of it.
+                o = nodes[slot]
+                was_lots = o["open_lots"]
+                fewer_lots = either(below_zero(-open_lots), 0, was_lots - open_lots)
+                filled_lots = either(wide(flags & _REMAINING != 0), o["filled_lots"], 0)
+                kept = wide(flags & _KEEP_QTY != 0)
+                open_lots = either(kept, open_lots - filled_lots, was_lots)
+                open_lots = either(amends, fewer_lots, open_lots)
+            elif (
+                amends != 0
+                and flags & _UPSERT != 0
+                and slot != NIL
+                and open_lots > 0
+                and nodes[slot]["state"] != NodeState.LIVE
+            ):
+                # A row that settlement has not given away yet keeps what it had filled.
+                filled_lots = nodes[slot]["filled_lots"]
+                same = nodes[slot]["order_id"] == c["decided_order_id"]
+                _place(nodes, c, slot)
+                nodes[slot]["filled_lots"] = filled_lots if same else 0
+                enter = True
+                refused = False
             if unlikely(refused):
                 _write(r, seq, symbol, slot, MatchKind.REFUSED, Reason.NONE, 1, 0, 0, 0)
             elif live:
                 o = nodes[slot]
                 was_lots = o["open_lots"]
-                stays = kind != Kind.AMEND or (
-                    c["limit_ticks"] == o["price_ticks"]
-                    and open_lots <= was_lots
-                    and flags & _TO_BACK == 0
+                moves = (
+                    (c["limit_ticks"] != o["price_ticks"])
+                    | (open_lots > was_lots)
+                    | (flags & _TO_BACK != 0)
                 )
-                if open_lots > 0 and stays:
+                # Kept as one number: asked for one after the other, each is a toss.
+                if either(amends & wide(moves), below_zero(-open_lots), 0) != 0:
                     levels[node_levels[slot]]["lots"] -= was_lots - open_lots
                     o["open_lots"] = open_lots
                     _write(

@@ -29,7 +29,7 @@ from engine.scopes import is_frozen, is_locked
 from engine.setup import ASSETS, ORDER_BITS, ORDERS, POSITIONS
 from engine.state import Risk
 from shm.arithmetic import muldiv_down, product_exceeds, wide
-from shm.atomics import either, unlikely
+from shm.atomics import either, foretell, unlikely
 from shm.codes import Flag, Kind, PositionSide, Reason, Route, Side, State, Stp, Tif, Type
 from shm.jit import apart, inlined, kernel
 from shm.maintenance import notional_allowed
@@ -67,6 +67,33 @@ def _resolve(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     if unlikely(claim["account"] != c["account"] or claim["symbol"] != c["symbol"]):
         return NIL
     return slot
+
+
+@inlined
+def _find(
+    r: Risk, setup: Cells, cs: Commands, at: int, least: int, limit_only: bool
+) -> tuple[int, int]:
+    """The checks that a command about one live order begins with, in their order.
+
+    least       the State in which it may come
+    returns     (Reason, claim row of the order or NIL)
+    """
+    c = cs.base[at]
+    account = wide(c["account"])
+    symbol = wide(c["symbol"])
+    calm = all_trades(r, setup, account, symbol)
+    if unlikely(not calm):
+        reason = account_reason(r, setup, account)
+        if reason == Reason.NONE:
+            reason = symbol_reason(r, setup, symbol)
+        if reason != Reason.NONE:
+            return reason, NIL
+    slot = _resolve(r, setup, cs, at)
+    if unlikely(slot == NIL) or (limit_only and r.claims[slot]["type"] != Type.LIMIT):
+        return Reason.UNKNOWN_ORDER, NIL
+    if unlikely(not calm):
+        return state_reason(r, account, symbol, least), slot
+    return Reason.NONE, slot
 
 
 @inlined
@@ -246,7 +273,7 @@ def decide_place(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
     close = min(lots, claimable)
     taker = taker_fee_ppm(r.accounts[account], s)
     hold, apart = order_hold(s, side, hold_price, lots - close, leverage, taker)
-    if hold > 0:
+    if lots > close and hold > 0:  # the first of them is known long before the other
         need = hold
         if position != NIL:
             need = order_need(r.symbols, r.positions[position], side, 0, 0, hold, apart)
@@ -358,24 +385,12 @@ def decide_cancel(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         or not line_1_is_clean(cs.words, at)
     ):
         return Reason.MALFORMED
-    account = wide(c["account"])
-    symbol = wide(c["symbol"])
-    calm = all_trades(r, setup, account, symbol)
-    if unlikely(not calm):
-        reason = account_reason(r, setup, account)
-        if reason == Reason.NONE:
-            reason = symbol_reason(r, setup, symbol)
-        if reason != Reason.NONE:
-            return reason
-    slot = _resolve(r, setup, cs, at)
-    if slot == NIL:
-        return Reason.UNKNOWN_ORDER
-    if unlikely(not calm):
-        reason = state_reason(r, account, symbol, State.CANCEL_ONLY)
-        if reason != Reason.NONE:
-            return reason
+    reason, slot = _find(r, setup, cs, at, State.CANCEL_ONLY, False)
+    if unlikely(reason != Reason.NONE):
+        return reason
     lots = c["qty_lots"]
-    if (c["kind"] == Kind.REDUCE) & ((lots <= 0) | (lots > QTY_LOTS_MAX)):
+    # Of a CANCEL it is 0, which is right. Which of the two comes is a toss: no branch.
+    if either(wide(c["kind"] == Kind.REDUCE), 1, lots) <= 0 or lots > QTY_LOTS_MAX:
         return Reason.BAD_QTY
     c["decided_lots"] = lots
     p = r.positions[r.claims[slot]["position"]]
@@ -398,22 +413,11 @@ def decide_amend(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         or not line_1_is_clean(cs.words, at)
     ):
         return Reason.MALFORMED
+    reason, slot = _find(r, setup, cs, at, State.TRADING, True)
+    if unlikely(reason != Reason.NONE):
+        return reason
     account = wide(c["account"])
     symbol = wide(c["symbol"])
-    calm = all_trades(r, setup, account, symbol)
-    if unlikely(not calm):
-        reason = account_reason(r, setup, account)
-        if reason == Reason.NONE:
-            reason = symbol_reason(r, setup, symbol)
-        if reason != Reason.NONE:
-            return reason
-    slot = _resolve(r, setup, cs, at)
-    if unlikely(slot == NIL or r.claims[slot]["type"] != Type.LIMIT):
-        return Reason.UNKNOWN_ORDER
-    if unlikely(not calm):
-        reason = state_reason(r, account, symbol, State.TRADING)
-        if reason != Reason.NONE:
-            return reason
     s = r.symbols[symbol]
     price = c["price_ticks"]
     if unlikely(price_reason(s, price) != Reason.NONE):
@@ -451,6 +455,8 @@ def decide_amend(r: Risk, setup: Cells, cs: Commands, at: int) -> int:
         # Less of the same is never refused, wherever the mark may be by now.
         side = claim["side"]
         opens = max(left - claim["close_lots"], 0)
+        dearer = (price > claim["price_ticks"]) | (left > claim["open_lots"])
+        foretell(dearer & (opens > 0))  # whether it will take more than is held
         taker = taker_fee_ppm(r.accounts[account], s)
         hold, apart = order_hold(s, side, price, opens, p["leverage"], taker)
         apart = max(apart, claim["apart"])

@@ -12,9 +12,9 @@ import numpy as np
 
 from engine.commands import Commands
 from engine.setup import REPORT_MASK
-from engine.state import Risk
+from engine.state import CLAIM_WORDS, Risk
 from shm.arithmetic import wide
-from shm.atomics import fence, load_acquire, store_release
+from shm.atomics import either, fence, load_acquire, store_release
 from shm.codes import Flag, Flip, Kind, MarginType, Move, Reason, ReportKind, Status, Tif
 from shm.cursors import REPORTS_CLAIMED, REPORTS_READ, REPORTS_WRITTEN
 from shm.hashing import fold_line, fold_words
@@ -27,14 +27,21 @@ from shm.maintenance import (
 )
 from shm.pointers import Cells, Rows
 from shm.ranking import lights_of_place
-from shm.records import NO_SYMBOL
+from shm.records import CLAIM, NO_SYMBOL
 from shm.units import DUST_ACCOUNT
 
-ROOM: Final = 24  # no step of settlement writes more records than this
+ROOM: Final = 24  # no step of settlement writes more records, a HOLD that is not counted included
 _CLAIM_AHEAD: Final = 256
 _WORDS: Final = 8
 _TO_BACK: Final = int(Flag.TO_BACK)
 _COMMAND_WORDS: Final = 32
+
+# The word of a claim that the codes of its order lie in, behind the symbol.
+_PLACES: Final = CLAIM.dtype.fields
+_OWN_WORD, _OWN_SHIFT = divmod(_PLACES["side"][1] * 8, 64)  # type: ignore[index]
+_OWN: Final = ("side", "type", "tif", "flags", "stp", "position_side")
+assert [_PLACES[n][1] - _PLACES["side"][1] for n in _OWN] == list(range(6))  # type: ignore[index]
+assert _OWN_SHIFT == 16
 
 
 class Out(NamedTuple):
@@ -108,16 +115,16 @@ def _about(account: int, symbol: int, kind: int, status: int) -> int:
 
 
 @inlined
-def _tell(
-    r: Risk, out: Out, at: int, w0: int, w1: int, w2: int, w3: int, w4: int, w5: int, w6: int,
+def _lay(
+    r: Risk, out: Out, setup: Cells, w0: int, w1: int, w2: int, w3: int, w4: int, w5: int, w6: int,
     w7: int,
-) -> None:  # fmt: skip
-    """Write a report as words, and fold it into the digest out of registers.
+) -> int:  # fmt: skip
+    """Write the next report as words; returns the digest with it, folded out of registers.
 
     For those of every order and trade: whoever writes a record field by field and then reads it by
     words waits until the stores have left the core, a dozen cycles for each word of small fields.
     """
-    first = at * _WORDS
+    first = _slot(r, setup) * _WORDS
     out.words[first] = w0
     out.words[first + 1] = w1
     out.words[first + 2] = w2
@@ -126,23 +133,32 @@ def _tell(
     out.words[first + 5] = w5
     out.words[first + 6] = w6
     out.words[first + 7] = w7
+    return fold_words(r.venue[0]["reports_digest"], w0, w1, w2, w3, w4, w5, w6, w7)
+
+
+@inlined
+def _tell(
+    r: Risk, out: Out, setup: Cells, w0: int, w1: int, w2: int, w3: int, w4: int, w5: int, w6: int,
+    w7: int,
+) -> None:  # fmt: skip
+    """Write a report whose words are at hand."""
     v = r.venue[0]
-    v["reports_digest"] = fold_words(v["reports_digest"], w0, w1, w2, w3, w4, w5, w6, w7)
+    v["reports_digest"] = _lay(r, out, setup, w0, w1, w2, w3, w4, w5, w6, w7)
     v["reports_count"] += 1
 
 
 @inlined
-def _codes(o: Rows, flags: int, reason: int, command: int) -> int:
-    """Last word of an ORDER report; `o` is a claim or a command, which name these alike."""
+def _codes(command: Rows, reason: int) -> int:
+    """Last word of an ORDER report that says of the order what the command said."""
     return (
-        wide(o["side"])
-        | (wide(o["type"]) << 8)
-        | (wide(o["tif"]) << 16)
-        | (wide(flags) << 24)
+        wide(command["side"])
+        | (wide(command["type"]) << 8)
+        | (wide(command["tif"]) << 16)
+        | (wide(command["flags"]) << 24)
         | (wide(reason) << 32)
-        | (wide(o["position_side"]) << 40)
-        | (wide(o["stp"]) << 48)
-        | (wide(command) << 56)
+        | (wide(command["position_side"]) << 40)
+        | (wide(command["stp"]) << 48)
+        | (wide(command["kind"]) << 56)
     )
 
 
@@ -159,13 +175,16 @@ def order(
 ) -> None:
     """The state of the order in a claim row, after an event of `command`."""
     c = r.claims[slot]
-    flags = wide(c["flags"])
+    # Six codes at one go: side, type, tif, flags, stp and leg lie side by side in a claim, and but
+    # for two places in a report as well.
+    own = r.claim_words[slot * CLAIM_WORDS + _OWN_WORD] >> _OWN_SHIFT
+    codes = own & 0xFF00FFFFFFFF | (own & 0xFF00000000) << 16 | wide(reason) << 32
     if status == Status.AMENDED:
-        flags |= command["flags"] & _TO_BACK  # whoever keeps a book must know of it
+        codes |= wide(command["flags"] & _TO_BACK) << 24  # whoever keeps a book must know of it
     _tell(
         r,
         out,
-        _slot(r, setup),
+        setup,
         command["seq"],
         _about(c["account"], c["symbol"], ReportKind.ORDER, status),
         command["ts_ns"],
@@ -173,7 +192,7 @@ def order(
         c["order_id"],
         c["price_ticks"],
         c["open_lots"],
-        _codes(c, flags, reason, command["kind"]),
+        codes | wide(command["kind"]) << 56,
     )
 
 
@@ -185,7 +204,7 @@ def refused(
     _tell(
         r,
         out,
-        _slot(r, setup),
+        setup,
         command["seq"],
         _about(command["account"], command["symbol"], ReportKind.ORDER, status),
         command["ts_ns"],
@@ -193,7 +212,7 @@ def refused(
         order_id,
         command["price_ticks"],
         0,
-        _codes(command, command["flags"], reason, command["kind"]),
+        _codes(command, reason),
     )
 
 
@@ -303,7 +322,7 @@ def execution(
     _tell(
         r,
         out,
-        _slot(r, setup),
+        setup,
         seq,
         _about(p["account"], p["symbol"], ReportKind.EXEC, status),
         order_id,
@@ -333,7 +352,7 @@ def position(
     _tell(
         r,
         out,
-        _slot(r, setup),
+        setup,
         seq,
         _about(p["account"], p["symbol"], ReportKind.POSITION, status),
         trade_id,
@@ -373,7 +392,7 @@ def margin(r: Risk, out: Out, setup: Cells, seq: int, row: int) -> None:
     _tell(
         r,
         out,
-        _slot(r, setup),
+        setup,
         seq,
         _about(
             p["account"],
@@ -430,17 +449,22 @@ def hold(
     setup: Cells,
     seq: int,
     slot: int,
+    changed: bool,
     hold_quanta: int,
     change_quanta: int,
     close_lots: int,
     open_lots: int,
 ) -> None:
-    """What an order holds and claims, after it changed in a way that nothing else tells."""
+    """What an order holds and claims, if it `changed` in a way that nothing else tells."""
     c = r.claims[slot]
-    _tell(
+    # Laid out in any case, and counted if it is one: whether it is is a toss for most commands and
+    # known late, and to write what the next report overwrites costs a fifth of a wrong guess.
+    v = r.venue[0]
+    told = wide(changed)
+    digest = _lay(
         r,
         out,
-        _slot(r, setup),
+        setup,
         seq,
         _about(c["account"], c["symbol"], ReportKind.HOLD, c["apart"]),
         c["order_id"],
@@ -450,6 +474,8 @@ def hold(
         open_lots,
         r.symbols[c["symbol"]]["asset"],
     )
+    v["reports_digest"] = either(told, v["reports_digest"], digest)
+    v["reports_count"] += told
 
 
 @kernel

@@ -248,18 +248,18 @@ def _born(r: Risk, out: Out, setup: Cells, cs: Commands, at: int) -> None:
     r.venue[0]["answered"] = 1
     o = r.claims[slot]
     held = c["risk_held_quanta"]
-    if held != 0 or o["hold_quanta"] != 0 or o["close_lots"] != 0:
-        reports.hold(
-            r,
-            out,
-            setup,
-            c["seq"],
-            slot,
-            o["hold_quanta"],
-            held,
-            o["close_lots"],
-            o["open_lots"],
-        )
+    reports.hold(
+        r,
+        out,
+        setup,
+        c["seq"],
+        slot,
+        (held != 0) | (o["hold_quanta"] != 0) | (o["close_lots"] != 0),
+        o["hold_quanta"],
+        held,
+        o["close_lots"],
+        o["open_lots"],
+    )
     if unlikely(c["kind"] == Kind.LIQUIDATION_ORDER):
         report_order(r, out, setup, c)
 
@@ -379,8 +379,8 @@ def settle_match(
         told = o["hold_quanta"]
         if first and _places(c["kind"]):
             told -= c["risk_held_quanta"]
-        if (told != 0) | ((o["close_lots"] != 0) & (told == o["hold_quanta"])):
-            reports.hold(r, out, setup, c["seq"], slot, 0, -told, 0, 0)
+        changed = (told != 0) | ((o["close_lots"] != 0) & (told == o["hold_quanta"]))
+        reports.hold(r, out, setup, c["seq"], slot, changed, 0, -told, 0, 0)
         claims.end_order(r, setup, slot)
     elif kind == MatchKind.AMENDED:
         slot = x["slot"]
@@ -403,18 +403,18 @@ def settle_match(
             reports.origin(r, out, setup, c, cs.words, at * WORDS, c["decided_order_id"], False)
         v["answered"] = 1
         o = r.claims[slot]
-        if o["hold_quanta"] != held or o["close_lots"] != close or o["apart"] != apart:
-            reports.hold(
-                r,
-                out,
-                setup,
-                c["seq"],
-                slot,
-                o["hold_quanta"],
-                o["hold_quanta"] - held,
-                o["close_lots"],
-                o["open_lots"],
-            )
+        reports.hold(
+            r,
+            out,
+            setup,
+            c["seq"],
+            slot,
+            (o["hold_quanta"] != held) | (o["close_lots"] != close) | (o["apart"] != apart),
+            o["hold_quanta"],
+            o["hold_quanta"] - held,
+            o["close_lots"],
+            o["open_lots"],
+        )
     elif kind == MatchKind.REFUSED:
         reports.refused(
             r, out, setup, c, c["decided_order_id"], Status.REFUSED, Reason.UNKNOWN_ORDER
@@ -653,10 +653,9 @@ def _settle_tick(r: Risk, setup: Cells, ts_ns: int) -> None:
 
 
 @inlined
-def _next_record(
-    cursors: Cells, cs: Commands, matches: Rows, setup: Cells, v: Rows, at: int
-) -> int:
-    """Ring index shard of the next match record of the command in slot `at`, or NIL: not there yet.
+def _next_shard(cursors: Cells, cs: Commands, matches: Rows, setup: Cells, v: Rows, at: int) -> int:
+    """Of several shards the one that the next match record of a command will come from, or NIL:
+    that is not known yet.
 
     SHARD: the shard of its symbol. ALL_SHARDS: of the shards not done, the one whose next record
     is about the lowest symbol, and only when all of them have one.
@@ -665,10 +664,7 @@ def _next_record(
     shards = setup[SHARDS]
     mask = setup[MATCH_MASK]
     if c["route"] == Route.SHARD:
-        shard = wide(c["symbol"]) % shards if shards != 1 else 0
-        if load_acquire(cursors, _written_cell(shard)) == cursors[_read_cell(shard)]:
-            return NIL
-        return shard
+        return wide(c["symbol"]) % shards
     best = NIL
     best_symbol = 1 << 20
     for shard in range(shards):
@@ -736,10 +732,14 @@ def settle_commands(
                 break
             finished = True
         else:
-            shard = _next_record(cursors, cs, matches, setup, v, at)
-            if unlikely(shard == NIL):
-                break
+            shard = 0
+            if unlikely(shards != 1):
+                shard = _next_shard(cursors, cs, matches, setup, v, at)
+                if shard == NIL:
+                    break
             read = cursors[_read_cell(shard)]
+            if unlikely(load_acquire(cursors, _written_cell(shard)) == read):
+                break
             m = shard * (mask + 1) + (read & mask)
             work += 1
             middle = 1

@@ -16,6 +16,7 @@ from shm.pointers import Cells, Rows, bundle, table
 from shm.units import BRACKETS_MAX, PRODUCERS_MAX, SOURCES_MAX
 
 COMMANDS_MAX: Final = 32768  # slots of the commands ring, at most
+CLAIM_WORDS: Final = records.CLAIM.dtype.itemsize // 8
 ALGO_CELLS: Final = 24  # of a symbol, for conditional orders (engine/triggers.py)
 ALGO_LINKS: Final = 16  # cells of a conditional order (engine/leftist.py)
 MATCHER_CELLS: Final = 64  # scalars of a shard; behind them its finger cache, roots and links
@@ -74,6 +75,7 @@ class Risk(NamedTuple):
     symbols: Rows  # SYMBOL[symbols]
     positions: Rows  # POSITION[positions]
     claims: Rows  # CLAIM[orders]
+    claim_words: Cells  # the same memory, CLAIM_WORDS a row
     brackets: Rows  # BRACKET[symbols * BRACKETS_MAX]
     contracts: Rows  # CONTRACT[symbols]
     sources: Rows  # SOURCE[symbols * SOURCES_MAX]
@@ -205,7 +207,11 @@ def zeros(rows: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
 
 def risk_of(arrays: dict[str, np.ndarray[Any, Any]]) -> Risk:
     """The arrays as kernels take them."""
-    views = {**arrays, "client_words": arrays["clients"].view(np.int64)}
+    views = {
+        **arrays,
+        "claim_words": arrays["claims"].view(np.int64),
+        "client_words": arrays["clients"].view(np.int64),
+    }
     return bundle(Risk(**{name: table(views[name]) for name in Risk._fields}))
 
 

@@ -81,6 +81,9 @@ if PLAIN:
     def unlikely(condition: bool) -> bool:
         return condition
 
+    def foretell(condition: bool) -> None:
+        return None
+
     def either(which: int, zeroth: int, first: int) -> int:
         assert which in (0, 1)
         return first if which else zeroth
@@ -366,6 +369,23 @@ else:
             return builder.call(expect, [args[0], ir.Constant(one_bit, 0)])
 
         return types.boolean(types.boolean), codegen
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def foretell(typingctx: Any, condition: Any) -> Any:
+        """A branch that leads nowhere, ahead of one that nearly always goes the same way.
+
+        For a toss whose outcome takes long to reckon, where something at hand tells it: a wrong
+        guess costs as much here as anywhere, but is found out at once; and the processor, which
+        guesses by the branches before, gets the later one right.
+        """
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            with builder.if_then(args[0]):
+                # Nothing, which LLVM can't see and so may neither leave out nor do in any case.
+                builder.asm(ir.FunctionType(ir.VoidType(), []), "", "", [], True)
+            return context.get_dummy_value()
+
+        return types.void(types.boolean), codegen
 
     @intrinsic  # type: ignore[untyped-decorator]
     def either(typingctx: Any, which: Any, zeroth: Any, first: Any) -> Any:

@@ -113,8 +113,9 @@ _RISK = (
     Field(
         "decided_lots",
         "<i8",
-        "the quantity matching shall use; CANCEL_*: first row of the conditional orders that it "
-        "has ended and settlement has not told yet, or NIL",
+        "the quantity matching shall use; CANCEL, REDUCE, EXPIRE: what shall come off the order, "
+        "0: all of it; CANCEL_*: first row of the conditional orders that it has ended and "
+        "settlement has not told yet, or NIL",
     ),
     Field("slot", "<i4", "row of the order in the claim and node tables, or NIL"),
     Field("position", "<i4", "row of (account, symbol) in the position table, or NIL"),

@@ -84,6 +84,41 @@ for chosen in (masked, written):
 """
 
 
+FORETOLD = """
+from shm.atomics import foretell
+from shm.jit import kernel
+
+@kernel
+def told(value: int, other: int) -> int:
+    foretell(value > other)
+    return value * other
+
+@kernel
+def idle(value: int, other: int) -> int:
+    if value > other:
+        pass
+    return value * other
+
+for foreseen in (told, idle):
+    print(foreseen(3, 2), foreseen(2, 3))
+    text = foreseen.inspect_llvm(foreseen.signatures[0])
+    print("br i1" in text[: text.index("ret i32")])
+"""
+
+
+def test_llvm_leaves_a_branch_that_leads_nowhere(tmp_path: Path) -> None:
+    place = checkout(tmp_path / "project", 1)
+    for name in ("atomics", "pointers"):
+        shutil.copy(ROOT / "shm" / f"{name}.py", place / "shm" / f"{name}.py")
+    (place / "shm" / "foretold.py").write_text(FORETOLD)
+    assert printed(place, tmp_path / "cache", "import shm.foretold") == [
+        "6 6",
+        "True",
+        "6 6",
+        "False",
+    ]
+
+
 def test_llvm_does_not_see_through_a_choice_by_mask(tmp_path: Path) -> None:
     """Where it does, it makes a select of the mask, and in a large kernel a branch of the select:
     a coin toss to the processor, where the side of an order decides."""
