@@ -40,6 +40,7 @@ from bench.harness import (
     witness,
     witness_cells,
 )
+from bench.rings import bare_line
 from bench.workload import LOTS, TRADES, Ask, exchange_core
 from engine import memory, pipeline
 from engine.pipeline import Engine, Stage, turn
@@ -473,6 +474,22 @@ TOPOLOGIES: Final = {
 }
 
 
+def between_cores(report: Report, smoke: bool) -> None:
+    """Say what a cache line takes from the driver's core to the worker's, as the host is now.
+
+    An order's way in and its answer's way out are a few of these one after the other. Whoever
+    rents two cores may find them on one die now and on two a minute later.
+    """
+    usable = cores()
+    if len(usable) > 1:
+        row = bare_line(smoke, (usable[0], usable[1]))
+        os.sched_setaffinity(0, usable)
+        report.note(
+            f"One cache line between the two cores at this moment, half a round trip: p50 "
+            f"{row['p50_ns']} ns, p99 {row['p99_ns']} ns."
+        )
+
+
 def latency(report: Report, topology: str, rates: tuple[int, ...], seconds: float) -> None:
     """Ring in to answer in the reports ring, open loop, no disk.
 
@@ -713,6 +730,7 @@ def main(argv: list[str] | None = None) -> None:
     if chosen.only in (None, "fused"):
         fused(report, smoke, 1 if smoke else chosen.runs)
     if chosen.only in (None, "latency"):
+        between_cores(report, smoke)
         for topology in ("fused", "split"):
             latency(report, topology, rates, seconds)
     if chosen.only in (None, "durable"):
