@@ -39,6 +39,9 @@ def main() -> None:
     chosen = parser.parse_args()
     referee = chosen.referee.resolve()
     engines = [engine.resolve() for engine in chosen.engines]
+    for path in (referee / "harness", *engines):
+        if not path.is_file():
+            parser.error(f"{path} is not there: build it first, see bench/referee/README.md")
     runs: dict[tuple[Path, str], list[float]] = {}
     for _ in range(chosen.rounds):
         for scenario in SCENARIOS:
