@@ -69,6 +69,7 @@ _BARE: Final = sum(
 )
 _CODES: Final = (1 << 48) - 1  # of word 7, behind the kind
 _WARM_LEAST: Final = 3  # a batch of fewer has nothing to gain
+_WARM_MOST: Final = 16  # commands at once: the rows of more push each other out of the first cache
 
 
 @inlined
@@ -284,7 +285,7 @@ def risk_commands(
     seq = first
     while seq <= last:
         if unlikely(seq == warmed):
-            warmed = min(seq + 16, last + 1)
+            warmed = min(seq + _WARM_MOST, last + 1)
             warm(r, setup, cs, seq, warmed - 1)
         at = seq & setup[COMMAND_MASK]
         c = cs.base[at]
