@@ -247,10 +247,12 @@ def warm(r: Risk, setup: Cells, cs: Commands, first: int, last: int) -> None:
         wallet = account * setup[ASSETS] + asset
         prefetch(r.accounts, account)
         prefetch_line(r.wallets, wallet, 0)
+        prefetch_line(r.wallets, wallet, 1)
         # What names no order may become one: it will be called by its sequence number.
         order_id = c["order_id"] if c["order_id"] != 0 else seq
         home = hashmap.home(order_id, orders)
         prefetch(r.order_index, 2 * home)
+        prefetch(r.order_index, 2 * home + 2)  # whoever removes it looks at the next too
         c["slot"] = home  # until it is decided: for the second time round
         home = hashmap.home(position_key(account, symbol, c["position_side"]), legs)
         prefetch(r.position_index, 2 * home)
@@ -260,6 +262,7 @@ def warm(r: Risk, setup: Cells, cs: Commands, first: int, last: int) -> None:
         position = r.position_index[2 * wide(c["position"]) + 1]
         prefetch_line(r.positions, position, 0)
         prefetch_line(r.positions, position, 1)
+        prefetch_line(r.positions, position, 2)
         slot = r.order_index[2 * wide(c["slot"]) + 1]
         prefetch_line(r.claims, slot, 0)
         prefetch_line(r.claims, slot, 1)
