@@ -84,6 +84,15 @@ for chosen in (masked, written):
 """
 
 
+def says(tmp_path: Path, program: str) -> list[str]:
+    """What a module of kernels prints when it is imported, beside our atomics in a small project."""
+    place = checkout(tmp_path / "project", 1)
+    for name in ("atomics", "pointers"):
+        shutil.copy(ROOT / "shm" / f"{name}.py", place / "shm" / f"{name}.py")
+    (place / "shm" / "program.py").write_text(program)
+    return printed(place, tmp_path / "cache", "import shm.program")
+
+
 FORETOLD = """
 from shm.atomics import foretell
 from shm.jit import kernel
@@ -107,31 +116,14 @@ for foreseen in (told, idle):
 
 
 def test_llvm_leaves_a_branch_that_leads_nowhere(tmp_path: Path) -> None:
-    place = checkout(tmp_path / "project", 1)
-    for name in ("atomics", "pointers"):
-        shutil.copy(ROOT / "shm" / f"{name}.py", place / "shm" / f"{name}.py")
-    (place / "shm" / "foretold.py").write_text(FORETOLD)
-    assert printed(place, tmp_path / "cache", "import shm.foretold") == [
-        "6 6",
-        "True",
-        "6 6",
-        "False",
-    ]
+    """It leaves out the same `if` where nothing stands in it."""
+    assert says(tmp_path, FORETOLD) == ["6 6", "True", "6 6", "False"]
 
 
 def test_llvm_does_not_see_through_a_choice_by_mask(tmp_path: Path) -> None:
     """Where it does, it makes a select of the mask, and in a large kernel a branch of the select:
     a coin toss to the processor, where the side of an order decides."""
-    place = checkout(tmp_path / "project", 1)
-    for name in ("atomics", "pointers"):
-        shutil.copy(ROOT / "shm" / f"{name}.py", place / "shm" / f"{name}.py")
-    (place / "shm" / "chosen.py").write_text(CHOSEN)
-    assert printed(place, tmp_path / "cache", "import shm.chosen") == [
-        "2 1",
-        "False",
-        "2 1",
-        "True",
-    ]
+    assert says(tmp_path, CHOSEN) == ["2 1", "False", "2 1", "True"]
 
 
 FORKED = """
@@ -165,6 +157,4 @@ print("store" in first[: first.index("br i1")])
 
 def test_only_the_call_that_is_made_sets_its_places(tmp_path: Path) -> None:
     """Nothing is zeroed for the calls of other branches, and an error is told all the same."""
-    place = checkout(tmp_path / "project", 1)
-    (place / "shm" / "forked.py").write_text(FORKED)
-    assert printed(place, tmp_path / "cache", "import shm.forked") == ["5 -8", "too much", "False"]
+    assert says(tmp_path, FORKED) == ["5 -8", "too much", "False"]
