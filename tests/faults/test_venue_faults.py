@@ -14,7 +14,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,13 +140,10 @@ def test_a_full_disk(tmp_path: Path, instance: str) -> None:
             loaded(view)
             assert not view.cursor(CUT), "there is room yet"
             neighbour = folder / "neighbour"
-            with open(neighbour, "wb") as file:
-                try:
-                    while True:
-                        file.write(bytes(1 << 20))
-                        file.flush()
-                except OSError:
-                    pass
+            # Nothing kept back for close, which would meet the full disk once more.
+            with open(neighbour, "wb", buffering=0) as file, suppress(OSError):
+                while True:
+                    file.write(bytes(1 << 20))
             wait_until(lambda: view.cursor(CUT), 180, "nobody noticed")
             witness.follow(0.2)
             neighbour.unlink()
