@@ -26,7 +26,7 @@ from ledger.books import Books, Cut
 from ledger.chart import CODE_SHIFT, Code
 from ledger.files import LedgerError, QuestionError
 from ledger.statements import CUSTOMERS, exact_sum
-from shm.files import replace_file
+from shm.files import create_file, replace_file
 from shm.units import SYSTEM_ACCOUNTS
 
 FORMAT: Final = "perpcore-liabilities-1"
@@ -172,11 +172,7 @@ def secret_of(data: Path) -> bytes:
     """The venue's own secret; made when there is none."""
     path = salt_path(data)
     if not path.exists():
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(os.urandom(32))
-            file.flush()
-            os.fsync(file.fileno())
+        create_file(path, os.urandom(32))
     if path.stat().st_mode & 0o077:
         raise LedgerError(f"{path}: others may read it. chmod 600 {path}")
     return path.read_bytes()

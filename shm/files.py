@@ -1,7 +1,7 @@
 """What lies in a data directory, for whoever reads it: names, headers, the manifest.
 
 Reads   the manifest; headers that `stamp` finished.
-Writes  a file as a whole, durably, when asked (`replace_file`).
+Writes  a file as a whole, durably, when asked (`replace_file`, `create_file`).
 Never   appends or cuts a log: what owns the directory does that (engine/files.py).
 
 A new name is durable only after: write a .tmp, fsync it, rename it, fsync the directory.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -141,6 +142,25 @@ def replace_file(path: Path, content: bytes) -> None:
     finally:
         os.close(fd)
     os.rename(temporary, path)
+    sync_folder(path.parent)
+
+
+def create_file(path: Path, content: bytes) -> None:
+    """Put `content` under `path`, for its owner alone (0600), unless somebody has the name already.
+
+    Of any number of processes that do so at once one wins, and nobody ever reads a part of it.
+    """
+    temporary = path.with_name(f"{path.name}.{os.urandom(8).hex()}.tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        os.unlink(temporary)
     sync_folder(path.parent)
 
 

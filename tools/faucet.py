@@ -9,7 +9,6 @@ Never   gives anything in a directory that is no demo's.
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import sys
@@ -26,6 +25,7 @@ from gateways.http.main import open_store
 from gateways.users.store import Store
 from shm.codes import Kind
 from shm.config import Config
+from shm.files import create_file
 from tools import demoplan
 from tools.demomarket import FAUCET, USDT, USDT_SCALE
 from tools.demoplan import DemoError
@@ -99,12 +99,7 @@ def native_pair(config: Config) -> tuple[str, str]:
     """The faucet account's own CURVE keys, public and secret: play money is all they open."""
     path = demoplan.folder_of(Path(config.data_dir)) / "native.key"
     if not path.exists():
-        pair = b"\n".join(zmq.curve_keypair())
-        fresh = path.with_suffix(".tmp")
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(pair)
-        fresh.rename(path)
+        create_file(path, b"\n".join(zmq.curve_keypair()))
     public, secret = path.read_text().splitlines()
     return public, secret
 

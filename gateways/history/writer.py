@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgpack
 import numpy as np
 
+from gateways import sqlitefile
 from gateways.history.schema import TABLES, VERSION
 from gateways.marketdata import klines
 from gateways.marketdata.klines import KINDS, MINUTE_MS, TRADE, Candles
@@ -67,9 +68,7 @@ _INCOME_OF: Final = {
 
 def connect(path: Path) -> sqlite3.Connection:
     """The database for its one writer; made where there is none."""
-    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    db = sqlite3.connect(path, isolation_level=None)
-    db.execute("PRAGMA journal_mode = WAL")
+    db = sqlitefile.connect(path)
     db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last commits, never order
     for statement in TABLES:
         db.execute(statement)

@@ -10,9 +10,10 @@ Never   matters to the engine: a lost row changes the words of an event, not an 
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 from typing import Final
+
+from gateways import sqlitefile
 
 KEEP_MS: Final = 90 * 24 * 3600 * 1000  # as long as the dialect remembers an order
 _SWEEP: Final = 1000  # rows between two looks for old ones
@@ -22,10 +23,7 @@ class Classic:
     """Names of conditional orders, by account."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None)
-        path.chmod(0o640)
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db = sqlitefile.connect(path)
         self._db.execute("PRAGMA synchronous = NORMAL")  # no sync a row: see above
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS names (account INTEGER NOT NULL, name TEXT NOT NULL, "

@@ -6,13 +6,14 @@ Never   writes a secret or the key anywhere else, and never into a log or the WA
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from shm.files import create_file
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -34,14 +35,10 @@ class Seal:
 
         raises      SealError: not there, not 32 bytes, or readable by others
         """
-        if create and not path.exists():
-            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(KEY_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
         try:
+            if create and not path.exists():
+                path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+                create_file(path, secrets.token_bytes(KEY_BYTES))
             mode = path.stat().st_mode
             key = path.read_bytes()
         except OSError as error:

@@ -26,6 +26,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from gateways import sqlitefile
 from gateways.users.seal import Seal
 
 SCHEMA: Final = """
@@ -94,7 +95,6 @@ CREATE TABLE IF NOT EXISTS audit (
     seq           INTEGER NOT NULL
 ) STRICT;
 """
-BUSY_MS: Final = 5000
 LISTEN_KEY_MS: Final = 60 * 60 * 1000
 
 
@@ -167,12 +167,9 @@ class Store:
 
     def __init__(self, path: Path, seal: Seal) -> None:
         """Opens or makes the file."""
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         self.path = path
         self._seal = seal
-        self._db = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None)
-        path.chmod(0o640)
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db = sqlitefile.connect(path)
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA foreign_keys = ON")
         with self._writing():

@@ -49,7 +49,7 @@ from gateways.zmq.sessions import Answer, Sessions, TooManySessions
 from shm.codes import Kind
 from shm.config import Config
 from shm.door import Door
-from shm.files import DataError, read_manifest
+from shm.files import DataError, create_file, read_manifest
 from shm.kinds import command
 from shm.records import COMMAND, layouts_digest
 from shm.segment import SegmentError
@@ -742,10 +742,13 @@ def curve_key(config: Config) -> tuple[bytes, bytes]:
     if "CREDENTIALS_DIRECTORY" in os.environ and not config.zmq.key and credential.exists():
         path = credential
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        public, secret = zmq.curve_keypair()
-        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(made, "wb") as file:
-            file.write(public + b"\n" + secret + b"\n")
-    public, secret = path.read_bytes().split()
-    return public, secret
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        create_file(path, b"%b\n%b\n" % zmq.curve_keypair())
+    pair = path.read_bytes().split()
+    if len(pair) != 2:
+        raise DataError(
+            f"{path}: {len(pair)} lines, must be two, the public key and the secret one. Put a "
+            "copy there, or remove it: the next start makes another pair, and clients need to "
+            "know its public key"
+        )
+    return pair[0], pair[1]
