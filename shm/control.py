@@ -126,6 +126,12 @@ class View:
         self.instance = instance
         self.epoch = epoch
         self.engine = self._control.arrays["engine_status"][0]
+        if int(self.engine["started_ns"]) == 0:  # the supervisor writes it last
+            self.close()
+            raise SegmentError(
+                f"instance {instance!r}: its engine has only begun to start and says nothing of "
+                "itself yet. Try again in a moment"
+            )
         self._workers = self._control.arrays["worker_status"]
         self._bells = self._control.arrays["control"]
         self.cells = self._cursors.arrays["cursors"]

@@ -339,9 +339,15 @@ class Segment:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the segment's lock for a few lines that no other process may run meanwhile."""
-        with _opened(self._file) as fd, _locked(fd, fcntl.LOCK_EX, self.label):
-            yield
+        """Hold the segment's lock for a few lines that no other process may run meanwhile.
+
+        raises      SegmentError: the name was removed since this was made or attached to
+        """
+        try:
+            with _opened(self._file) as fd, _locked(fd, fcntl.LOCK_EX, self.label):
+                yield
+        except posix_ipc.ExistentialError:
+            raise SegmentError(f"segment {self.label}: was removed just now") from None
 
     def close(self) -> None:
         """Drop the arrays; the memory is unmapped when the last array out of it is gone."""
@@ -368,7 +374,11 @@ def _verify(fd: int, label: str, parts: Sequence[Part], epoch: int | None, dead:
     header = _read_header(fd)
     state = _state(header)
     if state == "unfinished":
-        raise SegmentError(f"segment {label}: unfinished, its maker died. {RESET}")
+        # A maker has the name a moment before it has the lock.
+        raise SegmentError(
+            f"segment {label}: unfinished: it is being made now, or its maker died. If it stays "
+            f"so: {RESET}"
+        )
     if state == "foreign":
         raise _foreign(header, label)
     by = _written_by(header)

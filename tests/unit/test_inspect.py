@@ -184,7 +184,7 @@ def engine() -> Iterator[memory.Memory]:
     small |= {f"limits.{name}": rows for name, rows in limits.items()}
     made = memory.create(config.load(None, {"instance": INSTANCE, **small}), 3)
     status = made.arrays["engine_status"][0]
-    status["shards"], status["epoch"] = 1, 3
+    status["shards"], status["epoch"], status["started_ns"] = 1, 3, 1
     for name in ("commands", "matches", "reports", "ingress"):
         status[name] = small[f"rings.{name}"]
     cells = made.arrays["cursors"]

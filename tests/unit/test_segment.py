@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from shm import records, segment
+from shm.control import CONTROL, CONTROL_PARTS, CURSOR_PARTS, CURSORS, View
 from shm.segment import (
     FOLDER,
     MAGIC,
@@ -114,10 +115,32 @@ def test_one_that_its_maker_never_finished_is_refused_and_replaced(instance: str
     for content in (b"", b"\0" * 100, b"\0" * 8192):
         with open(file_of(instance, "ring"), "wb") as file:
             file.write(content)
-        with pytest.raises(SegmentError, match="unfinished, its maker died"):
+        with pytest.raises(
+            SegmentError, match="unfinished: it is being made now, or its maker died"
+        ):
             Segment.attach(instance, "ring", PARTS)
         assert [i.state for i in list_segments(instance)] == ["unfinished"]
         Segment.create(instance, "ring", PARTS, epoch=1).unlink()
+
+
+def test_the_lock_of_one_that_was_removed_is_refused(instance: str) -> None:
+    """An engine that ends while a gateway attaches to it: the gateway tries again, and goes on."""
+    Segment.create(instance, "ring", PARTS, epoch=7)
+    attached = Segment.attach(instance, "ring", PARTS)
+    attached.unlink()
+    with pytest.raises(SegmentError, match="was removed just now"), attached.locked():
+        pass
+
+
+def test_an_engine_that_has_not_described_itself_is_not_looked_at(instance: str) -> None:
+    """Its pid would be 0, and a signal to that goes to the whole group of whoever sends it."""
+    control = Segment.create(instance, CONTROL, CONTROL_PARTS, epoch=7)
+    Segment.create(instance, CURSORS, CURSOR_PARTS, epoch=7)
+    with pytest.raises(SegmentError, match="has only begun to start"):
+        View(instance)
+    engine = control.arrays["engine_status"][0]
+    engine["pid"], engine["started_ns"] = os.getpid(), 1
+    assert View(instance).pid == os.getpid()
 
 
 def test_one_of_a_release_we_cannot_read_is_left_to_the_operator(instance: str) -> None:
