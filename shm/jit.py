@@ -17,6 +17,7 @@ Three builds of the same source, chosen by environment:
 from __future__ import annotations
 
 import ast
+import fcntl
 import functools
 import hashlib
 import os
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numba
+from numba.core.caching import IndexDataCacheFile
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -115,6 +117,27 @@ class BySource:
 
     def get_disambiguator(self) -> str:
         return str(self._line)
+
+
+_save = IndexDataCacheFile.save
+
+
+def _save_alone(file: IndexDataCacheFile, key: object, data: object) -> None:
+    """As numba saves a kernel for some types, but one process after another.
+
+    It numbers files by an index that it read before: two processes that saved a kernel for
+    different types at once took one number, and then the code of the one could stand in the index
+    under the types of the other, to be run for them ever after.
+    """
+    folder = os.open(file._cache_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        _save(file, key, data)
+    finally:
+        os.close(folder)
+
+
+IndexDataCacheFile.save = _save_alone
 
 
 def _compiled(function: Callable[P, R], **options: Any) -> Callable[P, R]:
