@@ -61,6 +61,9 @@ class History:
             uri = f"file:{self.path}?mode=ro"
             connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
             connection.row_factory = sqlite3.Row
+            if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
+                connection.close()
+                raise HistoryError(f"{self.path}: is being made. Try again in a moment")
             self._local.connection = connection
         return [dict(row) for row in connection.execute(text, values)]
 

@@ -70,12 +70,14 @@ def connect(path: Path) -> sqlite3.Connection:
     """The database for its one writer; made where there is none."""
     db = sqlitefile.connect(path)
     db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last commits, never order
+    db.execute("BEGIN IMMEDIATE")  # who reads meanwhile finds all tables or none
     for statement in TABLES:
         db.execute(statement)
     found = db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
     if found is None:
         db.execute("INSERT INTO meta VALUES ('version', ?)", (VERSION,))
-    elif found[0] != VERSION:
+    db.execute("COMMIT")
+    if found is not None and found[0] != VERSION:
         raise sqlite3.DatabaseError(
             f"{path}: version {found[0]}, this build writes {VERSION}. Move the file away: it is "
             "written anew from the report log"

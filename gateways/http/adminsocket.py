@@ -37,6 +37,7 @@ from gateways.http.admin import KINDS_ALLOWED, LOCAL, Administrator, Principal, 
 from gateways.http.desk import Desk
 from gateways.http.errors import ApiError
 from gateways.http.schema import check_json
+from gateways.unixsocket import taking
 from gateways.users.logins import LoginError, Logins
 from gateways.users.store import StoreError
 from shm.codes import Kind
@@ -249,14 +250,17 @@ def _read(body: bytes, shape: Any) -> Any:
 
 
 async def listen(admin: AdminSocket, path: Path) -> web.ServerRunner:
-    """Serve on the Unix socket, for our own user and group alone."""
-    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
+    """Serve on the Unix socket, for our own user and group alone.
+
+    raises      DataError: another process answers there
+    """
     runner = web.ServerRunner(web.Server(admin.handle, access_log=None))
     await runner.setup()
-    before = os.umask(0o117)
-    try:
-        await web.UnixSite(runner, path).start()
-    finally:
-        os.umask(before)
+    with taking(path):
+        path.unlink(missing_ok=True)
+        before = os.umask(0o117)
+        try:
+            await web.UnixSite(runner, path).start()
+        finally:
+            os.umask(before)
     return runner

@@ -32,6 +32,7 @@ from gateways.http.gate import Gate
 from gateways.http.limits import Limits, Rates
 from gateways.http.logins import LoginRoutes
 from gateways.http.server import Front
+from gateways.unixsocket import remove
 from gateways.users.audit import reconcile
 from gateways.users.keyring import KeyRing
 from gateways.users.logins import Logins
@@ -208,7 +209,7 @@ async def serve_admin(config: Config, stop: asyncio.Event) -> None:
         notify("STOPPING=1")
         await runner.cleanup()
         await desk.stop()
-        config.admin_socket.unlink(missing_ok=True)
+        remove(config.admin_socket)
         store.close()
 
 

@@ -10,10 +10,7 @@ has heard them drops them. The process first waits SETTLE_S for its subscribers 
 
 from __future__ import annotations
 
-import os
-import socket as sockets
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,8 +23,8 @@ from gateways.follow import Follower
 from gateways.marketdata.answers import Refused, answer
 from gateways.marketdata.client import END, HEAD
 from gateways.marketdata.market import Hub, Markets
+from gateways.zmq.binding import bind, unlink
 from shm.config import Config
-from shm.files import DataError
 from shm.records import L2_UPDATE, L3_UPDATE
 
 Array = np.ndarray[Any, Any]
@@ -47,7 +44,7 @@ class MarketDataFollower(Follower):
     name = NAME
 
     def __init__(self, config: Config) -> None:
-        """Raises OSError when its sockets are taken: another one runs."""
+        """Raises DataError when its sockets are taken: another one runs."""
         self.checkpoint_seconds = config.marketdata.checkpoint_seconds
         self.hub = Hub()
         self.markets = Markets(self.hub, config.marketdata.trades, config.marketdata.klines)
@@ -63,8 +60,8 @@ class MarketDataFollower(Follower):
         self._asked.setsockopt(zmq.SNDHWM, ANSWER_HWM)
         self._asked.setsockopt(zmq.MAXMSGSIZE, REQUEST_BYTES_MAX)
         try:
-            _bind(self._out, config.marketdata_endpoint)
-            _bind(self._asked, config.marketdata_ask_endpoint)
+            bind(self._out, [config.marketdata_endpoint])
+            bind(self._asked, [config.marketdata_ask_endpoint])
         except BaseException:
             self._context.destroy(linger=0)
             raise
@@ -88,9 +85,7 @@ class MarketDataFollower(Follower):
     def close(self) -> None:
         super().close()
         self._context.destroy(linger=500)
-        for endpoint in (self.config.marketdata_endpoint, self.config.marketdata_ask_endpoint):
-            with suppress(FileNotFoundError):
-                os.unlink(endpoint.removeprefix("ipc://"))
+        unlink((self.config.marketdata_endpoint, self.config.marketdata_ask_endpoint))
 
     def _hear(self) -> int:
         """Who has subscribed, and who has left."""
@@ -130,14 +125,3 @@ class MarketDataFollower(Follower):
             # A full queue to this asker drops the answer (ROUTER); it will ask again.
             self._asked.send_multipart([*envelope, *said], zmq.NOBLOCK)
         return ANSWERS
-
-
-def _bind(socket: Any, endpoint: str) -> None:
-    """Bind an ipc endpoint, unless another process answers there."""
-    path = Path(endpoint.removeprefix("ipc://"))
-    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    with sockets.socket(sockets.AF_UNIX) as probe, suppress(FileNotFoundError, ConnectionError):
-        probe.connect(str(path))
-        raise DataError(f"{path}: another market-data process answers there. Stop it first")
-    socket.bind(endpoint)
-    os.chmod(path, 0o660)

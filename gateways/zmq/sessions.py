@@ -15,6 +15,7 @@ in between: `settle` cuts the newest answers by what the ring says was handed ov
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import time
@@ -23,7 +24,7 @@ from typing import Final, NamedTuple
 
 from gateways.disk import reserve
 from gateways.zmq.protocol import NOT_RUNNING, WHYS, WINDOW
-from shm.files import magic_word
+from shm.files import DataError, magic_word
 
 MAGIC: Final = magic_word("PERPSES1")
 HEAD_WORDS: Final = 8
@@ -62,11 +63,20 @@ class Sessions:
     def __init__(self, path: Path, rows: int, wal: tuple[int, int]) -> None:
         """wal: id of the log that requests are counted in; (0, 0) while there is none.
 
-        raises      DataError: the disk has no room for the file
+        raises      DataError: the disk has no room for the file, or another process writes it
         """
         head = (MAGIC, *boot_words(), *wal, WINDOW, rows)
         size_bytes = 8 * (HEAD_WORDS + rows * ROW_WORDS)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # Whoever empties the file ends a process that has mapped it (SIGBUS).
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise DataError(
+                f"{path}: another gateway of this number runs. Stop it first, or give this one "
+                "another: --number"
+            ) from None
         fresh = os.fstat(self._fd).st_size != size_bytes
         if not fresh:
             kept = os.pread(self._fd, 8 * len(head), 0)

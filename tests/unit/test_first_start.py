@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable
+import socket
+import sqlite3
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Thread
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+import zmq
+from numba.core.caching import IndexDataCacheFile
 
+from gateways import sqlitefile, unixsocket
+from gateways.history import writer
+from gateways.history.queries import History, HistoryError
+from gateways.http.adminsocket import listen
 from gateways.http.classic import Classic
 from gateways.users.seal import KEY_BYTES, Seal, SealError
 from gateways.users.store import Store
+from gateways.zmq import binding
 from gateways.zmq.gateway import curve_key
 from ledger import proof
 from shm import files
@@ -127,3 +139,105 @@ def test_a_database_that_many_make(make: Callable[[Path], Any], tmp_path: Path) 
     for turn in range(20):
         data = tmp_path / str(turn)
         assert _at_once(lambda data=data: made_and_closed(data)) == [True] * RIVALS
+
+
+def test_a_history_that_is_being_made_is_not_there_yet(tmp_path: Path) -> None:
+    """Whoever reads while it is made finds all of its tables or is told to come again."""
+    seen = set()
+
+    def read(_: Path) -> None:
+        history = History(tmp_path / "history.db")
+        try:
+            seen.add(history.seq())
+        except HistoryError as error:
+            seen.add(str(error).partition(": ")[2])
+        finally:
+            history.close()
+
+    connect = sqlite3.connect
+    path = tmp_path / "history.db"
+
+    class Slow(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            read(path)
+            return super().execute(sql, *values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            sqlitefile.sqlite3,
+            "connect",
+            lambda path, **options: connect(
+                path, **options, **({} if "uri" in options else {"factory": Slow})
+            ),
+        )
+        writer.connect(path).close()
+    read(path)
+    assert seen == {"is being made. Try again in a moment", 0}
+
+
+def test_a_kernel_for_several_types_is_kept_for_each(tmp_path: Path) -> None:
+    """numba's index of a kernel: processes that add to it at once."""
+    for turn in range(20):
+        types = iter(range(RIVALS))
+
+        def save(turn: int = turn, types: Iterator[int] = types) -> None:
+            types_of_one = next(types)
+            IndexDataCacheFile(str(tmp_path), f"kernel{turn}", "stamp").save(
+                types_of_one, f"code for {types_of_one}"
+            )
+
+        _at_once(save)
+        kept = IndexDataCacheFile(str(tmp_path), f"kernel{turn}", "stamp")
+        found = [kept.load(types_of_one) for types_of_one in range(RIVALS)]
+        assert found == [f"code for {types_of_one}" for types_of_one in range(RIVALS)], turn
+
+
+def test_an_endpoint_that_two_bind_is_of_one(tmp_path: Path) -> None:
+    """The second comes when the first has looked who answers there, and hasn't bound it yet."""
+    endpoint = f"ipc://{tmp_path}/socket"
+    context = zmq.Context()
+    got: list[str] = []
+
+    def take(socket: Any, who: str) -> None:
+        with suppress(DataError):
+            binding.bind(socket, [endpoint])
+            got.append(who)
+
+    class Slow:
+        def bind(self, endpoint: str) -> None:
+            rival.start()
+            rival.join(0.2)
+            mine.bind(endpoint)
+
+    with context.socket(zmq.ROUTER) as mine, context.socket(zmq.ROUTER) as theirs:
+        rival = Thread(target=take, args=(theirs, "second"))
+        take(Slow(), "first")
+        rival.join()
+    context.term()
+    binding.unlink([endpoint])
+    assert got == ["first"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_socket_of_a_successor_stays(tmp_path: Path) -> None:
+    """Who stops removes its own name, not that of whoever has bound it since."""
+    path = tmp_path / "admin.sock"
+    with socket.socket(socket.AF_UNIX) as successor:
+        with unixsocket.taking(path):
+            successor.bind(str(path))
+            successor.listen()
+        unixsocket.remove(path)
+        assert path.exists()
+    unixsocket.remove(path)
+    assert not path.exists()
+
+
+def test_an_admin_gateway_leaves_the_socket_of_one_that_runs(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    with socket.socket(socket.AF_UNIX) as running:
+        running.bind(str(path))
+        running.listen()
+        inode = path.stat().st_ino
+        with pytest.raises(DataError, match="another process answers there"):
+            asyncio.run(listen(Mock(), path))
+        assert path.stat().st_ino == inode

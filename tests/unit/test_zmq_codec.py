@@ -29,6 +29,7 @@ from gateways.zmq.protocol import (
 )
 from gateways.zmq.sessions import OF_A_KEY_MAX, Answer, Sessions, TooManySessions
 from shm.codes import Flag, Kind, ReportKind, Tif
+from shm.files import DataError
 from shm.kinds import COMMAND_RECORDS, command
 from shm.records import COMMAND, NO_SYMBOL, REPORT
 
@@ -220,6 +221,18 @@ def test_a_session_outlives_its_process(tmp_path: Path) -> None:
         fresh = Sessions(path, 4, other)
         assert fresh.find(KEY, 77) is None and fresh.settled and fresh.given == 0
         fresh.close()
+
+
+def test_the_sessions_of_a_gateway_that_runs_are_left_alone(tmp_path: Path) -> None:
+    """One of the same number that starts beside it, and would begin the file anew."""
+    memory = Sessions(tmp_path / "sessions", 4, (0, 0))
+    row = memory.add(KEY, 77, ACCOUNT, set())
+    memory.arm(row, True)
+    with pytest.raises(DataError, match="another gateway of this number runs"):
+        Sessions(tmp_path / "sessions", 4, (1, 2))  # the first engine has started meanwhile
+    assert memory.armed() == {row: ACCOUNT}
+    memory.close()
+    Sessions(tmp_path / "sessions", 4, (1, 2)).close()
 
 
 def test_the_window_forgets_and_rows_are_used_again(tmp_path: Path) -> None:
