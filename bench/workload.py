@@ -40,7 +40,7 @@ class Ask(IntEnum):
     MOVE = 5  # to `price_ticks`, keeping what is left; always to the back, may trade
 
 
-# One line of a stream. No record of shm/records.py: it is stored and sent nowhere.
+# One line of a stream. No record of shm/records: it is stored and sent nowhere.
 STREAM = np.dtype(
     [
         ("id", "<i8"),  # the order, from 1

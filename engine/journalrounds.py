@@ -85,7 +85,7 @@ BESIDE_CELLS: Final = 64
 STOPPED: Final = -(1 << 40)
 
 _MARK_BYTES: Final = WATERMARK.dtype.itemsize
-_TS_WORD: Final = COMMAND.dtype.fields["ts_ns"][1] // 8  # type: ignore[index]
+_TS_WORD: Final = COMMAND.place("ts_ns")[0]
 _NAP_NS: Final = 50_000_000  # the helper looks that often though nobody woke it
 _LOOK_EVERY: Final = 16  # rounds between two looks at the clock and at STOP
 

@@ -9,7 +9,7 @@ Never   holds anybody back: a subscriber that is slow loses messages, sees the g
       header     msgpack {instance, epoch,             request       msgpack {first_index, count}
                  first_index, count, last_seq,                       -> [header, records]
                  layouts}                                            -> [{error}]
-      records    count REPORT rows of 64 bytes, as in shm/records.py
+      records    count REPORT rows of 64 bytes, as in shm/records
 
 The first message of every start, and one a second when nothing happens, has count 0: it says where
 the stream stands. Records are the same bytes in ring, log, message and answer; an index means the

@@ -37,10 +37,9 @@ _TO_BACK: Final = int(Flag.TO_BACK)
 _COMMAND_WORDS: Final = 32
 
 # The word of a claim that the codes of its order lie in, behind the symbol.
-_PLACES: Final = CLAIM.dtype.fields
-_OWN_WORD, _OWN_SHIFT = divmod(_PLACES["side"][1] * 8, 64)  # type: ignore[index]
+_OWN_WORD, _OWN_SHIFT = CLAIM.place("side")
 _OWN: Final = ("side", "type", "tif", "flags", "stp", "position_side")
-assert [_PLACES[n][1] - _PLACES["side"][1] for n in _OWN] == list(range(6))  # type: ignore[index]
+assert [CLAIM.offset(n) - CLAIM.offset("side") for n in _OWN] == list(range(6))
 assert _OWN_SHIFT == 16
 
 

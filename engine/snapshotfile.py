@@ -72,7 +72,7 @@ def write_snapshot(
 ) -> None:
     """Write a snapshot such that, after a crash at any moment, it is whole or not there.
 
-    sections    one-dimensional arrays of a record of shm/records.py, or of plain numbers
+    sections    one-dimensional arrays of a record of shm/records, or of plain numbers
     raises      SnapshotDamage when what is read back is not what was written; NoRoom
     """
     rows = np.zeros(len(sections), SNAPSHOT_SECTION.dtype)
@@ -231,7 +231,7 @@ def _type_name(dtype: np.dtype[Any]) -> str:
     for name, layout in RECORDS.items():
         if layout.dtype == dtype:
             return name
-    assert dtype.names is None, f"{dtype} is not declared in shm/records.py"
+    assert dtype.names is None, f"{dtype} is not declared in shm/records"
     return dtype.str
 
 

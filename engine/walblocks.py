@@ -50,16 +50,9 @@ HEADER_WORDS: Final = WAL_BLOCK.dtype.itemsize // 8
 PAGE_WORDS: Final = PAGE_BYTES // 8
 
 
-def _place(name: str) -> tuple[int, int]:
-    """(word, shift in bits) of a field of COMMAND."""
-    fields: Any = COMMAND.dtype.fields
-    offset = fields[name][1]
-    return offset // 8, offset % 8 * 8
-
-
-_LAG_WORD, _LAG_SHIFT = _place("settled_lag")
-LINES_WORD, _LINES_SHIFT = _place("lines")
-_SETTLED_WORD = _place("settled_seq")[0]
+_LAG_WORD, _LAG_SHIFT = COMMAND.place("settled_lag")
+LINES_WORD, _LINES_SHIFT = COMMAND.place("lines")
+_SETTLED_WORD = COMMAND.place("settled_seq")[0]
 _LAG_MAX: Final = (1 << 16) - 1
 _LAG_REST: Final = (1 << _LAG_SHIFT) - 1  # the rest of its word: it is the highest field
 assert _LAG_SHIFT == 48 and COMMAND_WORDS == 4 * LINE_WORDS

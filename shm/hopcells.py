@@ -17,8 +17,7 @@ SAMPLES_BURST: Final = 1000
 
 def _word(name: str) -> int:
     """Word of a HOPS row in which a field lies."""
-    offset: int = HOPS.dtype.fields[name][1]  # type: ignore[index]
-    return offset // 8
+    return HOPS.place(name)[0]
 
 
 # Cells of the segment: a line of the sequencer's own, then one of each stage that marks.

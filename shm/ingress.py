@@ -40,8 +40,7 @@ from shm.units import PRODUCER_SHIFT
 
 def _cell(name: str) -> int:
     """Cell of a field of the INGRESS record, all of them int64."""
-    offset: int = INGRESS.dtype.fields[name][1]  # type: ignore[index]
-    return offset // 8
+    return INGRESS.place(name)[0]
 
 
 COMMAND_WORDS: Final = 32  # a COMMAND row
@@ -65,12 +64,11 @@ HEAD_CAPACITY: Final = _cell("capacity")
 
 CORRUPT: Final = -1
 
-_REQUEST = COMMAND.dtype.fields["request"][1] // 8  # type: ignore[index]
-_CODES = COMMAND.dtype.fields["kind"][1] // 8  # type: ignore[index]
-_KIND_SHIFT = COMMAND.dtype.fields["kind"][1] % 8 * 8  # type: ignore[index]
-_FLAGS_SHIFT = COMMAND.dtype.fields["flags"][1] % 8 * 8  # type: ignore[index]
+_REQUEST = COMMAND.place("request")[0]
+_CODES, _KIND_SHIFT = COMMAND.place("kind")
+_FLAGS_SHIFT = COMMAND.place("flags")[1]
 _REDUCE_ONLY = int(Flag.REDUCE_ONLY)
-_LINES_SHIFT = COMMAND.dtype.fields["lines"][1] % 8 * 8  # type: ignore[index]
+_LINES_SHIFT = COMMAND.place("lines")[1]
 
 
 @inlined

@@ -92,9 +92,8 @@ def command(kind: int, **fields: Any) -> np.ndarray[Any, Any]:
     view["symbol"] = records.NO_SYMBOL
     view["kind"] = kind
     lines = 1
-    offsets: dict[str, Any] = dict(layout.dtype.fields or {})
     for field, value in fields.items():
-        line = offsets[field][1] // 64 + 1
+        line = layout.offset(field) // 64 + 1
         lines = max(lines, line) if line <= 3 else lines
         if isinstance(value, str):
             value = text_words(value, 5 if field == "client_id" else 2)

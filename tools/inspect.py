@@ -1,4 +1,4 @@
-"""What is in a file or a ring, as text: one line a record, by the declarations of shm/records.py.
+"""What is in a file or a ring, as text: one line a record, by the declarations of shm/records.
 
 Reads   any one file of a data directory, on its own, sound or not; or a segment of shared memory.
 Writes  nothing. A ring that is running moves on while it is read, so its oldest rows may be torn.

@@ -1,6 +1,6 @@
 """The byte map of every record, as text or as plain data.
 
-Reads   shm/records.py, where each record is declared once.
+Reads   shm/records, where each record is declared once.
 Never   imports numba.
 """
 

@@ -159,10 +159,9 @@ def _words_of(field: str) -> Array:
     """Which word of a report of each kind holds a field; 0 where none does."""
     words = np.zeros(256, np.int64)
     for kind in ReportKind:
-        fields: dict[str, Any] = dict(REPORT_RECORDS.get(kind, records.REPORT).dtype.fields or {})
-        place = fields.get(field)
-        if kind and place is not None:
-            words[kind] = place[1] // 8
+        layout = REPORT_RECORDS.get(kind, records.REPORT)
+        if kind and field in (layout.dtype.names or ()):
+            words[kind] = layout.place(field)[0]
     return words
 
 

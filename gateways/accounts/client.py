@@ -56,7 +56,7 @@ class Copy(NamedTuple):
 
 
 class Account(NamedTuple):
-    """All of one account, as of `seq`. Rows are dicts by field name, numbers as in shm/records.py.
+    """All of one account, as of `seq`. Rows are dicts by field name, numbers as in shm/records.
 
     `exact`: every part is of that one sequence, marks included; else each is at least that new.
     """

@@ -5,7 +5,7 @@
         for report in client.reports(timeout_s=1.0):
             print(report)
 
-Reads   shm/records.py for what reports mean.
+Reads   shm/records for what reports mean.
 Writes  nothing. Imports no numba, and starts no thread: messages are taken when the caller asks.
 Never   guesses: `connect` after a ClientError goes on where it was. Messages without an answer are
         sent again under their numbers, which does nothing twice; reports that were missed come;

@@ -1,6 +1,6 @@
 """Commands as bytes: one packing for every kind a gateway sends.
 
-The kinds that clients ask for all lay their fields over the same places (shm/records.py): three
+The kinds that clients ask for all lay their fields over the same places (shm/records): three
 words before the tail of line 0, a name and three words in line 1, the origin in line 2. Filling a
 numpy row costs ten times as much; tests/unit compares every kind with `shm.kinds.command`.
 """

@@ -394,7 +394,7 @@ class Markets:
             self._declare(kind, (head >> 32) & 0xFFFF, self._words)
 
     def _declare(self, kind: int, symbol: int, p: list[int]) -> None:
-        """p: words of the command, by their place in it (shm/records.py)."""
+        """p: words of the command, by their place in it (shm/records)."""
         if kind == Kind.ASSET:
             self.assets[p[3]] = p[4]
             self.asset_names[p[3]] = _name(p[8], p[9])

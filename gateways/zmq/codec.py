@@ -40,7 +40,7 @@ _VALUED: Final = frozenset(
     (Kind.LEVERAGE, Kind.COUNTDOWN, Kind.MARGIN_TYPE, Kind.POSITION_MODE, Kind.POSITION_MARGIN)
 )
 _PLAIN: Final = frozenset(OPERATIONS.values()) - _VALUED - {Kind.PLACE_ALGO}
-# A COMMAND from its fourth word on, as far as clients fill it (shm/records.py).
+# A COMMAND from its fourth word on, as far as clients fill it (shm/records).
 _ROW: Final = struct.Struct("<24x qqq IHH 8B 40s qqq qq 16x qq 80x")
 assert _ROW.size == COMMAND.dtype.itemsize
 _W_DIGEST, _W_RECV, _W_KEY = 18, 20, 21

@@ -7,7 +7,7 @@ Never   waits for a subscriber: who is too slow loses messages and sees it. Neve
         snapshot twice at once, or five times a second.
 
     topic (ends with a zero byte)      frames after it
-    l2.<SYMBOL>    l3.<SYMBOL>         HEAD, L2_UPDATE or L3_UPDATE rows (shm/records.py)
+    l2.<SYMBOL>    l3.<SYMBOL>         HEAD, L2_UPDATE or L3_UPDATE rows (shm/records)
     m.l2.<SYMBOL>  m.l3.<SYMBOL>       HEAD, msgpack [[field, ...], ...] of the same fields in order
     records.l2     records.l3          every symbol, as the market-data process says it
     btcusdt@trade  ...                 any stream of the dialect: number, index and time, then JSON

@@ -20,7 +20,7 @@ RECORDS the first 64, 128 or 192 bytes of each COMMAND may do: those with what t
 
 TAKEN says which `request` numbers the commands got: command k of those that were taken has
 `first_request + k`. Its answer, and all that comes of it, are durable reports of the account
-(shm/records.py): the first has that number in `request`. A report is named by its index, which only
+(shm/records): the first has that number in `request`. A report is named by its index, which only
 grows; each REPORTS says the index before its first one (`previous`, -1: none since HELLO), so that
 a gap is seen at once, and HELLO with `after` has everything behind an index sent again.
 

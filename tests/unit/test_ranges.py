@@ -154,8 +154,7 @@ def ask(v: Venue, row: np.ndarray[Any, Any]) -> str:
 def fields_of(name: str) -> list[str]:
     """What a client may say in a command of this kind; its envelope and origin left out."""
     layout = COMMAND_RECORDS.get(SOUND[name][0], COMMAND)
-    offsets: dict[str, Any] = dict(layout.dtype.fields or {})
-    mine = [f.name for f in layout.fields if offsets[f.name][1] < 192]
+    mine = [f.name for f in layout.fields if layout.offset(f.name) < 192]
     return [n for n in mine if n not in ENVELOPE]
 
 
