@@ -26,6 +26,7 @@ from gateways.http.rows import Ask, Origin, Row, rows_of
 from gateways.http.schema import Security
 from gateways.http.signing import hmac_matches, payload
 from gateways.http.transfers import Own, named
+from gateways.users import keyring
 from gateways.users.audit import Action, Audit, reconcile, revoked_names
 from gateways.users.keyring import KeyRing, address_of, allowed
 from gateways.users.logins import LoginError, Logins
@@ -269,11 +270,13 @@ def test_a_key_is_sealed_and_revoked_for_good(store: Store, tmp_path: Path) -> N
     assert not ring.by_text
 
 
-def test_a_key_ends_at_its_time(store: Store) -> None:
-    add(store, Scope.READ, expires_ms=time.time_ns() // 1_000_000 + 50)
+def test_a_key_ends_at_its_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends_ms = time.time_ns() // 1_000_000 + 60_000
+    add(store, Scope.READ, expires_ms=ends_ms)
     ring = KeyRing(store)
-    assert ring.by_text
-    time.sleep(0.06)
+    monkeypatch.setattr(keyring, "now_ms", lambda: ends_ms - 1)
+    assert ring.refresh() == set() and ring.by_text
+    monkeypatch.setattr(keyring, "now_ms", lambda: ends_ms)
     assert ring.refresh() == {1} and not ring.by_text
 
 
