@@ -194,7 +194,7 @@ def test_an_operator_is_told_by_a_start(tmp_path: Path, instance: str) -> None:
         loaded(view)
         witness.follow(0.3)
         assert venue.stop() == 0, venue.said()[-3000:]
-        witness.follow(0.3)
+        witness.finish()
         witness.detach()
         check_history(venue.data, view.cursor(SEQUENCED), witness.reports())
 
@@ -420,7 +420,7 @@ def test_a_snapshot_without_room(tmp_path: Path, instance: str) -> None:
         assert wait_until(snapshot, 120, "no CHECKPOINT") > first
         assert view.epoch == epoch, "no reason to die"
         assert venue.stop() == 0, venue.said()[-3000:]
-        witness.follow(0.3)
+        witness.finish()
         witness.detach()
         check_history(venue.data, view.cursor(SEQUENCED), witness.reports())
         proven = perpcore("verify", "--data", str(venue.data))

@@ -117,7 +117,7 @@ def test_power_cuts(disk: LoopDisk, instance: str, long_run: bool) -> None:
         loaded(view)
         witness.follow(0.2)
         assert venue.stop() == 0, venue.said()[-3000:]
-        witness.follow(0.3)
+        witness.finish()
         witness.detach()
         check_history(venue.data, view.cursor(SEQUENCED), witness.reports())
 
@@ -153,7 +153,7 @@ def test_a_full_disk(tmp_path: Path, instance: str) -> None:
             assert view.epoch == 1, "a full disk is no reason to die"
             witness.follow(0.2)
             assert venue.stop() == 0, venue.said()[-3000:]
-            witness.follow(0.3)
+            witness.finish()
             witness.detach()
             check_history(venue.data, view.cursor(SEQUENCED), witness.reports())
     finally:
@@ -219,7 +219,7 @@ def test_the_clock_jumps(tmp_path: Path, instance: str, clock: tuple[Path, dict[
             witness.follow(0.1)
         assert view.epoch == 1
         assert venue.stop() == 0, venue.said()[-3000:]
-        witness.follow(0.3)
+        witness.finish()
         witness.detach()
         check_history(venue.data, view.cursor(SEQUENCED), witness.reports())
     from engine.walreader import read_commands
@@ -255,7 +255,7 @@ def test_every_worker_stopped(tmp_path: Path, instance: str, long_run: bool) -> 
         loaded(view)
         witness.follow(0.2)
         assert venue.stop() == 0, venue.said()[-3000:]
-        witness.follow(0.3)
+        witness.finish()
         witness.detach()
         check_history(venue.data, view.cursor(SEQUENCED), witness.reports())
 

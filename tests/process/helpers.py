@@ -182,6 +182,8 @@ class Venue:
                 process.kill()
         if self.process is not None:
             self.process.wait()
+        # Until then they hold their files, and the room of those that are removed.
+        wait_until(lambda: not self.processes(), 60, "killed processes are still there")
 
 
 def perpcore(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -240,6 +242,11 @@ class Witness:
         while time.monotonic() < until:
             if self.take() == 0:
                 time.sleep(0.001)
+
+    def finish(self) -> None:
+        """Take all that is left of an engine that has stopped in order."""
+        while self.take():
+            pass
 
     def take(self) -> int:
         """Take what is there, 4,096 reports at most; returns how many."""

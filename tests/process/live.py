@@ -170,7 +170,7 @@ class Live(venue.Venue):
         """In order; what is left to hear is heard."""
         self.until_heard()
         assert self.exchange.stop() == 0, self.exchange.said()[-4000:]
-        self.witness.follow(0.1)
+        self.witness.finish()
         self._detach()
         self.exchange.check_nothing_left()
 

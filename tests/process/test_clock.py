@@ -97,7 +97,7 @@ def test_the_clock_keeps_time_whoever_is_killed(make: Any, long_run: bool) -> No
             view = venue.until_running(epoch + 1)
             witness.attach(view)
     assert venue.stop() == 0, venue.said()[-4000:]
-    witness.follow(0.2)
+    witness.finish()
     witness.detach()
     venue.check_nothing_left()
     rows = replayed(venue.data, view.cursor(SEQUENCED))
@@ -173,7 +173,7 @@ def test_kill_in_the_middle_of_funding(make: Any, kill: int) -> None:
         view = venue.until_running(epoch + 1)
         witness.attach(view)
     assert venue.stop() == 0, venue.said()[-4000:]
-    witness.follow(0.2)
+    witness.finish()
     witness.detach()
     rows = replayed(venue.data, view.cursor(SEQUENCED))
     assert (witness.reports() == rows[: witness.count]).all()

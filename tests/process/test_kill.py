@@ -100,7 +100,7 @@ def test_kill_any_process_under_load(make: Any, topology: str, long_run: bool) -
     loaded(view)
     witness.follow(0.2)
     assert venue.stop() == 0, venue.said()[-4000:]
-    witness.follow(0.2)  # all of it is published now
+    witness.finish()
     witness.detach()
     venue.check_nothing_left()
     check_history(venue.data, view.cursor(SEQUENCED), witness.reports())
