@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from shm.cursors import JOURNALED, SEQUENCED, SLEEP, SLEEPS, TIMEOUTS, doorbell
 from shm.door import Door
 from shm.records import REPORT
 from tests.process.conftest import Venues
-from tests.process.helpers import perpcore, status_of, wait_until
+from tests.process.helpers import START_SECONDS, perpcore, status_of, wait_until
 
 TOPOLOGIES = {
     "fused": {"engine": ["sequence", "risk", "match:0", "settle"]},
@@ -197,10 +198,10 @@ def test_sigterm_to_a_worker_stops_all_in_order(venues: Venues) -> None:
 def test_a_second_signal_ends_it_at_once(venues: Venues) -> None:
     venue = venues("--traffic", "2000")
     venue.start()
-    venue.until_running()
+    view = venue.until_running()
     os.kill(venue.worker("journal"), signal.SIGSTOP)  # so that it can't finish
     os.kill(venue.pid, signal.SIGTERM)
-    time.sleep(0.3)
+    wait_until(lambda: view.phase == Phase.DRAINING, 30, "it doesn't stop")
     assert venue.stop() == 130
     venue.check_nothing_left()
 
@@ -278,14 +279,21 @@ def test_systemd_is_told(venues: Venues, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         path = str(tmp_path / "notify")
         heard.bind(path)
-        heard.settimeout(30)
-        venue = venues(environment={"NOTIFY_SOCKET": path})
-        venue.start()
-        venue.until_running()
-        assert venue.stop() == 0
-        said = []
-        while not said or "STOPPING=1" not in said[-1]:
-            said.append(heard.recv(4096).decode())
+        heard.settimeout(START_SECONDS)
+        said: list[str] = []
+
+        def listen() -> None:
+            while not said or "STOPPING=1" not in said[-1]:
+                said.append(heard.recv(4096).decode())
+
+        # Meanwhile: the socket has room for ten, and nobody waits for who doesn't read.
+        with ThreadPoolExecutor(1) as pool:
+            listening = pool.submit(listen)
+            venue = venues(environment={"NOTIFY_SOCKET": path})
+            venue.start()
+            venue.until_running()
+            assert venue.stop() == 0
+            listening.result()
     assert [s.splitlines()[0] for s in said if "=1" in s and "WATCHDOG" not in s] == [
         "READY=1",
         "STOPPING=1",
