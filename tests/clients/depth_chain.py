@@ -112,7 +112,11 @@ async def follow(base: str, symbol: str, seconds: float, compared_min: int) -> d
                 return await answer.json()
 
         listening = asyncio.create_task(listen())
-        await asyncio.sleep(0.6)
+        until = time.monotonic() + 20
+        while not all(chain.buffer for chain in chains.values()):  # what a snapshot is to follow
+            if listening.done() or time.monotonic() > until:
+                raise Broken("the streams say nothing")
+            await asyncio.sleep(0.05)
         first = await snapshot()
         for chain in chains.values():
             chain.start(first)

@@ -39,7 +39,10 @@ def start(family: Children, name: str, program: str, grace_s: float = 10.0) -> i
 
 
 def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_it_says_when_it_is_ready_and_what_it_does(family: Children) -> None:

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shm.errors import ErrorTable
 from tests.process.conftest import Venues
-from tests.process.helpers import free_port
+from tests.process.helpers import free_port, wait_until
 from tools.cli import main
 
 ROOT = Path(__file__).parent.parent.parent
@@ -43,11 +43,15 @@ def test_a_running_exchange_is_seen(venues: Venues) -> None:
     try:
         assert server.stdout is not None and "metrics at" in server.stdout.readline()
         url = f"http://127.0.0.1:{port}/metrics"
-        text = ""
-        for _ in range(100):
+
+        def traded() -> str:
             text = urllib.request.urlopen(url, timeout=10).read().decode()
-            if re.search(r'^perpcore_ingress_commands_total{producer="demo"} [1-9]', text, re.M):
-                break
+            found = re.search(
+                r'^perpcore_ingress_commands_total{producer="demo"} [1-9]', text, re.M
+            )
+            return text if found else ""
+
+        text = wait_until(traded, 60, "the demo sends nothing")
     finally:
         server.terminate()
         server.wait(10)

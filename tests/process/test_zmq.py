@@ -59,6 +59,18 @@ def until(client: Client, wanted: Wanted, seconds: float = 30.0) -> dict[str, An
     raise AssertionError("no such report came")
 
 
+def upto(client: Client, request: int) -> list[dict[str, Any]]:
+    """All reports up to a request's answer."""
+    found: list[dict[str, Any]] = []
+
+    def last(report: dict[str, Any]) -> bool:
+        found.append(report)
+        return report.get("request") == request
+
+    until(client, last)
+    return found
+
+
 def answer(client: Client, request: int) -> dict[str, Any]:
     return until(client, lambda r: r.get("request") == request)
 
@@ -157,9 +169,8 @@ def test_records_and_msgpack_say_the_same(doors: Doors, ann: tuple[str, str]) ->
         assert taken.count == 1
         packed.send([Order("amend", symbol=0, client_id="twin", price_ticks=BID - 1, qty_lots=3)])
         clean(packed)
-        raw.send([bid()])  # whatever was told before it has arrived with its answer
-        mine = {r["index"]: r for r in raw.reports(0.3)}
-        theirs = {r["index"]: r for r in packed.reports(0.3)}
+        last = raw.send([bid()]).first_request  # both are told of it, and of what came before
+        mine, theirs = ({r["index"]: r for r in upto(client, last)} for client in (raw, packed))
         both = mine.keys() & theirs.keys()
         assert len(both) > 0 and all(mine[k] == theirs[k] for k in both)
         clean(raw)
@@ -240,8 +251,8 @@ def test_a_revoked_key_ends_its_session(doors: Doors) -> None:
     # Strangers who knock all the time make the gateway look at its keys: that hides nothing.
     strangers = [_socket(doors, (a.decode(), b.decode())) for a, b in [zmq.curve_keypair()] * 5]
     with doors.connected(key) as client:
-        began = time.monotonic()
         doors.admin("/keys/revoke", {"api_key": key[0]})
+        began = time.monotonic()
         ended(client, "revoked")
         assert time.monotonic() - began < 5
         with pytest.raises(ClientError):
