@@ -87,13 +87,13 @@ class Exchange:
             )
 
     def until_serving(self) -> None:
-        """Until the gateway answers and the admin socket is there."""
+        """Until the gateway answers and the admin socket takes connections."""
 
         def up() -> bool:
             for name, process in self.processes.items():
                 assert process.poll() is None, f"{name}: {self.log(name)}"
             with suppress(OSError):
-                return self.call("GET", "/fapi/v1/ping")[0] == 200 and self.admin_socket.exists()
+                return self.call("GET", "/fapi/v1/ping")[0] == 200 and self.admin_listens()
             return False
 
         wait_until(up, 120, "the gateway doesn't serve")
@@ -101,6 +101,13 @@ class Exchange:
     @property
     def admin_socket(self) -> Path:
         return self.venue.data / "admin.sock"
+
+    def admin_listens(self) -> bool:
+        """Whether the admin socket takes connections; its file is there a moment before."""
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(self.admin_socket))
+            return True
+        return False
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()[-4000:]

@@ -32,7 +32,7 @@ class Doors(Exchange):
         self.venue.start()
         self.venue.until_running()
         self.spawn("admin", "gateway", "admin")
-        wait_until(self.admin_socket.exists, 120, "no operators' socket")
+        wait_until(self.admin_listens, 120, "no operators' socket")
         self.declare()
         given = {"instance": self.instance, "data_dir": str(self.venue.data), **self.settings}
         self.config: Config = load(None, given)
