@@ -39,7 +39,7 @@ from gateways.client.client import Client
 from gateways.http.main import open_store
 from gateways.marketdata.client import END
 from gateways.users.store import Scope
-from gateways.zmq.gateway import curve_key
+from gateways.zmq.curvekey import curve_key
 from gateways.zmq.protocol import Order
 from shm.codes import Kind, ReportKind, Side, State, Status
 from shm.config import Config, load

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -42,6 +41,7 @@ from gateways.zmq.codec import (
     rows_of_records,
 )
 from gateways.zmq.cores import Cores
+from gateways.zmq.curvekey import curve_key
 from gateways.zmq.looking import Looking
 from gateways.zmq.protocol import NUMBER, Current, Epoch, Hello, Taken, Welcome
 from gateways.zmq.resend import Log, Pruned
@@ -49,7 +49,7 @@ from gateways.zmq.sessions import Answer, Sessions, TooManySessions
 from shm.codes import Kind
 from shm.config import Config
 from shm.door import Door
-from shm.files import DataError, create_file, read_manifest
+from shm.files import DataError, read_manifest
 from shm.kinds import command
 from shm.records import COMMAND, layouts_digest
 from shm.segment import SegmentError
@@ -730,25 +730,3 @@ def _memory_of(config: Config, producer: str) -> tuple[Path, int, tuple[int, int
     except DataError:
         wal = (0, 0)  # nothing was ever logged here
     return data / f"sessions.{producer}", config.zmq.sessions_max, wal
-
-
-def curve_key(config: Config) -> tuple[bytes, bytes]:
-    """The gateway's own key pair: (public, secret), made at the first start, 0600.
-
-    systemd's credential of the same name goes before the file.
-    """
-    path = config.curve_key_path
-    credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / path.name
-    if "CREDENTIALS_DIRECTORY" in os.environ and not config.zmq.key and credential.exists():
-        path = credential
-    if not path.exists():
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        create_file(path, b"%b\n%b\n" % zmq.curve_keypair())
-    pair = path.read_bytes().split()
-    if len(pair) != 2:
-        raise DataError(
-            f"{path}: {len(pair)} lines, must be two, the public key and the secret one. Put a "
-            "copy there, or remove it: the next start makes another pair, and clients need to "
-            "know its public key"
-        )
-    return pair[0], pair[1]

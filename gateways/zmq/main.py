@@ -17,7 +17,8 @@ from gateways import heap
 from gateways.doorcounts import DoorCounts
 from gateways.http.main import bring_up_to_date, checked_producer, loop_factory, open_store
 from gateways.users.keyring import KeyRing
-from gateways.zmq.gateway import Gateway, curve_key
+from gateways.zmq.curvekey import curve_key
+from gateways.zmq.gateway import Gateway
 from shm.config import Config
 from shm.logs import say, set_up
 from shm.notify import notify

@@ -26,7 +26,7 @@ from gateways.http.classic import Classic
 from gateways.users.seal import KEY_BYTES, Seal, SealError
 from gateways.users.store import Store
 from gateways.zmq import binding
-from gateways.zmq.gateway import curve_key
+from gateways.zmq.curvekey import curve_key
 from ledger import proof
 from shm import files
 from shm.config import Config
