@@ -49,6 +49,7 @@ class Engine:
         engine["epoch"], engine["pid"] = 1, os.getpid()
         engine["ingress"], engine["workers"] = 16, 1
         engine["phase"] = Phase.RUNNING
+        engine["started_ns"] = NOW
         for symbol, name in ((0, b"BTC"), (2, b"ETH")):
             row = self.arrays["symbols"][symbol]
             row["state"] = State.TRADING
