@@ -5,6 +5,10 @@ The engine records it (`settled_seq`), as it records the time, and two runs of t
 differ in it and in what follows from it. A run that is to come to the bytes of another one is given
 its lag, and nothing else: orders come from the test, and what the engine proposes is sequenced here,
 when settlement here proposes it. Where it is not there in time, or too soon, nothing moves any more.
+
+How far settlement is when a proposal is sequenced shows in one thing: whether an order that ends
+before it is decided still has its number. Where the log says 0, it is sequenced here when settlement
+has come as far as it was for the decision; it is refused in any case.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import numpy as np
 from engine import proposals
 from engine.replay import REPLAY_CELLS, replay_rows
 from engine.state import Limits
+from shm.codes import Kind
 from shm.cursors import REPORTS_WRITTEN, RISKED, SEQUENCED, SETTLED
 from shm.pointers import table
 from shm.records import CHECKPOINT_COMMAND, COMMAND
@@ -29,16 +34,35 @@ NO_WORDS: Final = np.zeros(COMMAND.dtype.itemsize // 8, np.int64)
 class Recorded(Venue):
     """A venue with the lag of another one's log.
 
-    settled    `settled_seq` of commands 1, 2, ... of that WAL
+    log    COMMAND[n], commands 1, 2, ... of that WAL
     """
 
-    def __init__(self, limits: Limits, settled: Array, **options: Any) -> None:
+    def __init__(self, limits: Limits, log: Array, **options: Any) -> None:
         super().__init__(limits, **options)
-        self.settled = settled
+        self.settled = log["settled_seq"]
+        self._nameless = np.isin(log["kind"], (Kind.EXPIRE, Kind.TRIGGER)) & (log["order_id"] == 0)
+        self._proposed = (log["request"] == 0) & (log["kind"] != Kind.CHECKPOINT)
 
     def _settled(self, seq: int) -> int:
         """How far settlement is when command `seq` is decided; all of it behind the WAL's end."""
         return int(self.settled[seq - 1]) if seq <= len(self.settled) else seq - 1
+
+    def sequence(self) -> int:
+        queue = self.arrays["proposals"]
+        put, queue[proposals.PUT] = int(queue[proposals.PUT]), self._may_be_taken()
+        did = super().sequence()
+        queue[proposals.PUT] = put
+        return did
+
+    def _may_be_taken(self) -> int:
+        """What PUT would be without proposals that are not to be sequenced yet."""
+        taken, put = (
+            int(self.arrays["proposals"][cell]) for cell in (proposals.TAKEN, proposals.PUT)
+        )
+        first = int(self.cursors[SEQUENCED])  # index of the next command
+        coming = first + np.flatnonzero(self._proposed[first:])[: put - taken]
+        early = self._nameless[coming] & (self.settled[coming] > int(self.cursors[SETTLED]))
+        return taken + int(early.argmax()) if early.any() else put
 
     def _round(self) -> int:
         return self.feed() + self.sequence() + self._decide() + self.journal() + self.read()

@@ -40,7 +40,10 @@ from tests.process.live import Live, Lockstep, RecordedLockstep, kills_within, s
 from tests.venue import DESK, check_laws
 from tools.inprocess import wal_rows
 
-SEEDS = (4048401556,)  # in this one a trigger is decided while another of its account is in flight
+SEEDS = (
+    4048401556,  # in this one a trigger is decided while another of its account is in flight
+    2525690406,  # fused: an order ends, and a kill comes before its end, proposed too, is sequenced
+)
 
 
 @pytest.fixture
@@ -98,7 +101,7 @@ def run(script: Script, topology: str, live: Any, dice: random.Random, kills: in
     check_laws(broken)
     digest = state_digest(broken.arrays, script.limits)
     check_replay(script, rows, reports, digest)
-    whole = RecordedLockstep(script.limits, rows["settled_seq"], **chosen)
+    whole = RecordedLockstep(script.limits, rows, **chosen)
     try:
         play(whole, script)
     finally:  # where nothing moves any more, the first other command says more than that
