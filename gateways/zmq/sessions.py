@@ -77,17 +77,12 @@ class Sessions:
                 f"{path}: another gateway of this number runs. Stop it first, or give this one "
                 "another: --number"
             ) from None
-        fresh = os.fstat(self._fd).st_size != size_bytes
-        if not fresh:
-            kept = os.pread(self._fd, 8 * len(head), 0)
-            fresh = memoryview(kept).cast("q").tolist() != list(head)
-        if fresh:
-            os.ftruncate(self._fd, 0)
-        reserve(self._fd, path, size_bytes)
-        self._map = mmap.mmap(self._fd, size_bytes)
+        try:
+            self._map = self._mapped(path, size_bytes, head)
+        except BaseException:
+            os.close(self._fd)
+            raise
         self._words = memoryview(self._map).cast("q")
-        if fresh:
-            self._words[: len(head)] = memoryview(_packed(head)).cast("q")
         self._rows = rows
         self._at: dict[tuple[int, int], int] = {}
         self._free: list[int] = []
@@ -98,6 +93,17 @@ class Sessions:
             else:
                 self._free.append(row)
         self.settled = not self._at  # whether what is noted is known to be what happened
+
+    def _mapped(self, path: Path, size_bytes: int, head: tuple[int, ...]) -> mmap.mmap:
+        """The file as memory; zeros behind a head of our own, if it had another one."""
+        kept = os.pread(self._fd, 8 * len(head), 0)
+        fresh = os.fstat(self._fd).st_size != size_bytes or kept != _packed(head)
+        if fresh:
+            os.ftruncate(self._fd, 0)
+        reserve(self._fd, path, size_bytes)
+        if fresh:
+            os.pwrite(self._fd, _packed(head), 0)
+        return mmap.mmap(self._fd, size_bytes)
 
     def close(self) -> None:
         self._words.release()
