@@ -33,6 +33,7 @@ from shm.config import load
 from shm.cursors import JOURNALED, REPORTS_JOURNALED, SEQUENCED, SETTLED, matched
 from shm.door import Door
 from shm.records import COMMAND
+from shm.segment import remove_segments
 from shm.units import PRODUCER_SHIFT, REQUEST_NUMBER_MAX
 from tests import venue
 from tests.model.recorded import Recorded
@@ -175,7 +176,9 @@ class Live(venue.Venue):
         self.exchange.check_nothing_left()
 
     def end(self) -> None:
+        """Whatever happened: nothing of it is left."""
         self.exchange.end()
+        remove_segments(self.exchange.instance, dead_only=False)
 
     # ------------------------------------------------------------ its time
 
